@@ -1,0 +1,1 @@
+"""The search, the writers, and everything a person touches."""

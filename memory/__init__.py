@@ -1,0 +1,1 @@
+"""What was tried, what it was worth, and what is known."""

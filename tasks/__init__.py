@@ -1,0 +1,1 @@
+"""What is to be made fast, and the vocabulary. Imports nothing of ours."""
