@@ -1,0 +1,94 @@
+"""The final figures of a winner: judged again in fresh processes, pooled over all of them (design §4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kernelwright.agent.files import write_text
+from kernelwright.agent.policies.policy import best_of
+from kernelwright.evaluator.engines.engine import Engine, Job
+from kernelwright.tasks.codec import from_json, to_json
+from kernelwright.tasks.errors import Pending
+from kernelwright.tasks.records import Attempt, Interval, Task, Timing, Verdict
+
+JUDGINGS = 2
+"""Further judgings of a winner, each in a fresh process: three with the attempt's own."""
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A winner and the verdict that is quoted for it; no winner when nothing held."""
+
+    winner: Attempt | None
+    verdict: Verdict | None
+    notes: tuple[str, ...] = ()
+
+
+def audit(
+    task: Task, attempts: Sequence[Attempt], engine: Engine, folder: Path, stopping: Callable[[], bool]
+) -> Audited | None:
+    """Choose the best attempt and judge it again; one that fails an audit gives way to the next best.
+
+    Each judging is kept in ``folder``, so that a killed audit goes on where it was. None: stopped before it was done.
+    """
+    notes: list[str] = []
+    left = [a for a in attempts if a.feasible]
+    while (winner := best_of(left)) is not None and winner.verdict is not None and winner.answer.kernel is not None:
+        verdicts = [winner.verdict]
+        try:
+            for n in range(1, JUDGINGS + 1):
+                if stopping():
+                    return None
+                verdicts.append(_judged(Job(f"{winner.id}-audit{n}", winner.answer.kernel, task), engine, folder))
+                if not verdicts[-1].passed:
+                    break
+        except Pending:
+            notes.append("figures from one process: judged elsewhere, not audited here")
+            return Audited(winner, winner.verdict, tuple(notes))
+        if all(v.passed for v in verdicts):
+            return Audited(winner, pool(verdicts), tuple(notes))
+        notes.append(f"{winner.id} passed and then was {verdicts[-1].status.value} in the audit: {verdicts[-1].reason}")
+        left = [a for a in left if a.id != winner.id and a.answer.kernel != winner.answer.kernel]
+    return Audited(None, None, tuple(notes))
+
+
+def pool(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict for several of the same kernel: the median one's figures, with the widest interval of all."""
+    timed = [(v, v.timing) for v in verdicts if v.timing is not None]
+    if not timed:
+        return verdicts[0]
+    ordered = sorted(timed, key=lambda pair: _headline(pair[1]).median)
+    middle, timing = ordered[len(ordered) // 2]
+    timings = [t for _, t in timed]
+    pooled = replace(
+        timing,
+        latency_us=_widest(timing.latency_us, [t.latency_us for t in timings]),
+        baselines=_pooled(timing.baselines, [t.baselines for t in timings]),
+        speedup=_pooled(timing.speedup, [t.speedup for t in timings]),
+        processes=sum(t.processes for t in timings),
+    )
+    return replace(middle, timing=pooled, seconds=sum(v.seconds for v in verdicts))
+
+
+def _headline(timing: Timing) -> Interval:
+    return timing.speedup.get("best") or timing.speedup["eager"]
+
+
+def _pooled(middle: Mapping[str, Interval], others: Sequence[Mapping[str, Interval]]) -> dict[str, Interval]:
+    return {name: _widest(own, [o[name] for o in others if name in o]) for name, own in middle.items()}
+
+
+def _widest(middle: Interval, others: Sequence[Interval]) -> Interval:
+    return Interval(middle.median, min(i.low for i in others), max(i.high for i in others))
+
+
+def _judged(job: Job, engine: Engine, folder: Path) -> Verdict:
+    path = folder / f"{job.id}.json"
+    if path.is_file():
+        return from_json(Verdict, json.loads(path.read_text()))
+    verdict = engine.evaluate(job)
+    write_text(path, json.dumps(to_json(verdict), indent=1))
+    return verdict

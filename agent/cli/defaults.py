@@ -1,0 +1,34 @@
+"""What is used when nothing is named: a CUDA device -> triton, else cpp; a provider's key -> its model, else playbook."""
+
+from __future__ import annotations
+
+import os
+
+from kernelwright.agent.llm.providers import present
+from kernelwright.evaluator.device import default_device
+from kernelwright.tasks.hardware import lookup
+
+
+def device_kind(device: str | None) -> str:
+    """``cpu`` or ``cuda`` for a ``--device``: a kind, an index, or with the bundle engine a device's name."""
+    if device is None:
+        return default_device()
+    kind = device.partition(":")[0]
+    if kind in ("cpu", "cuda"):
+        return kind
+    hardware = lookup(device)
+    return hardware.kind if hardware else kind
+
+
+def backend(device: str | None) -> str:
+    """The backend for a device."""
+    return "triton" if device_kind(device) == "cuda" else "cpp"
+
+
+def model() -> str:
+    """The writer: ``KERNELWRIGHT_MODEL``, else the model of the first provider whose key is set, else the playbook."""
+    named = os.environ.get("KERNELWRIGHT_MODEL", "").strip()
+    if named:
+        return named
+    keys = present(os.environ)
+    return keys[0].model if keys else "playbook"

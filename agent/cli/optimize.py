@@ -1,0 +1,80 @@
+"""``kernelwright optimize``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
+from kernelwright.agent.cli.output import Output
+from kernelwright.tasks.errors import InputError, TaskError
+from kernelwright.tasks.records import Task
+
+app = verb()
+
+EXAMPLES = example(
+    """
+kernelwright optimize --suite quickstart
+kernelwright optimize rms_norm softmax --budget 10 --model openai/gpt-5
+kernelwright optimize path/to/file.py --backend triton --json
+kernelwright optimize rms_norm --model exchange --jobs 4
+"""
+)
+
+
+@app.command(epilog=EXAMPLES)
+def optimize(  # noqa: PLR0913  one argument an option is how typer reads a command line
+    tasks: Annotated[list[str] | None, typer.Argument(metavar="[TASK]...", help="Task names, or paths of task files.")] = None,
+    suite: Annotated[str | None, typer.Option(help="All tasks of a suite: quickstart, core.")] = None,
+    backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Writer: playbook, exchange, replay:RUN, or provider/model; default by your keys.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="evokernel (default) or greedy.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Attempts a task; default 30.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all choices of the search.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Ideas in flight a task.")] = 1,
+    patience: Annotated[int | None, typer.Option(help="Stop a task after so many attempts without a new best.")] = None,
+    target: Annotated[float | None, typer.Option(help="Stop a task at this speedup against the best baseline.")] = None,
+    memory_exclude: Annotated[list[str] | None, typer.Option(metavar="TASK", help="Leave a task's experiences out.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or bundle: judge on another machine.")] = "local",
+    api_base: Annotated[str | None, typer.Option(metavar="URL", help="Where the model is served.")] = None,
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
+    rejudge: Annotated[bool, typer.Option("--rejudge", help="With replay: judge again and compare statuses.")] = False,
+    home: Home = None,
+    store: StoreUrl = None,
+    as_json: AsJson = False,
+) -> Output:
+    """Write, judge, remember and refine kernels for the given tasks; leaves the winners, the evidence and a report."""
+    from kernelwright.agent.cli import defaults
+    from kernelwright.agent.cli.work import work
+    from kernelwright.agent.run import start
+    from kernelwright.agent.settings import RunConfig
+
+    place = workspace(home, store)
+    model = model or defaults.model()
+    loaded, refused = _replayed(model, place) if not tasks and suite is None else _load(tasks or [], suite)
+    config = RunConfig(
+        argv=tuple(sys.argv[1:]),
+        order=(*(t.name for t in loaded), *refused),
+        backend=backend or defaults.backend(device),
+        model=model,
+        device=device,
+        policy=policy or ("recorded" if model.startswith("replay:") else "evokernel"),
+        budget=budget or 30,
+        seed=seed,
+        jobs=jobs,
+        patience=patience,
+        target=target,
+        memory_exclude=tuple(load_name(name) for name in memory_exclude or ()),
+        engine=engine,
+        api_base=api_base,
+        rtol=rtol,
+        rejudge=rejudge,
+        refused=refused,
+    )
+    return work(lambda watch: start(config, loaded, place, watch), place, as_json)

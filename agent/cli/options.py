@@ -1,0 +1,43 @@
+"""Options that several verbs have, and the workspace they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from kernelwright.agent.workspace import Workspace
+
+Home = Annotated[
+    Path | None, typer.Option("--home", metavar="DIR", help="Workspace; default KERNELWRIGHT_HOME or .kernelwright/.")
+]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="SQLAlchemy URL of the store; default <home>/store.db.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+
+def verb(help: str | None = None) -> typer.Typer:
+    """A verb's Typer: plain help (rich costs a third of the start), no completion commands."""
+    return typer.Typer(
+        add_completion=False, rich_markup_mode=None, help=help, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+
+
+def workspace(home: Path | None, store: str | None) -> Workspace:
+    """The workspace of the two options."""
+    from kernelwright.agent.workspace import Workspace
+
+    return Workspace.at(home, store)
+
+
+def example(text: str) -> str:
+    """The examples at the end of a verb's help, line by line."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  {line}" for line in text.strip().splitlines())
+
+
+def settings(**more: Any) -> dict[str, Any]:
+    """Context settings of a command."""
+    return {"help_option_names": ["-h", "--help"], **more}

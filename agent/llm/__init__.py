@@ -1,0 +1,1 @@
+"""Calling a language model: providers, retries, prices."""

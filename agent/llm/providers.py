@@ -1,0 +1,40 @@
+"""Which provider's key is in the environment, and which of its models is the default. Names only, never a key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A provider of language models."""
+
+    name: str
+    key: str
+    """Environment variable that holds its key."""
+    model: str
+    """litellm model string used when none is named."""
+
+
+PROVIDERS = (
+    Provider("openai", "OPENAI_API_KEY", "openai/gpt-5"),
+    Provider("anthropic", "ANTHROPIC_API_KEY", "anthropic/claude-sonnet-4-5"),
+    Provider("gemini", "GEMINI_API_KEY", "gemini/gemini-2.5-pro"),
+    Provider("deepseek", "DEEPSEEK_API_KEY", "deepseek/deepseek-chat"),
+    Provider("mistral", "MISTRAL_API_KEY", "mistral/mistral-large-latest"),
+    Provider("xai", "XAI_API_KEY", "xai/grok-4"),
+    Provider("groq", "GROQ_API_KEY", "groq/openai/gpt-oss-120b"),
+    Provider("openrouter", "OPENROUTER_API_KEY", "openrouter/openai/gpt-5"),
+)
+
+
+def present(environment: Mapping[str, str]) -> tuple[Provider, ...]:
+    """The providers whose key is set, in the table's order."""
+    return tuple(p for p in PROVIDERS if environment.get(p.key, "").strip())
+
+
+def of_model(model: str) -> Provider | None:
+    """The provider of a ``provider/model`` string, if it is in the table."""
+    head = model.split("/", 1)[0]
+    return next((p for p in PROVIDERS if p.name == head), None)

@@ -1,0 +1,107 @@
+"""The main loop: ask the policy, recall from memory, write a kernel, evaluate it, learn from it, tell the policy.
+
+Every step is committed to the store before the next one starts, so that a killed run goes on from its last commit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from kernelwright.agent.desk import Desk
+from kernelwright.agent.policies.policy import Policy
+from kernelwright.agent.watch import Watch
+from kernelwright.agent.writers.writer import Assignment, Writer
+from kernelwright.evaluator.engines.engine import Engine, Job
+from kernelwright.memory.memory import Memory
+from kernelwright.memory.records import Step
+from kernelwright.memory.store import Store
+from kernelwright.tasks.errors import HarnessError, KernelwrightError, Pending
+from kernelwright.tasks.records import Attempt, Task
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop is put together from."""
+
+    store: Store
+    memory: Memory
+    writer: Writer
+    engine: Engine
+    backend: str
+    jobs: int = 1
+
+
+def search(task: Task, policy: Policy, unfinished: Iterable[Step], parts: Parts, watch: Watch) -> tuple[Step, ...]:
+    """Search one task until its policy has no more ideas; returns the steps that wait for somebody else.
+
+    ``unfinished`` are committed steps of an earlier process: each goes on at its last stage. Ideas are judged in the
+    order in which they were asked, however many writers are at work, so that a run depends on no race between them.
+    """
+    desk = Desk(parts.writer, parts.jobs)
+    flight = deque(_begin(step, task, desk, parts) for step in unfinished)
+    waiting: list[Step] = []
+    try:
+        while True:
+            while not watch.stopping() and (idea := policy.ask()) is not None:
+                step = Step(idea, parts.memory.recall(idea, task, parts.backend), None, None, False)
+                parts.store.ask(idea, step.context)
+                flight.append(_begin(step, task, desk, parts))
+            if not flight or watch.stopping():
+                _keep_answers(flight, desk, parts)
+                return tuple(waiting)
+            step = flight.popleft()
+            try:
+                step = _write(step, desk, parts, watch)
+                step = _evaluate(step, task, parts, watch)
+            except Pending:
+                waiting.append(step)
+                watch.doing(step.idea, "waiting")
+                continue
+            attempt = _learn(step, task, parts)
+            policy.tell(step.idea, attempt)
+            watch.done(attempt)
+    except KernelwrightError:
+        _keep_answers(flight, desk, parts)
+        raise
+
+
+def _begin(step: Step, task: Task, desk: Desk, parts: Parts) -> Step:
+    if step.answer is None:
+        desk.take(Assignment(step.idea, task, parts.backend, parts.engine.device(), step.context))
+    return step
+
+
+def _write(step: Step, desk: Desk, parts: Parts, watch: Watch) -> Step:
+    if step.answer is not None:
+        return step
+    watch.doing(step.idea, "writing")
+    answer = desk.answer(step.idea)
+    parts.store.answer(step.idea.id, answer)
+    return replace(step, answer=answer)
+
+
+def _evaluate(step: Step, task: Task, parts: Parts, watch: Watch) -> Step:
+    if step.verdict is not None or step.answer is None or step.answer.kernel is None:
+        return step
+    watch.doing(step.idea, "judging")
+    verdict = parts.engine.evaluate(Job(step.idea.id, step.answer.kernel, task))
+    parts.store.judge(step.idea.id, verdict)
+    return replace(step, verdict=verdict)
+
+
+def _learn(step: Step, task: Task, parts: Parts) -> Attempt:
+    if step.attempt is None:
+        raise HarnessError(f"idea {step.idea.id} is neither answered nor judged, and came to be learned")
+    parts.memory.learn(step, task, parts.backend, parts.engine.device().name)
+    return step.attempt
+
+
+def _keep_answers(flight: Iterable[Step], desk: Desk, parts: Parts) -> None:
+    """Answers that are being written when the loop is left are paid for: wait for them and commit them."""
+    for step in flight:
+        if step.answer is None and desk.begun(step.idea):
+            with suppress(KernelwrightError):
+                parts.store.answer(step.idea.id, desk.answer(step.idea))

@@ -1,0 +1,50 @@
+"""Value-driven drafting and refining (EvoKernel, arXiv 2603.10846; equations as in design §6)."""
+
+from __future__ import annotations
+
+import random
+
+from kernelwright.agent.policies.policy import Book, Search, Values
+from kernelwright.tasks.records import Attempt, Idea, IdeaStage
+
+EPSILON = (0.2, 0.05)
+"""Exploration at the first and at the last attempt of the budget."""
+
+
+class EvoKernel:
+    """Draft until something is feasible, then refine start points chosen ε-greedily by Q₂ over all feasible variants."""
+
+    def __init__(self, search: Search, values: Values) -> None:
+        self._book = Book(search)
+        self._values = values
+
+    def ask(self) -> Idea | None:
+        number = self._book.number()
+        if number is None:
+            return None
+        feasible = self._book.feasible()
+        if not feasible:
+            return self._book.ask(IdeaStage.DRAFT, None, number)
+        seed = self._book.search.idea(number, IdeaStage.REFINE).seed
+        return self._book.ask(IdeaStage.REFINE, self._start(feasible, number, random.Random(seed)).id, number)
+
+    def tell(self, idea: Idea, attempt: Attempt) -> None:
+        self._book.tell(idea, attempt)
+
+    def _start(self, feasible: tuple[Attempt, ...], number: int, rng: random.Random) -> Attempt:
+        if rng.random() < epsilon(number, self._book.search.budget):
+            return rng.choice(feasible)
+        return max(feasible, key=self._worth)
+
+    def _worth(self, attempt: Attempt) -> tuple[float, float, int]:
+        """Q₂ first; equal values (none is known yet) go to the faster, then to the newer variant."""
+        search = self._book.search
+        q = self._values.q(IdeaStage.REFINE, search.backend, search.family, attempt.id)
+        return q, attempt.speedup or 0.0, attempt.idea.number
+
+
+def epsilon(number: int, budget: int) -> float:
+    """ε of attempt ``number``, annealed linearly over the budget."""
+    first, last = EPSILON
+    done = min(1.0, (number - 1) / max(1, budget - 1))
+    return first + (last - first) * done

@@ -1,0 +1,141 @@
+"""The policy seam, and the book of attempts that policies choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from kernelwright.tasks.errors import InputError
+from kernelwright.tasks.records import Attempt, Idea, IdeaStage, digest
+
+MARGIN = 1.01
+"""An incumbent is replaced only when the new interval's lower bound beats its median by more than this (design §4)."""
+
+
+class Values(Protocol):
+    """Stage-specific worth of an item in memory (design §6)."""
+
+    def q(self, stage: IdeaStage, backend: str, family: str, item: str) -> float: ...
+
+
+class Policy(Protocol):
+    """One task's search.
+
+    A policy is a function of what it was told: telling the same attempts in another order, or in another process,
+    leads to the same next idea. Every idea is told at most once. It never blocks.
+    """
+
+    def ask(self) -> Idea | None:
+        """The next idea; None when the search has ended or as many ideas are in flight as the search allows."""
+        ...
+
+    def tell(self, idea: Idea, attempt: Attempt) -> None:
+        """What came of ``idea``. Ideas of an earlier process may be told before anything is asked."""
+        ...
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a policy is made from."""
+
+    run: str
+    task: str
+    family: str
+    backend: str
+    seed: int = 0
+    budget: int = 30
+    """Attempts on this task."""
+    patience: int | None = None
+    """Stop after this many attempts in a row that did not replace the incumbent, once there is one."""
+    target: float | None = None
+    """Stop when the median speedup against the best baseline has reached this."""
+    jobs: int = 1
+    """Ideas in flight at most."""
+    asked: tuple[Idea, ...] = ()
+    """Ideas asked by an earlier process and not told yet: they are in flight."""
+    script: tuple[Idea, ...] = ()
+    """Ideas of a recorded run, for a policy that repeats it."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("budget", self.budget), ("jobs", self.jobs), ("patience", self.patience)):
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}", "give a whole number of at least 1")
+
+    def idea(self, number: int, stage: IdeaStage, parent: str | None = None) -> Idea:
+        """Idea ``number``; its seed comes from (run seed, task, number)."""
+        seed = int(digest(str(self.seed), self.task, str(number))[:8], 16)
+        return Idea(self.run, self.task, number, stage, parent, seed)
+
+
+def replaces(new: Attempt, incumbent: Attempt | None) -> bool:
+    """Whether ``new`` takes the place of ``incumbent``: its interval must clear the other's median by the margin."""
+    if not new.feasible:
+        return False
+    if incumbent is None:
+        return True
+    if new.verdict is None or new.verdict.timing is None:
+        return False
+    if incumbent.verdict is None or incumbent.verdict.timing is None:
+        return True
+    low = new.verdict.timing.speedup["eager"].low
+    return low > MARGIN * incumbent.verdict.timing.speedup["eager"].median
+
+
+def best_of(attempts: Iterable[Attempt]) -> Attempt | None:
+    """The incumbent after ``attempts``, taken in order of their numbers."""
+    best: Attempt | None = None
+    for attempt in sorted(attempts, key=lambda a: a.idea.number):
+        if replaces(attempt, best):
+            best = attempt
+    return best
+
+
+class Book:
+    """What a search asked and was told; decides when it ends."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self._flying = {idea.number for idea in search.asked}
+        self._told: dict[int, Attempt] = {}
+
+    def tell(self, idea: Idea, attempt: Attempt) -> None:
+        """Note what came of ``idea``."""
+        self._flying.discard(idea.number)
+        self._told[idea.number] = attempt
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """What was told, in order of number."""
+        return tuple(self._told[n] for n in sorted(self._told))
+
+    def feasible(self) -> tuple[Attempt, ...]:
+        """The attempts that passed all gates: P(x) of design §6."""
+        return tuple(a for a in self.attempts if a.feasible)
+
+    def best(self) -> Attempt | None:
+        """The incumbent."""
+        return best_of(self._told.values())
+
+    def number(self) -> int | None:
+        """The next idea's number; None when the search has ended or enough is in flight."""
+        taken = len(self._flying) + len(self._told)
+        if taken >= self.search.budget or len(self._flying) >= self.search.jobs or self._satisfied():
+            return None
+        return max([0, *self._flying, *self._told]) + 1
+
+    def ask(self, stage: IdeaStage, parent: str | None, number: int) -> Idea:
+        """Take ``number`` and make the idea."""
+        self._flying.add(number)
+        return self.search.idea(number, stage, parent)
+
+    def _satisfied(self) -> bool:
+        best = self.best()
+        if best is None:
+            return False
+        if self.search.target is not None and best.verdict is not None and best.verdict.timing is not None:
+            timing = best.verdict.timing
+            if timing.speedup.get("best", timing.speedup["eager"]).median >= self.search.target:
+                return True
+        since = sum(1 for a in self.attempts if a.idea.number > best.idea.number)
+        return self.search.patience is not None and since >= self.search.patience

@@ -1,0 +1,124 @@
+"""A run as one file: what was asked, answered and judged, so that anybody can repeat it at no cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kernelwright.agent.files import write_text
+from kernelwright.agent.workspace import Workspace
+from kernelwright.evaluator.device import DeviceInfo
+from kernelwright.tasks.codec import from_json, to_json
+from kernelwright.tasks.errors import InputError, UnknownName
+from kernelwright.tasks.records import Answer, Idea, Task, Verdict
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RecordedStep:
+    """One idea that was answered, and judged if a kernel could be read."""
+
+    idea: Idea
+    answer: Answer
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded run. The steps of a task are in order of their numbers."""
+
+    run: str
+    config: Mapping[str, Any]
+    device: DeviceInfo | None
+    tasks: tuple[Task, ...]
+    steps: tuple[RecordedStep, ...]
+    audits: Mapping[str, Verdict] = field(default_factory=dict)
+    """Job id -> verdict of the winners' further judgings."""
+    format: int = FORMAT
+
+    def of(self, task: Task) -> tuple[RecordedStep, ...]:
+        """The steps of ``task``, found by its name or else by what it computes."""
+        names = {t.name for t in self.tasks if t.name == task.name} or {
+            t.name for t in self.tasks if t.task_id == task.task_id
+        }
+        return tuple(s for s in self.steps if s.idea.task in names)
+
+    def step(self, task: Task, number: int) -> RecordedStep | None:
+        """The ``number``-th recorded step of ``task``, from 1."""
+        steps = self.of(task)
+        return steps[number - 1] if 0 < number <= len(steps) else None
+
+
+def record(run: str, workspace: Workspace) -> Recording:
+    """The recording of a run in the store."""
+    store = workspace.open_store()
+    try:
+        row, steps = store.run(run), store.steps(run)
+    finally:
+        store.close()
+    answered = tuple(
+        RecordedStep(s.idea, s.answer, s.verdict)
+        for s in steps
+        if s.answer is not None and (s.verdict is not None or s.answer.kernel is None)
+    )
+    audits = {p.stem: _verdict(p) for p in sorted((workspace.run(run) / "audit").glob("*.json"))}
+    return Recording(run, row.config, device_of(run, workspace), row.tasks, _in_order(row.tasks, answered), audits)
+
+
+def save(recording: Recording, path: Path) -> None:
+    """Write ``recording`` to ``path``."""
+    write_text(path, json.dumps(to_json(recording), indent=1) + "\n")
+
+
+def note_device(run: str, workspace: Workspace, device: DeviceInfo) -> None:
+    """Keep what the run was judged on, for reports and recordings made later and elsewhere."""
+    write_text(workspace.run(run) / "device.json", json.dumps(to_json(device), indent=1) + "\n")
+
+
+def device_of(run: str, workspace: Workspace) -> DeviceInfo | None:
+    """What a run was judged on; None when it never got so far."""
+    path = workspace.run(run) / "device.json"
+    return from_json(DeviceInfo, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def load(name: str, workspace: Workspace) -> Recording:
+    """A recording by the path of its file or folder, or by the id of a run in the workspace.
+
+    Raises:
+        InputError: the file is not a recording of this version; UnknownName: no such file or run.
+    """
+    path = Path(name)
+    if path.is_dir():
+        path = path / "recording.json"
+    if path.is_file():
+        return _read(path)
+    try:
+        return record(name, workspace)
+    except UnknownName as error:
+        raise UnknownName(f"no recording {name!r}: {error.message}", error.remedy) from error
+
+
+def _read(path: Path) -> Recording:
+    remedy = "give the id of a run, or a recording.json that `kernelwright optimize` wrote"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not a recording: {error}", remedy) from error
+    version = data.get("format") if isinstance(data, dict) else None
+    if version != FORMAT:
+        raise InputError(f"{path} has format {version!r}, expected {FORMAT}", remedy)
+    return from_json(Recording, data)
+
+
+def _verdict(path: Path) -> Verdict:
+    return from_json(Verdict, json.loads(path.read_text(encoding="utf-8")))
+
+
+def _in_order(tasks: tuple[Task, ...], steps: tuple[RecordedStep, ...]) -> tuple[RecordedStep, ...]:
+    place = {task.name: n for n, task in enumerate(tasks)}
+    return tuple(sorted(steps, key=lambda s: (place.get(s.idea.task, len(place)), s.idea.number)))
+

@@ -1,0 +1,105 @@
+"""Records to one HTML file with nothing to fetch: style and drawings are inside, and it holds no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from kernelwright.agent.files import write_text
+from kernelwright.agent.report import charts, text
+from kernelwright.agent.report.graph import search_graph
+from kernelwright.agent.report.highlight import highlight
+from kernelwright.agent.report.view import baselines, costs, geometric_mean, run_views
+from kernelwright.memory.records import RunRecord, Step, TaskOutcome
+
+if TYPE_CHECKING:
+    from kernelwright.evaluator.device import DeviceInfo
+
+
+def write_report(
+    run: RunRecord,
+    steps: Sequence[Step],
+    outcomes: Mapping[str, TaskOutcome],
+    path: Path,
+    device: DeviceInfo | None = None,
+) -> None:
+    """Write the page of ``run`` to ``path``, whole or not at all.
+
+    ``steps`` are those of all tasks. Kernels found under ``best/<task>/`` beside ``path`` are linked.
+
+    Raises:
+        WorkspaceError: the place cannot be written.
+    """
+    found = {task.name: _exported(path.parent, task.slug) for task in run.tasks}
+    write_text(path, render_report(run, steps, outcomes, device, found))
+
+
+def render_report(
+    run: RunRecord,
+    steps: Sequence[Step],
+    outcomes: Mapping[str, TaskOutcome],
+    device: DeviceInfo | None = None,
+    files: Mapping[str, tuple[str, ...]] | None = None,
+) -> str:
+    """The page as text. ``files`` are links to each task's exported kernel, relative to the page."""
+    tasks = run_views(run, steps, outcomes, files or {})
+    timed = [(t, t.timing) for t in tasks if t.solved and t.timing]
+    own = [(t, timing) for t, timing in timed if not t.with_library]
+    apart = [(t, timing) for t, timing in timed if t.with_library]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            device=device,
+            tasks=tasks,
+            solved=[t for t in tasks if t.solved],
+            failed=[t for t in tasks if not t.solved],
+            own=own,
+            apart=apart,
+            names=baselines([timing for _, timing in timed]),
+            mean=lambda rows, name: geometric_mean([t.speedup[name] for _, t in rows if name in t.speedup]),
+            overview=charts.overview_chart([(view.task.name, timing) for view, timing in timed]),
+            costs=costs(steps),
+            config=text.pairs({k: v for k, v in run.config.items() if k != "argv"}),
+            command=text.command_line(run.config.get("argv") or ""),
+        )
+    )
+
+
+def _exported(folder: Path, slug: str) -> tuple[str, ...]:
+    best = folder / "best" / slug
+    return tuple(sorted(p.relative_to(folder).as_posix() for p in best.rglob("*") if p.is_file()))
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        duration=text.duration,
+        duration_interval=text.duration_interval,
+        ratio=text.ratio,
+        ratio_interval=text.ratio_interval,
+        percent=text.percent,
+        small=text.small,
+        dollars=text.dollars,
+        seconds=text.seconds,
+        pairs=text.pairs,
+        highlight=highlight,
+    )
+    drawings: dict[str, Any] = {
+        "search_graph": search_graph,
+        "latency_chart": charts.latency_chart,
+        "speedup_chart": charts.speedup_chart,
+        "roofline_chart": charts.roofline_chart,
+    }
+    environment.globals.update(drawings)
+    return environment

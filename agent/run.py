@@ -1,0 +1,193 @@
+"""Runs: start one, resume one, bring each task to its outcome, and leave winners, recording and report behind."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+
+from kernelwright.agent import recording
+from kernelwright.agent.files import write_text
+from kernelwright.agent.loop import Parts, search
+from kernelwright.agent.outcome import conclude, refused, so_far
+from kernelwright.agent.parts import check_names, make_policy, opened
+from kernelwright.agent.report import write_report
+from kernelwright.agent.settings import RunConfig
+from kernelwright.agent.watch import Watch
+from kernelwright.agent.workspace import Workspace
+from kernelwright.memory.records import RunRecord, Step, TaskOutcome
+from kernelwright.memory.store import Store
+from kernelwright.tasks.codec import from_json, to_json
+from kernelwright.tasks.errors import KernelwrightError, TaskError
+from kernelwright.tasks.records import Attempt, Task
+
+FINAL = ("improved", "solved", "unsolved", "refused")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run as it stands, with an outcome for every task that was begun."""
+
+    run: RunRecord
+    outcomes: tuple[TaskOutcome, ...]
+    steps: tuple[Step, ...]
+
+
+def start(config: RunConfig, tasks: Sequence[Task], workspace: Workspace, watch: Watch) -> Result:
+    """Start a run; its row is committed before anything else happens.
+
+    Raises:
+        InputError: a name or key that is not there; what was measured stays, and the run can be resumed.
+        HarnessError: the harness failed; likewise.
+    """
+    check_names(config)
+    created = datetime.now(timezone.utc)
+    run_id = f"{created:%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    run = RunRecord(run_id, to_json(config), "running", created.isoformat(timespec="microseconds"), tuple(tasks))
+    store = workspace.open_store()
+    try:
+        store.create_run(run)
+        with workspace.hold(run.id):
+            return _drive(run, workspace, store, watch)
+    finally:
+        store.close()
+
+
+def resume(run_id: str, workspace: Workspace, watch: Watch) -> Result:
+    """Go on with a run where its last commit left it; a finished run is only shown.
+
+    Raises:
+        UnknownName: no such run; InputError: another process is at work on it.
+    """
+    store = workspace.open_store()
+    try:
+        run = store.run(run_id)
+        if run.status == "finished":
+            return _result(run, store)
+        with workspace.hold(run.id):
+            return _drive(run, workspace, store, watch)
+    finally:
+        store.close()
+
+
+def report(run_id: str, workspace: Workspace) -> Result:
+    """Write the report of a run again, from the store."""
+    store = workspace.open_store()
+    try:
+        result = _result(store.run(run_id), store)
+        _write_report(result, workspace)
+        return result
+    finally:
+        store.close()
+
+
+def _drive(run: RunRecord, workspace: Workspace, store: Store, watch: Watch) -> Result:
+    config = from_json(RunConfig, run.config)
+    store.set_run_status(run.id, "running")
+    try:
+        for name, why in config.refused.items():
+            store.set_outcome(run.id, name, refused(name, why))
+        _work(run, config, workspace, store, watch)
+    except (KernelwrightError, KeyboardInterrupt):
+        with suppress(KernelwrightError):
+            store.set_run_status(run.id, "interrupted")
+        raise
+    outcomes = store.outcomes(run.id)
+    finished = all(task.name in outcomes and outcomes[task.name].status in FINAL for task in run.tasks)
+    status = "finished" if finished else "interrupted" if watch.stopping() else "waiting"
+    result = _result(replace(run, status=status), store)
+    recording.save(recording.record(run.id, workspace), workspace.run(run.id) / "recording.json")
+    _write_report(result, workspace)
+    store.set_run_status(run.id, status)
+    return result
+
+
+def _work(run: RunRecord, config: RunConfig, workspace: Workspace, store: Store, watch: Watch) -> None:
+    """Every task that has no final outcome yet, one after the other."""
+    if not run.tasks:
+        return
+    with opened(config, workspace, store) as parts:
+        recording.note_device(run.id, workspace, parts.engine.device())
+        for task in run.tasks:
+            known = store.outcomes(run.id).get(task.name)
+            if watch.stopping() or (known is not None and known.status in FINAL):
+                continue
+            watch.task(task, config.budget)
+            outcome = _bring_to_outcome(run, config, task, parts, workspace, watch)
+            if outcome is not None:
+                store.set_outcome(run.id, task.name, outcome)
+            attempts = store.attempts(run.id, task.name)
+            why = f"interrupted after {len(attempts)} of {config.budget} attempts"
+            watch.outcome(outcome or so_far(task, attempts, why))
+
+
+def _bring_to_outcome(
+    run: RunRecord, config: RunConfig, task: Task, parts: Parts, workspace: Workspace, watch: Watch
+) -> TaskOutcome | None:
+    """Search one task and say how it ended; None when it was stopped. A refused task costs nobody else anything."""
+    steps = parts.store.steps(run.id, task.name)
+    try:
+        watch.doing(None, "admitting")
+        parts.engine.admit(task)
+        policy = make_policy(config, run.id, task, steps, parts.memory.values(), workspace)
+    except TaskError as error:
+        return refused(task.name, str(error))
+    for step in steps:
+        if step.learned and step.attempt is not None:
+            watch.done(step.attempt)
+    waiting = search(task, policy, [s for s in steps if not s.learned], parts, watch)
+    attempts = parts.store.attempts(run.id, task.name)
+    if watch.stopping():
+        return None
+    if waiting:
+        return so_far(task, attempts, f"{len(waiting)} attempts wait for {_awaited(waiting)}", waiting=True)
+    watch.doing(None, "auditing")
+    outcome = conclude(task, attempts, parts.engine, workspace.run(run.id) / "audit", watch.stopping)
+    if outcome is not None:
+        _write_winner(run.id, task, attempts, outcome, workspace)
+    return outcome
+
+
+def _awaited(waiting: Sequence[Step]) -> str:
+    answers, verdicts = (any(s.answer is None for s in waiting), any(s.answer is not None for s in waiting))
+    return " and ".join([*(["answers"] if answers else []), *(["verdicts"] if verdicts else [])])
+
+
+def _result(run: RunRecord, store: Store) -> Result:
+    """Every task's outcome in the order it was asked for; an unfinished task stands as its attempts say."""
+    outcomes, config = store.outcomes(run.id), from_json(RunConfig, run.config)
+    for task in run.tasks:
+        if task.name not in outcomes:
+            attempts = store.attempts(run.id, task.name)
+            outcomes = {**outcomes, task.name: so_far(task, attempts, f"{run.status} after {len(attempts)} attempts")}
+    return Result(run, tuple(outcomes[name] for name in config.order if name in outcomes), store.steps(run.id))
+
+
+def _write_winner(run: str, task: Task, attempts: Sequence[Attempt], outcome: TaskOutcome, workspace: Workspace) -> None:
+    """The winning kernel, its verdict, and where it came from."""
+    winner = next((a for a in attempts if a.id == outcome.best), None)
+    if winner is None or winner.answer.kernel is None or outcome.verdict is None:
+        return
+    folder = workspace.best(run, task)
+    write_text(folder / "kernel.py", winner.answer.kernel.source)
+    write_text(folder / "verdict.json", json.dumps(to_json(outcome.verdict), indent=1) + "\n")
+    evidence = {
+        "run": run,
+        "task": task.name,
+        "attempt": to_json(winner.idea),
+        "backend": winner.answer.kernel.backend,
+        "model": winner.answer.model,
+        "strategy": winner.answer.strategy,
+        "own_verdict": to_json(winner.verdict),
+        "audits": sorted(p.name for p in (workspace.run(run) / "audit").glob(f"{winner.id}-audit*.json")),
+    }
+    write_text(folder / "evidence.json", json.dumps(evidence, indent=1) + "\n")
+
+
+def _write_report(result: Result, workspace: Workspace) -> None:
+    outcomes = {outcome.task: outcome for outcome in result.outcomes}
+    device = recording.device_of(result.run.id, workspace)
+    write_report(result.run, result.steps, outcomes, workspace.run(result.run.id) / "report.html", device)

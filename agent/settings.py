@@ -1,0 +1,60 @@
+"""How one run of the loop is set up; kept in the run's row, so that ``resume`` needs nothing but the run's id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kernelwright.tasks.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run was started with. Written to the store before anything else happens."""
+
+    argv: tuple[str, ...]
+    """The command line, for people."""
+    order: tuple[str, ...]
+    """Names of the tasks as they were asked for, those that did not load included."""
+    backend: str
+    """``cpp``, ``triton``, or an import path."""
+    model: str
+    """The writer: ``playbook``, ``exchange``, ``replay:RUN``, a litellm model string, or an import path."""
+    device: str | None = None
+    """``cpu``, ``cuda``, ``cuda:1``; None: what the engine finds. With the bundle engine also a device's name."""
+    policy: str = "evokernel"
+    """``evokernel``, ``greedy``, or an import path."""
+    budget: int = 30
+    """Attempts a task."""
+    seed: int = 0
+    """All random choices of the search come from it."""
+    jobs: int = 1
+    """Ideas in flight a task."""
+    patience: int | None = None
+    """Stop a task after this many attempts in a row that did not replace the incumbent."""
+    target: float | None = None
+    """Stop a task at this median speedup against the best baseline."""
+    memory_exclude: tuple[str, ...] = ()
+    """Tasks whose experiences stay out of memory's answers, for transfer tests."""
+    engine: str = "local"
+    """``local`` judges here, ``bundle`` elsewhere."""
+    api_base: str | None = None
+    """Where a litellm model is served, if not at its provider."""
+    rtol: float | None = None
+    """Relative tolerance in place of the judge's own."""
+    rejudge: bool = False
+    """With ``replay``: judge again and compare, instead of taking the recorded verdicts."""
+
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Task that did not load -> why."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("budget", self.budget), ("jobs", self.jobs), ("patience", self.patience)):
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}", "give a whole number of at least 1")
+        if self.target is not None and not self.target > 0:
+            raise InputError(f"--target is {self.target}", "give a speedup above 0, such as 1.5")
+        if self.rtol is not None and not 0 < self.rtol < 1:
+            raise InputError(f"--rtol is {self.rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
+        if self.rejudge and not self.model.startswith("replay:"):
+            raise InputError("--rejudge compares with a recorded run", "give --model replay:RUN")

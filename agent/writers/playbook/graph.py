@@ -1,0 +1,253 @@
+"""Several traces of one reference, made one graph whose integers are sizes: symbols, products of them, or constants."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kernelwright.agent.writers.playbook.index import ONE, Poly, Sym, evaluate, product, text
+from kernelwright.agent.writers.playbook.ir import Arg, Const, Expr, Number, Op, Position, Size
+
+SMALL = 16
+"""A dimension equal in all traces and at most this is a constant (channels of an image, taps), with a guard."""
+
+
+class Unsupported(Exception):
+    """The playbook cannot write this task; the message is the answer's ``problem``."""
+
+
+@dataclass(frozen=True)
+class Varying:
+    """A number that differs between traces: its value in each."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One ATen call of the graph: arguments by schema name; numbers that differ between traces are :class:`Varying`."""
+
+    name: str
+    op: str
+    args: Mapping[str, Any]
+    out: Any
+    """Traced shape and dtype (:class:`Varying` where they differ), a list for several results."""
+
+
+@dataclass
+class Symbols:
+    """What sizes are called, and how to express an integer by them."""
+
+    count: int
+    """Number of traces."""
+    sizes: dict[str, Size] = field(default_factory=dict)
+    values: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    spare: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Integer attributes of the module (Python expression -> values): become symbols when needed."""
+    floats: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    numbers: dict[str, Number] = field(default_factory=dict)
+
+    def add(self, source: str, values: tuple[int, ...]) -> Poly:
+        """The symbol with these values, new if there is none."""
+        for name, known in self.values.items():
+            if known == values:
+                return Poly.of(Sym(name))
+        name = f"s{len(self.sizes)}"
+        self.sizes[name] = Size(name, source)
+        self.values[name] = values
+        return Poly.of(Sym(name))
+
+    def dimension(self, source: str, value: int | Varying) -> Poly:
+        """The size of a dimension of an input or parameter."""
+        values = self.tuple(value)
+        if len(set(values)) == 1 and values[0] <= SMALL:
+            return Poly.of(values[0])
+        return self.add(source, values)
+
+    def tuple(self, value: Any) -> tuple[int, ...]:
+        """The value in every trace."""
+        return tuple(int(v) for v in value.values) if isinstance(value, Varying) else (int(value),) * self.count
+
+    def evaluate(self, poly: Poly) -> tuple[int, ...]:
+        """The values of ``poly`` in every trace."""
+        return tuple(evaluate(poly, {n: v[t] for n, v in self.values.items()}) for t in range(self.count))
+
+    def size(self, value: Any, near: tuple[Poly, ...] = ()) -> Poly:
+        """``value`` (an integer of the graph) as a polynomial of symbols; ``near`` are tried first.
+
+        Raises:
+            Unsupported: it varies and no expression gives it.
+        """
+        values = self.tuple(value)
+        for poly in near:
+            if self.evaluate(poly) == values:
+                return poly
+        if len(set(values)) == 1:
+            same = [n for n, v in self.values.items() if v == values]
+            return Poly.of(Sym(same[0])) if same else Poly.of(values[0])
+        for poly in self._candidates(near):
+            if self.evaluate(poly) == values:
+                return poly
+        for source, known in self.spare.items():
+            if known == values:
+                return self.add(source, values)
+        for poly in self._candidates((*near, *[self.add(s, v) for s, v in self.spare.items() if len(set(v)) > 1])):
+            if self.evaluate(poly) == values:
+                return poly
+        raise Unsupported(f"no expression of the shapes gives {values}")
+
+    def number(self, value: Any) -> Poly:
+        """An integer that is no size: a constant where it does not vary."""
+        return Poly.of(int(value)) if not isinstance(value, Varying) else self.size(value)
+
+    def _candidates(self, near: tuple[Poly, ...]) -> Iterator[Poly]:
+        varying = [Poly.of(Sym(n)) for n, v in self.values.items()]
+        base = list(dict.fromkeys([*near, *varying]))
+        yield from base
+        pairs = [a * b for a, b in itertools.combinations_with_replacement(base, 2)]
+        yield from pairs
+        for a, c in itertools.product(base, range(2, 17)):
+            yield a * c
+            yield a // c
+        for a, c in itertools.product(base, (1, -1, 2, -2, 3, -3, 4, -4)):
+            yield a + c
+            yield (a + c) // 2
+        for top, bottom in itertools.product([*pairs, *base], base):
+            if top is not bottom:
+                yield top // bottom
+        if len(base) <= 12:
+            yield from (product(t) for t in itertools.combinations_with_replacement(base, 3))
+            yield from (a + b for a, b in itertools.combinations_with_replacement(base, 2))
+            yield from (a * c + d for a in base for c in range(1, 9) for d in range(-8, 9) if d)
+            yield from (a - b for a, b in itertools.permutations(base, 2))
+
+    def scalar(self, value: Any) -> Expr:
+        """A Python number of the graph as an expression.
+
+        Raises:
+            Unsupported: it varies and no expression gives it.
+        """
+        if isinstance(value, dict) and "float" in value:
+            return Const(float(value["float"]), "float")
+        if isinstance(value, bool):
+            return Const(value, "bool")
+        if isinstance(value, int):
+            return Const(value, "int")
+        if isinstance(value, float):
+            return Const(value, "float")
+        if not isinstance(value, Varying):
+            raise Unsupported(f"{value!r} is no number")
+        for source, known in self.floats.items():
+            if known == value.values:
+                name = f"f{len(self.numbers)}"
+                return Arg(self.numbers.setdefault(source, Number(name, source, "float")).name, "float")
+        if all(isinstance(v, int) for v in value.values):
+            return Position(self.size(value))
+        return self._float(value.values)
+
+    def _float(self, values: tuple[float, ...]) -> Expr:
+        one = Const(1.0, "float")
+        forms: list[tuple[Callable[[float], float], Callable[[Expr], Expr]]] = [
+            (lambda p: 1 / p, lambda e: Op("div", (one, e), "float")),
+            (lambda p: p**-0.5, lambda e: Op("div", (one, Op("sqrt", (e,), "float")), "float")),
+            (lambda p: p**0.5, lambda e: Op("sqrt", (e,), "float")),
+            (lambda p: float(p), lambda e: e),
+            (lambda p: math.log(p), lambda e: Op("log", (e,), "float")),
+        ]
+        for sources in ((), tuple(s for s, v in self.spare.items() if len(set(v)) > 1)):
+            near = tuple(self.add(s, self.spare[s]) for s in sources)
+            for poly in self._candidates(near):
+                ints = self.evaluate(poly)
+                if min(ints) <= 0:
+                    continue
+                for of, build in forms:
+                    if all(math.isclose(of(i), v, rel_tol=1e-9) for i, v in zip(ints, values, strict=True)):
+                        return build(Op("float", (Position(poly),), "float"))
+        raise Unsupported(f"no expression of the shapes gives {values}")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The unified graph of a reference."""
+
+    tensors: tuple[Mapping[str, Any], ...]
+    scalars: tuple[Mapping[str, Any], ...]
+    calls: tuple[Call, ...]
+    result: Any
+    half: tuple[str, ...] | None
+    symbols: Symbols
+
+
+def structure(trace: Mapping[str, Any]) -> str:
+    """What must agree between traces to be one graph: operators and how they are connected."""
+
+    def shape_of(value: Any) -> Any:
+        if isinstance(value, list):
+            return [shape_of(v) for v in value]
+        if isinstance(value, dict):
+            return {k: shape_of(v) for k, v in value.items()} if "node" not in value else value["node"]
+        return "#" if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+    tensors = [(t["node"], t["role"], t["source"], len(t["shape"]), t["dtype"]) for t in trace["tensors"]]
+    calls = [(n["name"], n["op"], shape_of(n["args"])) for n in trace["nodes"]]
+    return repr((tensors, calls, shape_of(trace["result"])))
+
+
+def _merge(values: list[Any]) -> Any:
+    """One value of several traces' values; numbers that differ become :class:`Varying`."""
+    first = values[0]
+    if isinstance(first, list):
+        return [_merge([v[i] for v in values]) for i in range(len(first))]
+    if isinstance(first, dict):
+        return {k: _merge([v[k] for v in values]) for k in first}
+    if all(v == first for v in values):
+        return first
+    if all(isinstance(v, (int, float)) for v in values):
+        return Varying(tuple(values))
+    raise Unsupported(f"{first!r} and {values[1]!r} stand at one place of two traces")
+
+
+def unify(traces: list[Mapping[str, Any]]) -> Graph:
+    """One graph of the traces that have the structure of the first.
+
+    Raises:
+        Unsupported: the reference mutates its state, or what differs cannot be expressed.
+    """
+    first = structure(traces[0])
+    same = [t for t in traces if structure(t) == first]
+    if len(same) < len(traces):
+        common, votes = Counter(structure(t) for t in traces).most_common(1)[0]
+        if votes > len(same):
+            same = [t for t in traces if structure(t) == common]
+    if same[0]["mutated"]:
+        raise Unsupported(f"forward changes {same[0]['mutated'][0]}")
+    symbols = Symbols(len(same))
+    attributes = [t["attributes"] for t in same]
+    for path, value in attributes[0].items():
+        values = tuple(a.get(path) for a in attributes)
+        if None in values or not isinstance(value, (int, float)):
+            continue
+        if all(isinstance(v, int) for v in values):
+            symbols.spare[path] = values
+        elif len(set(values)) > 1:
+            symbols.floats[path] = values
+    tensors, scalars, nodes = (_merge([t[key] for t in same]) for key in ("tensors", "scalars", "nodes"))
+    for scalar in scalars:
+        if isinstance(scalar["value"], Varying):
+            target = symbols.spare if all(isinstance(v, int) for v in scalar["value"].values) else symbols.floats
+            target[scalar["source"]] = scalar["value"].values  # type: ignore[index]
+    calls = tuple(Call(n["name"], n["op"], n["args"], n.get("out")) for n in nodes)
+    half = same[0]["half"]
+    return Graph(tuple(tensors), tuple(scalars), calls, same[0]["result"], tuple(half) if half else None, symbols)
+
+
+def condition(poly: Poly) -> str:
+    """``poly`` as a Python expression."""
+    return text(poly)
+
+
+__all__ = ["ONE", "Call", "Graph", "Symbols", "Unsupported", "Varying", "condition", "structure", "unify"]

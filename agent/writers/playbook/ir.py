@@ -1,0 +1,480 @@
+"""What the playbook's emitters read: one :class:`Program` of fused kernels, no backend in it.
+
+Everything is frozen and hashable; expressions and polynomials are interned (equal means the same object: memoise by them freely). Sizes and element offsets are :class:`~.index.Poly` (see ``index.py``) over
+``Sym`` (sizes known at run time), ``Axis`` (loop variables, each with its ``extent``), divisions and ``Value`` (an index
+loaded from data). All buffers are contiguous; a load or store names a buffer and a *linear element offset*.
+
+Types. Three kinds of value: ``float`` (computed in fp32 whatever the buffer holds), ``int`` (int64), ``bool``.
+A buffer's ``dtype`` is ``work`` (the dtype that the task runs in: fp32, fp16, bf16 – the dtype of the first floating
+input at run time, the same for all), or fixed: ``float32``, ``float64``, ``int64``, ``int32``, ``int16``, ``int8``, ``uint8``, ``bool``.
+Load converts to the kind's compute type, store rounds to the buffer's dtype.
+
+Kernels run in the program's order and see each other's results only through buffers:
+
+* :class:`Nest` – the workhorse: for each point of the ``outer`` axes (parallel, independent) run ``phases`` in order. A
+  phase is a loop over its own axes (none: once per outer point) that reduces, scans and stores. Results of reductions are read
+  by later phases as :class:`Scalar`. Examples (i, j axes)::
+
+      relu(x)*a+b      outer=(i,)    phases=(Loop((), stores=(Store(out, i, …),)),)
+      softmax(x, -1)   outer=(i,)    phases=(Loop((j,), reduces=(m = max x[i*M+j],)),
+                                             Loop((j,), reduces=(s = sum exp(x[i*M+j] - m),)),
+                                             Loop((j,), stores=(out[i*M+j] = exp(x[i*M+j] - m) / s,)))
+      x.sum()          outer=()      phases=(Loop((i,), reduces=(s = sum x[i],)), Loop((), stores=(out[0] = s,)))
+      softmax(dim=1)   outer=(n, h)  phases as softmax with loads x[n*C*H + c*H + h]: the unit-stride axis may be outer
+      max_pool2d       outer=(nc, y, x) phases=(Loop((ky, kx), reduces=(m = max Masked(in bounds, load, -inf),)), Loop((), stores…))
+      cumsum           outer=(i,)    phases=(Loop((j,), scans=(c = sum x[i*M+j],), stores=(out[i*M+j] = c,)),)
+
+  Phases over the same row use the *same* axis objects, so equal subexpressions of several phases are equal objects
+  (cache them or compute them again: the emitter's choice). Subexpressions that read no axis of a phase are invariant in it.
+  ``outer=()`` asks for a parallel reduction. Adjacent axes are already collapsed where every access allows it.
+* :class:`Matmul` – ``acc[b…, m, n] = Σ_k a · b`` then ``stores`` that read ``Scalar(acc)``; ``a`` is an expression over
+  (batch, m, k), ``b`` over (batch, k, n): usually a plain Load, else a fused prologue.
+* :class:`Conv` – direct convolution (grouped, 1 to 3 spatial dims, transposed or not), same form of epilogue.
+* :class:`Scatter` – writes or accumulates at loaded positions into a buffer that an earlier kernel has initialised.
+
+:func:`matmul_nest` and :func:`conv_nest` rewrite the templates as plain nests: correct anywhere, the slow way.
+:func:`expr_axes`, :func:`walk`, :func:`loads` help an emitter; ``module.py`` renders the Python file round the kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal, Union
+
+from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Mod, Poly, Value, atoms, rewrite
+from kernelwright.agent.writers.playbook.intern import Node
+
+Kind = Literal["float", "int", "bool"]
+
+UNARY = (
+    "neg", "abs", "sqrt", "rsqrt", "reciprocal", "square", "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan",
+    "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "sigmoid", "floor", "ceil", "round", "trunc",
+    "sign", "isnan", "isinf", "not", "bitnot", "float", "int", "bool",
+)
+"""One argument. ``round`` is half to even; ``sign`` of NaN is NaN (fp); ``float``/``int``/``bool`` convert the kind
+(``int`` truncates towards zero, ``bool`` is ``!= 0``); ``not`` is logical on bool, ``bitnot`` on int."""
+
+BINARY = (
+    "add", "sub", "mul", "div", "pow", "fmod", "mod", "floordiv", "max", "min", "atan2", "copysign", "eq", "ne", "lt", "le", "gt", "ge",
+    "and", "or", "xor", "shl", "shr",
+)
+"""Two arguments of the same kind. ``div`` is on floats only; ``mod``/``floordiv`` follow Python's sign rule (floats and ints),
+``fmod`` C's; ``max``/``min`` propagate NaN as torch does; comparisons give bool; ``and``/``or``/``xor`` are logical on bool, bitwise on int."""
+
+TERNARY = ("where",)
+"""``where(cond, a, b)``: both sides may be evaluated (their loads are in bounds either way); see :class:`Masked`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Const(Node):
+    """A literal; ``inf``, ``-inf`` and ``nan`` occur."""
+
+    value: float | int | bool
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Load(Node):
+    """Element ``offset`` of ``buffer``, converted to ``kind``."""
+
+    buffer: str
+    offset: Poly
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Position(Node):
+    """An index polynomial as a value of kind ``int`` (arange, sizes)."""
+
+    poly: Poly
+    kind: Kind = "int"
+
+
+@dataclass(frozen=True, eq=False)
+class Scalar(Node):
+    """The result of a named reduction, scan (its running value, inclusive) or template accumulator of this kernel."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Arg(Node):
+    """A number given at run time: one of :attr:`Program.numbers`."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Op(Node):
+    """``name(*args)`` with ``name`` of :data:`UNARY`, :data:`BINARY` or :data:`TERNARY`; ``kind`` is that of the result."""
+
+    name: str
+    args: tuple[Expr, ...]
+    kind: Kind
+
+
+@dataclass(frozen=True, eq=False)
+class Masked(Node):
+    """``value`` where ``cond`` holds, else ``other``; loads inside ``value`` may be out of bounds where it does not."""
+
+    cond: Expr
+    value: Expr
+    other: Expr
+    kind: Kind
+
+
+Expr = Union[Const, Load, Position, Scalar, Arg, Op, Masked]
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """``name = op`` over all points of its loop of ``value``.
+
+    ``op``: ``sum prod max min`` (of ``value``'s kind; ``max``/``min`` propagate NaN), ``any all`` (bool),
+    ``argmax argmin`` (``index`` at the first extreme value, NaN counts as extreme; result of kind ``int``).
+    ``kind`` is the result's. Sums of floats must be accurate for long rows (several accumulators, pairwise or fp64).
+    """
+
+    name: str
+    op: str
+    value: Expr
+    kind: Kind
+    index: Poly | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A running ``sum``, ``prod``, ``max`` or ``min`` along the loop's single axis, in its order (from the end where
+    ``reverse``). ``index`` with max/min: a second scalar ``<name>_at`` (int) holds the position of the running extreme (latest of equals)."""
+
+    name: str
+    op: str
+    value: Expr
+    kind: Kind
+    reverse: bool = False
+    index: Poly | None = None
+
+
+@dataclass(frozen=True)
+class Store:
+    """``buffer[offset] = value``, once per point of its loop; no two points write one element."""
+
+    buffer: str
+    offset: Poly
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One phase: a loop over ``axes`` (first slowest). Either ``reduces`` or ``scans`` or neither; then ``stores``.
+
+    Stores of a loop with reductions do not read those (a later phase does); stores beside scans read the running value.
+    """
+
+    axes: tuple[Axis, ...]
+    reduces: tuple[Reduce, ...] = ()
+    scans: tuple[Scan, ...] = ()
+    stores: tuple[Store, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nest:
+    """For every point of ``outer`` (independent of each other; last axis is the fastest in the stored buffer) run ``phases``."""
+
+    name: str
+    outer: tuple[Axis, ...]
+    phases: tuple[Loop, ...]
+
+
+@dataclass(frozen=True)
+class Matmul:
+    """``acc = Σ_k a·b`` for each (batch…, m, n); ``stores`` run once per (batch…, m, n) and read ``Scalar(acc, "float")``."""
+
+    name: str
+    batch: tuple[Axis, ...]
+    m: Axis
+    n: Axis
+    k: Axis
+    a: Expr
+    b: Expr
+    acc: str
+    stores: tuple[Store, ...]
+
+
+@dataclass(frozen=True)
+class Conv:
+    """``acc[n, g, oc, o…] = Σ_{ic, t…} x(n, g, ic, p…) · w(g, oc, ic, t…)``; points outside ``0 <= p < inputs`` count as 0.
+
+    Forward: ``p = o·stride − padding + t·dilation``. Transposed: ``p = (o + padding − t·dilation) / stride`` where it divides.
+    ``x`` is an expression over ``batch, group, ic`` and ``positions``; ``w`` over ``group, oc, ic, taps``.
+    ``stores`` run once per (batch, group, oc, spatial…) and read ``Scalar(acc, "float")``.
+    """
+
+    name: str
+    batch: Axis
+    group: Axis
+    oc: Axis
+    spatial: tuple[Axis, ...]
+    ic: Axis
+    taps: tuple[Axis, ...]
+    positions: tuple[Axis, ...]
+    inputs: tuple[Poly, ...]
+    stride: tuple[Poly, ...]
+    padding: tuple[Poly, ...]
+    dilation: tuple[Poly, ...]
+    transposed: bool
+    x: Expr
+    w: Expr
+    acc: str
+    stores: tuple[Store, ...]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """For each point of ``axes``: ``buffer[offset] = value`` (``op="set"``, last wins) or combined by ``sum prod max min``.
+
+    Offsets may coincide (atomics, or a serial loop). ``buffer`` has been written by an earlier kernel.
+    Where ``guard`` is given, points at which it is false write nothing.
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    buffer: str
+    offset: Poly
+    value: Expr
+    op: str
+    guard: Expr | None = None
+
+
+Kernel = Union[Nest, Matmul, Conv, Scatter]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A contiguous tensor. ``role``: ``input`` (of forward), ``param`` (a parameter, buffer or tensor attribute of the module),
+    ``const`` (literal data), ``temp`` (written and read by kernels), ``output`` (written, then returned)."""
+
+    name: str
+    shape: tuple[Poly, ...]
+    dtype: str
+    role: str
+    source: str = ""
+    """input and param: the Python expression that gives the tensor inside ``forward``, e.g. ``x``, ``xs[0]``, ``self.fc.weight``."""
+    data: tuple[float | int | bool, ...] = ()
+    """const: its elements in order."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """A symbol of the program. ``source``: a Python expression over forward's arguments and ``self``, e.g. ``x.shape[0]``."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Number:
+    """A scalar of the program (kind ``float``, ``int`` or ``bool``), as :class:`Size`."""
+
+    name: str
+    source: str
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A Python condition over the program's symbols (by name) and ``source`` expressions that must hold; else OutsideEnvelope."""
+
+    condition: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor that forward returns: ``buffer`` seen with ``shape`` (equal element count, same order)."""
+
+    buffer: str
+    shape: tuple[Poly, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that an emitter needs. ``result`` is a tree (nested tuples; ``("list", …)``, ``("tuple", …)``, ``("dict", (key, …)…)``) whose leaves
+    are :class:`Output`, or Python literals (int, float, bool, None)."""
+
+    sizes: tuple[Size, ...]
+    numbers: tuple[Number, ...]
+    buffers: tuple[Buffer, ...]
+    kernels: tuple[Kernel, ...]
+    result: object
+    guards: tuple[Guard, ...]
+    holder: str
+    """Text of the module level that ``ModelNew`` needs, with ``class ModelNew`` whose constructor creates the parameters."""
+    forward: str
+    """The signature of forward, e.g. ``self, x, mask=None``."""
+    dtypes: tuple[str, ...] = ("float32",)
+    """Working dtypes worth native code: others are cast at the edges."""
+    hints: dict[str, tuple[int, ...]] = field(default_factory=dict, hash=False, compare=False)
+    """Symbol -> its values at the traced shapes (the timing shapes first): for choosing default schedules, never for correctness."""
+
+    def buffer(self, name: str) -> Buffer:
+        """The buffer called ``name``."""
+        return next(b for b in self.buffers if b.name == name)
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """Direct subexpressions, including those inside loaded indices."""
+    if isinstance(expr, Op):
+        return expr.args
+    if isinstance(expr, Masked):
+        return (expr.cond, expr.value, expr.other)
+    if isinstance(expr, Load):
+        return _values(expr.offset)
+    if isinstance(expr, Position):
+        return _values(expr.poly)
+    return ()
+
+
+def _values(poly: Poly) -> tuple[Expr, ...]:
+    return tuple(a.expr for a in sorted(atoms(poly), key=lambda a: a.key) if isinstance(a, Value))
+
+
+def walk(expr: Expr) -> Iterator[Expr]:
+    """``expr`` and every distinct subexpression, parents before children."""
+    seen: set[Expr] = set()
+    stack = [expr]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(children(node))
+
+
+def loads(expr: Expr) -> list[Load]:
+    """Every distinct load in ``expr``."""
+    return [e for e in walk(expr) if isinstance(e, Load)]
+
+
+def poly_axes(poly: Poly) -> set[Axis]:
+    """Axes that ``poly`` reads, also inside loaded indices."""
+    found: set[Axis] = set()
+    for atom in atoms(poly):
+        if isinstance(atom, Axis):
+            found.add(atom)
+        elif isinstance(atom, Value):
+            found |= expr_axes(atom.expr)
+    return found
+
+
+def expr_axes(expr: Expr) -> set[Axis]:
+    """Axes that ``expr`` reads, through offsets, positions and loaded indices."""
+    found: set[Axis] = set()
+    for node in walk(expr):
+        if isinstance(node, Load):
+            found |= {a for a in atoms(node.offset) if isinstance(a, Axis)}
+        elif isinstance(node, Position):
+            found |= {a for a in atoms(node.poly) if isinstance(a, Axis)}
+    return found
+
+
+def expr_scalars(expr: Expr) -> set[str]:
+    """Names of the :class:`Scalar` values that ``expr`` reads."""
+    return {node.name for node in walk(expr) if isinstance(node, Scalar)}
+
+
+def map_poly(poly: Poly, change: Callable[[Atom], Poly | None], leaf: Callable[[Expr], Expr | None] | None = None) -> Poly:
+    """``poly`` with atoms changed, also inside the expressions of loaded indices."""
+
+    def step(atom: Atom) -> Poly | None:
+        new = change(atom)
+        if new is None and isinstance(atom, Value):
+            return Poly.of(Value(map_expr(atom.expr, change, leaf)))
+        return new
+
+    return rewrite(poly, step)
+
+
+def map_expr(expr: Expr, change: Callable[[Atom], Poly | None], leaf: Callable[[Expr], Expr | None] | None = None) -> Expr:
+    """``expr`` with index atoms changed by ``change``, and whole subexpressions by ``leaf`` (its result is not visited again)."""
+    memo: dict[Expr, Expr] = {}
+
+    def visit(node: Expr) -> Expr:
+        if node in memo:
+            return memo[node]
+        new = leaf(node) if leaf else None
+        if new is None:
+            if isinstance(node, Load):
+                new = replace(node, offset=map_poly(node.offset, change, leaf))
+            elif isinstance(node, Position):
+                new = replace(node, poly=map_poly(node.poly, change, leaf))
+            elif isinstance(node, Op):
+                new = replace(node, args=tuple(visit(a) for a in node.args))
+            elif isinstance(node, Masked):
+                new = replace(node, cond=visit(node.cond), value=visit(node.value), other=visit(node.other))
+            else:
+                new = node
+        memo[node] = new
+        return new
+
+    return visit(expr)
+
+
+def substitute(expr: Expr, axes: dict[Axis, Poly]) -> Expr:
+    """``expr`` with axes replaced by polynomials."""
+    return map_expr(expr, lambda a: axes.get(a) if isinstance(a, Axis) else None)
+
+
+def _and(parts: list[Expr]) -> Expr:
+    total = parts[0]
+    for part in parts[1:]:
+        total = Op("and", (total, part), "bool")
+    return total
+
+
+def matmul_nest(kernel: Matmul) -> Nest:
+    """The same computation as a plain nest."""
+    value = Op("mul", (kernel.a, kernel.b), "float")
+    return Nest(
+        kernel.name,
+        (*kernel.batch, kernel.m, kernel.n),
+        (Loop((kernel.k,), reduces=(Reduce(kernel.acc, "sum", value, "float"),)), Loop((), stores=kernel.stores)),
+    )
+
+
+def conv_nest(kernel: Conv) -> Nest:
+    """The same computation as a plain nest over (batch, group, oc, spatial…), reducing over (ic, taps…) with masked loads."""
+    conditions: list[Expr] = []
+    where: dict[Axis, Poly] = {}
+    zero = Const(0, "int")
+    for i, position in enumerate(kernel.positions):
+        o, t = Poly.of(kernel.spatial[i]), Poly.of(kernel.taps[i])
+        if kernel.transposed:
+            at = o + kernel.padding[i] - t * kernel.dilation[i]
+            if kernel.stride[i].const != 1:
+                rest = Position(Poly.of(Mod(at, kernel.stride[i])))
+                conditions.append(Op("eq", (rest, zero), "bool"))
+            conditions.append(Op("ge", (Position(at), zero), "bool"))
+            at = at if kernel.stride[i].const == 1 else Poly.of(FloorDiv(at, kernel.stride[i]))
+        else:
+            at = o * kernel.stride[i] - kernel.padding[i] + t * kernel.dilation[i]
+            if kernel.padding[i].const != 0:
+                conditions.append(Op("ge", (Position(at), zero), "bool"))
+        if kernel.transposed or kernel.padding[i].const != 0:
+            conditions.append(Op("lt", (Position(at), Position(kernel.inputs[i])), "bool"))
+        where[position] = at
+    value: Expr = Op("mul", (substitute(kernel.x, where), kernel.w), "float")
+    if conditions:
+        value = Masked(_and(conditions), value, Const(0.0, "float"), "float")
+    return Nest(
+        kernel.name,
+        (kernel.batch, kernel.group, kernel.oc, *kernel.spatial),
+        (
+            Loop((kernel.ic, *kernel.taps), reduces=(Reduce(kernel.acc, "sum", value, "float"),)),
+            Loop((), stores=kernel.stores),
+        ),
+    )

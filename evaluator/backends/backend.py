@@ -1,0 +1,48 @@
+"""The seam between the judge and a kernel language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from kernelwright.tasks.records import Kernel
+
+
+@dataclass(frozen=True)
+class Built:
+    """What building a kernel gave. ``ok`` false: the candidate's fault, told in ``log``."""
+
+    ok: bool
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """Source hash -> path of the shared library (``KERNELWRIGHT_LIBRARIES`` of the runner)."""
+    log: str = ""
+    """On failure the reason in the first line, then the compiler's first errors; else its warnings."""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Backend(Protocol):
+    """One kernel language. Stateless and safe to share between threads; no method executes candidate code or needs the device.
+
+    A candidate that cannot be built is a :class:`Built` with ``ok`` false; an exception means that the harness failed.
+    """
+
+    name: str
+
+    def available(self, device: str) -> str:
+        """Empty when kernels can run on ``device`` (``"cpu"`` or ``"cuda"``), else the reason and the remedy in one line."""
+        ...
+
+    def build(self, kernel: Kernel, cache: Path) -> Built:
+        """Compile what can be compiled ahead into ``cache``; many processes may share the cache."""
+        ...
+
+    def run_entry(self, device: str) -> Mapping[str, str]:
+        """Environment variables that a runner of this backend needs on ``device``."""
+        ...
+
+    def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
+        """What the compiler's output says about speed: for prompts and the verdict's evidence, never a speedup."""
+        ...

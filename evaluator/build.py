@@ -1,0 +1,107 @@
+"""Native sources of a kernel, found in its text and compiled ahead. Nothing of the kernel is executed."""
+
+from __future__ import annotations
+
+import ast
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kernelwright.evaluator.backends.backend import Built
+from kernelwright.evaluator.prototypes import prototypes
+from kernelwright.evaluator.syntax import NotConstant, constants, dotted, fold, import_aliases, parse
+from kernelwright.evaluator.toolchain import TIMEOUT_S, BuildError, Library, build_library, source_hash
+
+_LOAD = "kernelwright.evaluator.native.load"
+_INLINE = ("torch.utils.cpp_extension.load_inline", "torch.utils.cpp_extension.load")
+
+
+@dataclass(frozen=True)
+class NativeSource:
+    """One ``load(cpp=…)`` of a kernel."""
+
+    line: int
+    """Line of the call in the kernel's source."""
+    source: str
+
+    @property
+    def hash(self) -> str:
+        """The key of ``KERNELWRIGHT_LIBRARIES``."""
+        return source_hash(self.source)
+
+
+def native_sources(source: str) -> tuple[NativeSource, ...]:
+    """Every native source that ``source`` loads, in order, without running it.
+
+    Raises:
+        BuildError: a call whose source the text does not give, or a language that cannot be built here; names line and remedy.
+        SyntaxError: ``source`` does not parse.
+    """
+    tree = parse(source)
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        names.update(import_aliases(node))
+    values = constants(tree)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    found = []
+    for call in sorted(calls, key=lambda c: (c.lineno, c.col_offset)):
+        path = dotted(call.func, names)
+        if path == _LOAD:
+            found.append(NativeSource(call.lineno, _literal(call, values)))
+        elif path in _INLINE:
+            raise BuildError(f"line {call.lineno}: {path} is not supported in this version; use native.load(cpp=…) with plain pointers")
+    return tuple(found)
+
+
+def _literal(call: ast.Call, values: dict[str, object]) -> str:
+    where = f"line {call.lineno}: load(…)"
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    if "cuda" in keywords:
+        raise BuildError(f"{where}: the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)")
+    if call.args or set(keywords) != {"cpp"}:
+        raise BuildError(f"{where} takes the source as its one keyword: load(cpp=r'''…''')")
+    try:
+        text = fold(keywords["cpp"], values)
+    except NotConstant as problem:
+        raise BuildError(
+            f"{where}: the source must be a literal string (or a module-level constant, assigned once) "
+            f"so that it can be built ahead; cannot tell `{problem}`"
+        ) from None
+    if not isinstance(text, str) or not text.strip():
+        raise BuildError(f"{where}: the source must be a string with C++ in it, got {text!r:.40}")
+    return text
+
+
+def build_native(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Built:
+    """Compile every native source of a kernel into ``cache``."""
+    started = time.perf_counter()
+    libraries: dict[str, str] = {}
+    reports: list[dict[str, Any]] = []
+    warnings: list[str] = []
+    try:
+        for native in native_sources(source):
+            functions = prototypes(native.source)
+            library = build_library(native.source, cache, timeout)
+            libraries[native.hash] = library.path
+            reports.append(_report(native, library) | {"functions": [str(f) for f in functions.values()]})
+            warnings.extend([library.log] if library.log else [])
+    except SyntaxError as error:
+        return Built(ok=False, log=f"line {error.lineno}: {error.msg}", seconds=time.perf_counter() - started)
+    except BuildError as error:
+        log = f"{error}\n{error.log}".strip()
+        return Built(ok=False, log=log, evidence={"native": reports}, seconds=time.perf_counter() - started)
+    return Built(
+        ok=True, libraries=libraries, log="\n".join(warnings), evidence={"native": reports}, seconds=time.perf_counter() - started
+    )
+
+
+def _report(native: NativeSource, library: Library) -> dict[str, Any]:
+    return {
+        "line": native.line,
+        "path": library.path,
+        "compiler": library.compiler,
+        "vectorised_loops": dict(library.vectorised),
+        "scalar_loops": list(library.scalar),
+        "seconds": round(library.seconds, 3),
+    }

@@ -1,0 +1,211 @@
+"""One timing case: candidate against the baseline ladder, interleaved, and the timed outputs verified afterwards."""
+
+from __future__ import annotations
+
+import fcntl
+import math
+import os
+import random
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kernelwright.evaluator.session import OpenCase, Pool, Session
+from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.stopwatch import Samples, interleave, interval, measure, narrow, ratios
+from kernelwright.evaluator.trial import Outside, Rejected, Trial
+from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.records import CaseTiming, Stage, Status
+
+_TARGET_US = {"cpu": 4000.0, "cuda": 1500.0}
+"""Work in a short run: long enough that the clock's and the pipe's jitter are small beside it."""
+_MAX_CALLS = {"cpu": 64, "cuda": 12}
+_POOL_BYTES = {"cpu": 1 << 29, "cuda": 8 << 30}
+_CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
+"""A pool exceeds three times the private caches; on a GPU the flush does that."""
+_FLUSH_MARGIN = 1.5
+_CANDIDATE = "candidate"
+
+
+class _Baseline:
+    """A baseline in the reference's process."""
+
+    def __init__(self, session: Session, opened: OpenCase, name: str) -> None:
+        self.name = name
+        self._session = session
+        self._key = opened.key
+
+    def prepare(self, slots: Sequence[int]) -> None:
+        self._session.ask("prepare", key=self._key, slots=list(slots))
+
+    def run(self, repeats: int) -> Mapping[str, float | None]:
+        return self._session.ask("time", key=self._key, name=self.name, repeats=repeats)[0]
+
+    def space(self, count: int, repeats: int) -> None:
+        self._session.ask("space", count=count, repeats=repeats)
+
+
+class _Candidate:
+    """The kernel in its runner."""
+
+    name = _CANDIDATE
+
+    def __init__(self, trial: Trial, opened: OpenCase, pool: Pool) -> None:
+        self._trial = trial
+        self._key = opened.key
+        self._inputs = trial.pool_inputs(opened, pool)
+        self.slots: Sequence[int] = ()
+
+    def prepare(self, slots: Sequence[int]) -> None:
+        self.slots = list(slots)
+        self._trial.ask("prepare", slots=self.slots, **self._inputs)
+
+    def run(self, repeats: int) -> Mapping[str, float | None]:
+        return self._trial.ask("time", key=self._key, repeats=repeats)
+
+    def space(self, count: int, repeats: int) -> None:
+        self._trial.ask("space", count=count, repeats=repeats)
+
+
+def time_case(
+    trial: Trial, session: Session, opened: OpenCase, settings: Settings, evidence: dict[str, Any]
+) -> CaseTiming:
+    """Time one case in one dtype.
+
+    Raises:
+        Rejected: the kernel fails, or a timed output is wrong.
+    """
+    kind = session.device.split(":")[0]
+    with exclusive(session.device):
+        try:
+            contest = _Contest(trial, session, opened, settings, kind)
+            samples = contest.run()
+        except Outside as outside:
+            raise Rejected(Status.INCORRECT, Stage.TIME, f"raises OutsideEnvelope on a timing shape: {outside}") from None
+    found = contest.result(samples)
+    evidence.setdefault("samples_us", {})[opened.key] = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
+    if any(samples.events.values()):
+        events = {k: interval(v).median for k, v in samples.events.items() if v}
+        evidence.setdefault("device_events_us", {})[opened.key] = events
+    return found
+
+
+class _Contest:
+    def __init__(self, trial: Trial, session: Session, opened: OpenCase, settings: Settings, kind: str) -> None:
+        self._trial, self._session, self._opened = trial, session, opened
+        self._settings = settings
+        self._rng = random.SystemRandom()
+        self._kind = kind
+        self._notes: list[str] = []
+        names = settings.baselines or (("eager", "compile") if kind == "cpu" else ("eager", "compile", "max-autotune"))
+        self._repeats = 1 if kind == "cuda" else 0
+        self._n = 1
+        self._enter(4)
+        failed, _ = session.ask("baselines", settings.compile_seconds, key=opened.key, names=list(names))
+        self._notes += [f"no {name} baseline: {why}" for name, why in failed["failed"].items()]
+        ready = [n for n in names if n not in failed["failed"]]
+        if "eager" not in ready:
+            raise TaskError(f"{session.task.name}: eager cannot be timed: {failed['failed']['eager']}")
+        self._baselines = [_Baseline(session, opened, name) for name in ready]
+        self._calibrate()
+
+    def _enter(self, copies: int) -> None:
+        self._pool = self._session.pool(self._opened, copies)
+        self._trial.attach_pool(self._opened, self._pool)
+        self._candidate = _Candidate(self._trial, self._opened, self._pool)
+
+    def _calibrate(self) -> None:
+        """Warm both sides, then choose calls a run, slots and the length of the flush."""
+        fastest, host = math.inf, 0.0
+        for side in [*self._baselines, self._candidate]:
+            side.prepare([i % self._pool.copies for i in range(4)])
+            for _ in range(3):
+                account = side.run(0)
+            took = account.get("event_us") or account["host_us"] or 0.0
+            host = max(host, account["host_us"] or 0.0)
+            fastest = min(fastest, max(took, 0.1))
+        if self._repeats:
+            flush_us = self._flush_us()
+            self._repeats = max(1, math.ceil(_FLUSH_MARGIN * host / flush_us))
+            fastest += self._repeats * flush_us
+        calls = math.ceil(_TARGET_US[self._kind] / fastest)
+        room = _POOL_BYTES[self._kind] // max(4 * self._opened.nbytes, 1)
+        self._n = max(1, min(calls, _MAX_CALLS[self._kind], room))
+        wanted = max(4 * self._n, min(_CACHE_BYTES[self._kind] // max(self._opened.nbytes, 1), 4 * _MAX_CALLS["cpu"]))
+        if wanted > self._pool.copies:
+            self._enter(wanted)
+
+    def _flush_us(self) -> float:
+        import time
+
+        side = self._baselines[0]
+        spent = []
+        for count in (2, 22):
+            side.space(count, 1)
+            began = time.perf_counter()
+            side.space(count, 1)
+            spent.append(time.perf_counter() - began)
+        return max((spent[1] - spent[0]) / 20 * 1e6, 1.0)
+
+    def run(self) -> Samples:
+        import time
+
+        deadline = time.monotonic() + self._settings.timing_seconds
+        blocks = 0
+
+        def visit(side: Any) -> tuple[float, float | None]:
+            self._session.ask("shuffle", key=self._opened.key)
+            found = measure(side, self._n, self._pool.copies, self._repeats, self._rng)
+            if side is self._candidate and (blocks == 0 or self._rng.random() < 0.1):
+                self._verify()
+            return found
+
+        def enough(samples: Samples) -> bool:
+            nonlocal blocks
+            blocks += 1
+            least = len(samples.times[_CANDIDATE]) >= 3
+            if least and time.monotonic() > deadline:
+                return True
+            return narrow(samples, _CANDIDATE, self._settings.half_width, self._settings.min_blocks)
+
+        sides = [*self._baselines, self._candidate]
+        samples = interleave(sides, visit, enough, self._settings.max_blocks)
+        self._session.drop_pool(self._opened)
+        if len(samples.times[_CANDIDATE]) < 3:
+            raise Rejected(
+                Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured"
+            )
+        return samples
+
+    def _verify(self) -> None:
+        """A random timed call's output, compared in full after the clock stopped."""
+        index = self._rng.randrange(len(self._candidate.slots))
+        self._trial.verify_timed(self._session, self._opened, index, self._candidate.slots[index])
+
+    def result(self, samples: Samples) -> CaseTiming:
+        names = [b.name for b in self._baselines]
+        baselines = {name: interval(samples.times[name]) for name in names}
+        speedup = {name: interval(ratios(samples, name, _CANDIDATE)) for name in names}
+        speedup["best"] = speedup[min(names, key=lambda n: baselines[n].median)]
+        if samples.spoilt:
+            self._notes.append(f"{samples.spoilt} blocks thrown away: noise above the measurement")
+        return CaseTiming(
+            case=self._opened.case.name,
+            dtype=self._opened.dtype,
+            latency_us=interval(samples.times[_CANDIDATE]),
+            baselines=baselines,
+            speedup=speedup,
+            blocks=len(samples.times[_CANDIDATE]),
+            notes=tuple(self._notes),
+        )
+
+
+@contextmanager
+def exclusive(device: str) -> Iterator[None]:
+    """The device to ourselves while something is timed, across processes of this user."""
+    path = Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{device.replace(':', '-')}.lock"
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

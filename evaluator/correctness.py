@@ -1,0 +1,130 @@
+"""Is a tensor right: against the float64 oracle, within what the reference itself errs in the working dtype.
+
+The rule (both must hold; o the oracle, e the reference in the working dtype, c the candidate):
+
+- each element: ``|c - o| <= max(rtol/10 * rms(o) + rtol * |o|, 6 * rms(e - o))``;
+- whole tensor: ``relL2(c) <= 4 * relL2(e) + 4 * eps``.
+
+NaN and Inf must stand where the oracle has them, except where the reference in the working dtype disagrees with the
+oracle on finiteness: there either is accepted. Integers and booleans are exact. KernelBench's own convention
+(``rtol = atol = 1e-2`` / ``1e-4``) is reported beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+RTOL = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+"""Default relative tolerances by working dtype."""
+
+_NOISE = 6.0
+_NORM_FACTOR = 4.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a tensor is from what it should be."""
+
+    passed: bool
+    max_error: float
+    """Largest ``|c - o|`` over elements finite on both sides."""
+    ratio: float
+    """Largest error over its bound; at most 1 when ``passed``."""
+    where: tuple[int, ...]
+    """Index of the worst element."""
+    detail: str
+    kernelbench: Mapping[str, bool]
+    """What ``allclose`` at 1e-2 and 1e-4 would have said."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "max_error": self.max_error,
+            "ratio": self.ratio,
+            "where": list(self.where),
+            "detail": self.detail,
+            "kernelbench": dict(self.kernelbench),
+        }
+
+
+def compare(
+    candidate: torch.Tensor, oracle: torch.Tensor, eager: torch.Tensor, rtol: float | None = None
+) -> Comparison:
+    """Compare an output with its oracle.
+
+    Args:
+        candidate: any shape; the dtype and shape of ``eager``.
+        oracle: float64 (or float32 where an operator lacks it) for floating outputs, else the exact values.
+        eager: the reference's own output in the working dtype.
+        rtol: overrides the default of the working dtype.
+    """
+    if candidate.numel() == 0:
+        return Comparison(True, 0.0, 0.0, (), "", {"1e-2": True, "1e-4": True})
+    if not eager.dtype.is_floating_point and not eager.dtype.is_complex:
+        return _exact(candidate, eager)
+    if eager.dtype.is_complex:
+        return compare(*(torch.view_as_real(t.to(torch.complex128)) for t in (candidate, oracle, eager)), rtol or 1e-4)
+    tolerance = RTOL.get(eager.dtype, 1e-4) if rtol is None else rtol
+    c, o, e = candidate.double(), oracle.double(), eager.double()
+    misplaced = _misplaced_nonfinite(c, o, e)
+    finite = torch.isfinite(c) & torch.isfinite(o)
+    zero = torch.zeros((), dtype=torch.float64, device=c.device)
+    error = torch.where(finite, (c - o).abs(), zero)
+    noise_mask = finite & torch.isfinite(e)
+    noise = torch.where(noise_mask, (e - o).abs(), zero)
+    count = max(int(noise_mask.sum()), 1)
+    rms_noise = float((noise.square().sum() / count).sqrt())
+    o_finite = torch.where(torch.isfinite(o), o, zero)
+    rms_oracle = float((o_finite.square().sum() / max(int(torch.isfinite(o).sum()), 1)).sqrt())
+    bound = torch.clamp(tolerance / 10 * rms_oracle + tolerance * o_finite.abs(), min=_NOISE * rms_noise)
+    ratios = error / bound.clamp(min=torch.finfo(torch.float64).tiny)
+    ratios = torch.where(error == 0, zero, ratios)
+    norm = float(torch.where(finite, o_finite, zero).norm())
+    eps = torch.finfo(eager.dtype).eps
+    relative, relative_eager = float(error.norm()), float(noise.norm())
+    limit = max(_NORM_FACTOR * (relative_eager + eps * norm), tolerance / 10 * norm)
+    worst = int(torch.where(misplaced, torch.full_like(ratios, float("inf")), ratios).argmax())
+    where = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), c.shape))
+    ratio = float(ratios.max())
+    detail = ""
+    if bool(misplaced.any()):
+        detail = f"{int(misplaced.sum())} elements are NaN or infinite where the oracle is not (or the other way)"
+    elif ratio > 1:
+        detail = f"{int((ratios > 1).sum())} of {c.numel()} elements exceed their bound"
+    elif relative > limit and rtol is None:
+        ratio = max(ratio, relative / max(limit, torch.finfo(torch.float64).tiny))
+        detail = f"relative L2 error {relative / max(norm, 1e-300):.3g} against {relative_eager / max(norm, 1e-300):.3g} of eager"
+    if detail:
+        seen = float(c.flatten()[worst])
+        detail += f"; worst at {list(where)}: {seen:.9g}, expected {float(o.flatten()[worst]):.9g}"
+    return Comparison(not detail, float(error.max()), ratio, where, detail, _kernelbench(c, e))
+
+
+def _misplaced_nonfinite(c: torch.Tensor, o: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+    """Where ``c`` is NaN/Inf unlike the oracle, and the reference does not excuse it by doing the same."""
+
+    def unlike(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        same = torch.where(torch.isfinite(a), torch.isfinite(b), (a == b) | (torch.isnan(a) & torch.isnan(b)))
+        return ~same
+
+    return unlike(c, o) & unlike(c, e)
+
+
+def _exact(candidate: torch.Tensor, expected: torch.Tensor) -> Comparison:
+    wrong = candidate != expected
+    if not bool(wrong.any()):
+        return Comparison(True, 0.0, 0.0, (), "", {"1e-2": True, "1e-4": True})
+    worst = int(wrong.flatten().to(torch.int8).argmax())
+    where = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), candidate.shape))
+    difference = float((candidate.double() - expected.double()).abs().max())
+    seen, wanted = candidate.flatten()[worst].item(), expected.flatten()[worst].item()
+    detail = f"{int(wrong.sum())} of {wrong.numel()} elements differ; first at {list(where)}: {seen}, expected {wanted}"
+    return Comparison(False, difference, float("inf"), where, detail, {"1e-2": False, "1e-4": False})
+
+
+def _kernelbench(c: torch.Tensor, e: torch.Tensor) -> dict[str, bool]:
+    return {name: bool(torch.allclose(c, e, rtol=float(name), atol=float(name))) for name in ("1e-2", "1e-4")}

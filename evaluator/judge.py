@@ -1,0 +1,450 @@
+"""The cascade: one kernel and one task in, one verdict out.
+
+The judge runs no candidate code and imports no torch. It asks two children: the reference (trusted, owner of inputs and
+expected values) and the runner (untrusted, one a kernel). What the runner says is a claim; what decides is read from
+shared outputs by the reference, and from the judge's own clock.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import platform
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from kernelwright.evaluator import honesty
+from kernelwright.evaluator.backends.backend import Backend, Built
+from kernelwright.evaluator.backends.registry import backend as find_backend
+from kernelwright.evaluator.ceilings import Ceilings, roofline
+from kernelwright.evaluator.contest import time_case
+from kernelwright.evaluator.device import DeviceInfo, default_device, parse_device
+from kernelwright.evaluator.runner.processes import ForkServer
+from kernelwright.evaluator.screen import screen
+from kernelwright.evaluator.session import OpenCase, Session
+from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.stopwatch import geometric_mean
+from kernelwright.evaluator.trial import Outside, Rejected, Trial
+from kernelwright.tasks.errors import InputError, TaskError
+from kernelwright.tasks.hardware import lookup
+from kernelwright.tasks.records import (
+    Assurance,
+    CaseResult,
+    CaseTiming,
+    Interval,
+    Kernel,
+    ShapeCase,
+    Stage,
+    Status,
+    Task,
+    Timing,
+    Use,
+    Verdict,
+)
+
+_SIMULATOR_ELEMENTS = 1 << 18
+"""Largest input, in elements, that a simulated backend is asked to run."""
+
+_DRAWS = ((1.0, False, False), (1.0, False, True), (1e-3, False, False), (8.0, True, True))
+"""(scale, spikes, other parameters) of the draws each correctness case is judged on."""
+
+
+class Judge:
+    """Judges kernels of one backend on one device; keeps the reference of the last task warm between kernels.
+
+    Args:
+        backend: short name or import path of a backend.
+        device: ``cpu``, ``cuda``, ``cuda:N``; None: what is there and the backend can use.
+        cache: folder for builds, baselines' compilations and measured ceilings.
+    """
+
+    def __init__(self, backend: str, device: str | None, cache: Path, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.backend: Backend = find_backend(backend)
+        self.device = self._choose(device)
+        self.kind = self.device.split(":")[0]
+        problem = self.backend.available(self.kind)
+        if problem:
+            raise InputError(f"backend {self.backend.name!r} cannot run on {self.device}: {problem}")
+        self.simulated = self.kind == "cpu" and self.backend.name != "cpp"
+        self.cache = cache.resolve()
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self._servers: dict[str, ForkServer] = {}
+        self._session: Session | None = None
+        self._ceilings: Ceilings | None = None
+
+    def _choose(self, device: str | None) -> str:
+        if device is not None:
+            return parse_device(device)
+        found = default_device()
+        return found if not self.backend.available(found) else "cpu"
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every child process."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+
+    def device_info(self) -> DeviceInfo:
+        """The device, with its ceilings measured (once, then from the cache)."""
+        facts = self._device_facts()
+        return DeviceInfo(
+            kind=self.kind,
+            name=facts.name,
+            hardware=lookup(facts.name),
+            memory_gbps=facts.memory_gbps,
+            tflops=facts.tflops,
+            cores=facts.cores,
+            versions=facts.versions,
+        )
+
+    def admit(self, task: Task) -> None:
+        """Check that every case of the task can be judged.
+
+        Raises:
+            TaskError: the reference does not load, fails, or is random.
+        """
+        session = self._session_for(task)
+        for case in task.cases_for(self.kind, Use.CORRECTNESS, Use.TIMING, Use.HELD_OUT):
+            for dtype in case.dtypes:
+                if self._feasible_here(case, dtype):
+                    session.open(case, dtype)
+
+    def judge(self, kernel: Kernel, task: Task) -> Verdict:
+        """The verdict on ``kernel``.
+
+        Raises:
+            TaskError: the task itself cannot be judged.
+            HarnessError: the harness failed.
+        """
+        began = time.monotonic()
+        hearing = _Hearing(self, kernel, task)
+        try:
+            verdict = hearing.run()
+        finally:
+            hearing.close()
+        return replace(verdict, seconds=round(time.monotonic() - began, 3))
+
+    def _feasible_here(self, case: ShapeCase, dtype: str) -> bool:
+        return not (self.simulated and (dtype == "bfloat16" or case.use is Use.TIMING))
+
+    def _session_for(self, task: Task) -> Session:
+        if self._session is not None and (self._session.task != task or not self._session.alive):
+            self._session.close()
+            self._session = None
+        if self._session is None:
+            inductor = {
+                "TORCHINDUCTOR_CACHE_DIR": str(self.cache / "inductor"),
+                "TRITON_CACHE_DIR": str(self.cache / "triton"),
+                "TORCHINDUCTOR_COMPILE_THREADS": "1",
+            }
+            self._session = Session(task, self.device, self._server({}), inductor)
+        return self._session
+
+    def _server(self, environment: Mapping[str, str]) -> ForkServer:
+        key = json.dumps(dict(environment), sort_keys=True)
+        if key not in self._servers:
+            # Freed memory stays in the process, so that page faults of large outputs are not timed as a kernel's work.
+            heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)} if self.kind == "cpu" else {}
+            threads = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))} if self.kind == "cpu" else {}
+            self._servers[key] = ForkServer({**heap, **threads, **environment})
+        return self._servers[key]
+
+    def _device_facts(self) -> Ceilings:
+        if self._ceilings is None:
+            probe = Task("device", "", "", ())
+            session = Session(probe, self.device, self._server({}), {})
+            try:
+                self._ceilings = Ceilings.load(self.cache, session)
+            finally:
+                session.close()
+        return self._ceilings
+
+    def environment(self) -> dict[str, Any]:
+        """What the verdict says of where it was reached."""
+        measured = self._ceilings
+        found = {"device": self.device, "kind": self.kind, "versions": {"python": platform.python_version()}}
+        if measured is not None:
+            found |= {"device": measured.name, "cores": measured.cores, "versions": dict(measured.versions)}
+            found |= {"memory_gbps": measured.memory_gbps, "tflops": dict(measured.tflops)}
+        return {
+            **found,
+            "backend": self.backend.name,
+            "isolation": ["process", "session", "environment", "rlimits", "no_new_privs"],
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        }
+
+
+class _Hearing:
+    """One run of the cascade."""
+
+    def __init__(self, judge: Judge, kernel: Kernel, task: Task) -> None:
+        self._judge = judge
+        self._kernel = kernel
+        self._task = task
+        self._evidence: dict[str, Any] = {}
+        self._cases: list[CaseResult] = []
+        self._outside: list[str] = []
+        self._trial: Trial | None = None
+        self._share: float | None = None
+        self._held_out = "none"
+
+    def run(self) -> Verdict:
+        """Screen to held-out; the first failure ends it."""
+        timing: Timing | None = None
+        stage = Stage.SCREEN
+        try:
+            self._screen()
+            built = self._build()
+            session = self._judge._session_for(self._task)
+            self._trial = self._start(built)
+            cases = self._open(session, Use.CORRECTNESS)
+            if not cases:
+                return self._unsupported(session)
+            self._smoke(session, cases)
+            self._correct(session, cases)
+            self._honest(session, cases)
+            stage = Stage.CORRECT
+            if self._judge.settings.timing and not self._judge.simulated:
+                timing = self._time(session)
+                stage = Stage.TIME
+            if self._hold_out(session):
+                stage = Stage.HELD_OUT
+        except Rejected as failure:
+            self._evidence.update(failure.evidence)
+            return self._verdict(failure.status, failure.stage, failure.reason)
+        return self._verdict(Status.PASSED, stage, self._summary(timing), timing)
+
+    def close(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+
+    def _screen(self) -> None:
+        findings = screen(self._kernel)
+        self._evidence["screen"] = [vars(f) if hasattr(f, "__dict__") else str(f) for f in findings if f.tier != "record"]
+        for finding in findings:
+            if finding.tier == "reject":
+                broken = finding.rule in ("syntax", "no_model")
+                status = Status.BUILD_FAILED if broken else Status.CHEATING
+                where = f"line {finding.line}: " if finding.line else ""
+                evidence = {"rule": finding.rule, "line": finding.line}
+                raise Rejected(status, Stage.SCREEN, f"{where}{finding.detail}", evidence)
+
+    def _build(self) -> Built:
+        built = self._judge.backend.build(self._kernel, self._judge.cache / "native")
+        self._evidence["build"] = dict(built.evidence)
+        if not built.ok:
+            first = next((line for line in built.log.splitlines() if line.strip()), "the build failed")
+            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, first, {"compiler": built.log[:8000]})
+        return built
+
+    def _start(self, built: Built) -> Trial:
+        judge = self._judge
+        entry = dict(judge.backend.run_entry(judge.kind))
+        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
+        trial = Trial(judge._server(entry), self._kernel, judge.device, judge.settings, environment)
+        self._trial = trial
+        trial.load()
+        return trial
+
+    def _open(self, session: Session, use: Use) -> list[OpenCase]:
+        """The cases of one use that can be judged here; the others are recorded as skipped."""
+        found = []
+        for case in self._task.cases_for(self._judge.kind, use):
+            for dtype in case.dtypes:
+                if self._judge.simulated and dtype == "bfloat16":
+                    self._skip(case, dtype, "the interpreter's bfloat16 is wrong")
+                    continue
+                opened = session.open(case, dtype)
+                if opened is None:
+                    continue
+                if self._judge.simulated and opened.numel > _SIMULATOR_ELEMENTS:
+                    self._skip(case, dtype, f"{opened.numel} elements are too many for the interpreter")
+                else:
+                    found.append(opened)
+        return found
+
+    def _skip(self, case: ShapeCase, dtype: str, why: str) -> None:
+        self._cases.append(CaseResult(case.name, case.use, dtype, "skipped", detail=why))
+
+    def _smoke(self, session: Session, cases: list[OpenCase]) -> None:
+        """The smallest case, one draw."""
+        assert self._trial is not None
+        self._trial.stage = Stage.SMOKE
+        smallest = min(cases, key=lambda c: c.numel)
+        with self._envelope(smallest):
+            self._trial.build(smallest)
+            self._trial.try_draw(session, smallest)
+
+    def _correct(self, session: Session, cases: list[OpenCase]) -> None:
+        """Every case and dtype, several secret draws each, parameters changed in place between them."""
+        assert self._trial is not None
+        self._trial.stage = Stage.CORRECT
+        draws = _DRAWS[:2] if self._judge.simulated else _DRAWS
+        for opened in cases:
+            self._judge_case(session, opened, draws)
+
+    def _judge_case(self, session: Session, opened: OpenCase, draws: tuple[tuple[float, bool, bool], ...]) -> None:
+        assert self._trial is not None
+        worst_error, worst_ratio = 0.0, 0.0
+        result = CaseResult(opened.case.name, opened.case.use, opened.dtype, "passed")
+        try:
+            with self._envelope(opened):
+                self._trial.build(opened)
+                for scale, spikes, vary in draws:
+                    found = self._trial.try_draw(session, opened, scale, spikes, vary)
+                    for output in (found or {"outputs": []})["outputs"]:
+                        worst_error = max(worst_error, output["max_error"])
+                        worst_ratio = max(worst_ratio, output["ratio"])
+            if opened.key in self._outside:
+                result = replace(result, status="outside_envelope")
+            else:
+                result = replace(result, max_error=worst_error, error_ratio=worst_ratio)
+        except Rejected as failure:
+            result = replace(result, status=failure.status.value, detail=failure.reason)
+            raise
+        finally:
+            self._cases.append(result)
+
+    @contextmanager
+    def _envelope(self, opened: OpenCase) -> Iterator[None]:
+        """A derived shape may be outside the kernel's envelope; a shape that the task lists may not."""
+        try:
+            yield
+        except Outside as outside:
+            assert self._trial is not None
+            if not opened.case.derived:
+                reason = f"{opened.case.name}: raises OutsideEnvelope on a shape that the task lists: {outside}"
+                raise Rejected(Status.INCORRECT, self._trial.stage, reason) from None
+            self._outside.append(opened.key)
+            self._evidence.setdefault("outside", []).append(str(outside)[:200])
+
+    def _honest(self, session: Session, cases: list[OpenCase]) -> None:
+        """Whose work it is: operators seen at run time, against what the task lets stay in the library."""
+        assert self._trial is not None
+        trial = self._trial
+        trial.stage = Stage.HONEST
+        inside = [c for c in cases if c.key not in self._outside]
+        if not inside:
+            raise Rejected(Status.INCORRECT, Stage.CORRECT, "outside its envelope on every correctness shape")
+        chosen = max(inside, key=lambda c: c.numel)
+        session.ask("draw", key=chosen.key, seed=random.getrandbits(40), scale=1.0, spikes=False, vary=False)
+        seen = trial.ask("trace", key=chosen.key, **trial.inputs(chosen))
+        library = {op: n for op, n in seen["ops"].items() if honesty.classify(op) != "free"}
+        self._evidence["operators"] = {"library": library, "native_calls": seen["native_calls"]}
+        finding = honesty.rule(self._task.library, chosen.facts["ops"], seen["ops"], int(seen["native_calls"]))
+        if finding is not None:
+            raise Rejected(Status.CHEATING, Stage.HONEST, finding.detail, {"rule": finding.rule})
+        spent = sum(float(seen["times"].get(op, 0.0)) for op in library)
+        total = float(seen["total_us"])
+        self._share = round(min(spent / total, 1.0), 4) if total > 0 else 0.0
+
+    def _time(self, session: Session) -> Timing:
+        assert self._trial is not None
+        self._trial.stage = Stage.TIME
+        found: list[CaseTiming] = []
+        ceilings = self._judge._device_facts()
+        for opened in self._open(session, Use.TIMING):
+            self._trial.build(opened)
+            timing = time_case(self._trial, session, opened, self._judge.settings, self._evidence)
+            bound, least_us = roofline(self._task, opened, ceilings)
+            found.append(replace(timing, roofline_us=least_us, bound=bound))
+            result = CaseResult(opened.case.name, Use.TIMING, opened.dtype, "passed")
+            self._cases.append(result)
+        if not found:
+            raise TaskError(f"{self._task.name}: no timing case for {self._judge.kind}", "add one to task.yaml")
+        return _headline(found)
+
+    def _hold_out(self, session: Session) -> bool:
+        """Shapes that no prompt ever showed."""
+        assert self._trial is not None
+        self._trial.stage = Stage.HELD_OUT
+        cases = self._open(session, Use.HELD_OUT)
+        for opened in cases:
+            self._judge_case(session, opened, _DRAWS[:1])
+        outside = [c for c in cases if c.key in self._outside]
+        if cases:
+            self._held_out = "narrowed" if outside else "passed"
+        return bool(cases)
+
+    def _unsupported(self, session: Session) -> Verdict:
+        """No case can be run here: compile for an absent GPU if the backend can, and say that this is all."""
+        assert self._trial is not None
+        reason = "no case can be run on this machine; numerics were not verified"
+        return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.COMPILED)
+
+    def _summary(self, timing: Timing | None) -> str:
+        passed = sum(c.status == "passed" for c in self._cases)
+        if timing is None:
+            return f"correct on {passed} cases; simulated, so no timing"
+        best = timing.speedup["best"]
+        return f"correct on {passed} cases; {best.median:.2f}x the best baseline ({timing.best_baseline})"
+
+    def _verdict(
+        self,
+        status: Status,
+        stage: Stage,
+        reason: str,
+        timing: Timing | None = None,
+        assurance: Assurance | None = None,
+    ) -> Verdict:
+        if assurance is None:
+            assurance = Assurance.SIMULATED if self._judge.simulated else Assurance.DEVICE
+            if stage in (Stage.SCREEN, Stage.BUILD):
+                assurance = Assurance.STATIC
+        narrowed = "; ".join(sorted(set(self._evidence.get("outside", []))))
+        return Verdict(
+            status=status,
+            stage=stage,
+            reason=reason,
+            kernel_id=self._kernel.kernel_id,
+            task=self._task.name,
+            assurance=assurance,
+            evidence={**self._evidence, **self._convention()},
+            cases=tuple(self._cases),
+            timing=timing,
+            held_out=self._held_out,
+            envelope=narrowed,
+            library_share=self._share,
+            environment=self._judge.environment(),
+        )
+
+    def _convention(self) -> dict[str, Any]:
+        return {"rtol": self._judge.settings.rtol} if self._judge.settings.rtol is not None else {}
+
+
+def _headline(cases: list[CaseTiming]) -> Timing:
+    """Geometric means over the timing cases; baselines that every case has."""
+    names = set(cases[0].baselines)
+    for case in cases[1:]:
+        names &= set(case.baselines)
+    speedup: dict[str, Interval] = {
+        name: geometric_mean([c.speedup[name] for c in cases]) for name in sorted(names | {"best"})
+    }
+    bounded = [c.roofline_us / c.latency_us.median for c in cases if c.roofline_us]
+    fraction = math.exp(sum(map(math.log, bounded)) / len(bounded)) if len(bounded) == len(cases) else None
+    return Timing(
+        latency_us=geometric_mean([c.latency_us for c in cases]),
+        baselines={name: geometric_mean([c.baselines[name] for c in cases]) for name in sorted(names)},
+        speedup=speedup,
+        best_baseline=min(sorted(names), key=lambda n: speedup[n].median),
+        roofline_fraction=fraction,
+        cases=tuple(cases),
+    )

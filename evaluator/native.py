@@ -1,0 +1,209 @@
+"""Bind C++ functions in a kernel's Python source: ``lib = load(cpp=r'''extern "C" void f(…) {…}''')``.
+
+Runs beside the candidate: imports torch, ctypes and the standard library. Inside a runner, libraries were built ahead and are found
+by ``KERNELWRIGHT_LIBRARIES`` (JSON, source hash -> path); outside, the source is compiled into the user's cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import operator
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, prototypes
+from kernelwright.evaluator.toolchain import BuildError, build_library, source_hash
+
+__all__ = ["BuildError", "Library", "OutsideEnvelope", "calls", "load", "reset_calls"]
+
+_CTYPES: Mapping[str, Any] = {
+    "bool": ctypes.c_bool,
+    "int8": ctypes.c_int8,
+    "uint8": ctypes.c_uint8,
+    "int16": ctypes.c_int16,
+    "uint16": ctypes.c_uint16,
+    "int32": ctypes.c_int32,
+    "uint32": ctypes.c_uint32,
+    "int64": ctypes.c_int64,
+    "uint64": ctypes.c_uint64,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+}
+_DTYPES: Mapping[str, tuple[str, ...]] = {
+    "bool": ("bool",),
+    "int8": ("int8",),
+    "uint8": ("uint8", "bool", "float8_e4m3fn", "float8_e5m2"),
+    "int16": ("int16",),
+    "uint16": ("uint16", "float16", "bfloat16"),
+    "int32": ("int32",),
+    "uint32": ("uint32",),
+    "int64": ("int64",),
+    "uint64": ("uint64",),
+    "float16": ("float16",),
+    "bfloat16": ("bfloat16",),
+    "float32": ("float32",),
+    "float64": ("float64",),
+}
+"""Kind a pointer points to -> dtypes of the tensors that may be passed; two-byte floats travel as uint16_t too."""
+
+_count = [0]
+
+
+class OutsideEnvelope(Exception):
+    """A kernel raises this on a shape that it does not support; on a derived shape that narrows its envelope."""
+
+
+def calls() -> int:
+    """Native functions called so far in this process."""
+    return _count[0]
+
+
+def reset_calls() -> None:
+    """Start counting calls from zero."""
+    _count[0] = 0
+
+
+class Library:
+    """The bound functions of one native source, as attributes. Unknown names list what there is."""
+
+    def __init__(self, path: str, functions: Mapping[str, Prototype]) -> None:
+        self._path = path
+        self._functions = tuple(functions)
+        handle = ctypes.CDLL(path)
+        for name, prototype in functions.items():
+            try:
+                symbol = handle[name]
+            except AttributeError:
+                raise BuildError(f'{name} is not exported; is it extern "C" and outside any `#if 0`?') from None
+            setattr(self, name, _bind(symbol, prototype))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"the library has no function {name!r}; it has: {', '.join(self._functions)}")
+
+    def __repr__(self) -> str:
+        return f"<native library with {', '.join(self._functions)}>"
+
+
+def load(*, cpp: str = "", cuda: str = "") -> Library:
+    """Build (outside a runner) and bind the ``extern "C"`` functions of ``cpp``.
+
+    Tensors are passed as pointers: contiguous, on the CPU, dtype equal to the pointer's type; ``None`` is null.
+    Numbers are converted by the prototype. Violations raise TypeError (OverflowError out of range) naming the argument.
+
+    Raises:
+        BuildError: the source does not compile, has a type that cannot be bound, or (in a runner) was not built ahead.
+    """
+    if cuda:
+        raise BuildError("load(cuda=…): the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)")
+    if not isinstance(cpp, str) or not cpp.strip():
+        raise BuildError("load() got no source; pass it as load(cpp=r'''extern \"C\" …''')")
+    functions = prototypes(cpp)
+    ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
+    if ahead is None:
+        return Library(build_library(cpp, _cache()).path, functions)
+    path = json.loads(ahead).get(source_hash(cpp))
+    if path is None:
+        raise BuildError("the source of load(cpp=…) must be a literal string so that the harness can build it ahead")
+    return Library(path, functions)
+
+
+def _cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "kernelwright" / "native"
+
+
+def _bind(symbol: Any, prototype: Prototype) -> Callable[..., Any]:
+    """A Python function that converts its arguments by ``prototype`` and calls ``symbol`` without the GIL."""
+    symbol.argtypes = [ctypes.c_void_p if p.type.pointer else _CTYPES[p.type.kind] for p in prototype.parameters]
+    symbol.restype = None if prototype.result.kind == "void" else _CTYPES[prototype.result.kind]
+    converters = tuple(_converter(p, prototype.name) for p in prototype.parameters)
+    arity, count = len(converters), _count
+
+    def call(*arguments: Any) -> Any:
+        if len(arguments) != arity:
+            raise TypeError(f"{prototype.name}() takes {arity} arguments ({len(arguments)} given): {prototype}")
+        converted = [convert(value) for convert, value in zip(converters, arguments, strict=True)]
+        count[0] += 1
+        return symbol(*converted)
+
+    call.__name__ = call.__qualname__ = prototype.name
+    call.__doc__ = str(prototype)
+    return call
+
+
+def _converter(parameter: Parameter, function: str) -> Callable[[Any], Any]:
+    where = f"{function}(): argument {parameter.name!r}"
+    if parameter.type.pointer:
+        return _tensor_converter(parameter.type, where)
+    if parameter.type.kind in ("float32", "float64"):
+        return _float_converter(parameter.type, where)
+    return _int_converter(parameter.type, where)
+
+
+def _tensor_converter(kind: CType, where: str) -> Callable[[Any], int | None]:
+    dtypes = frozenset(getattr(torch, name) for name in _DTYPES.get(kind.kind, ()) if hasattr(torch, name))
+    any_dtype = kind.kind == "void"
+
+    def convert(value: Any) -> int | None:
+        if value is None:
+            return None
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"{where} is {kind} and takes a tensor or None, not {type(value).__name__}")
+        if not any_dtype and value.dtype not in dtypes:
+            wanted = " or ".join(sorted(str(d) for d in dtypes))
+            raise TypeError(f"{where} is {kind} and takes a tensor of {wanted}, not {value.dtype}")
+        if value.device.type != "cpu":
+            raise TypeError(f"{where} must be on the CPU, not on {value.device}")
+        if not value.is_contiguous():
+            raise TypeError(f"{where} must be contiguous, its strides are {tuple(value.stride())}; call .contiguous()")
+        return value.data_ptr()
+
+    return convert
+
+
+def _int_converter(kind: CType, where: str) -> Callable[[Any], int]:
+    bits = 1 if kind.kind == "bool" else int(kind.kind.lstrip("uint"))
+    unsigned = kind.kind.startswith("u") or kind.kind == "bool"
+    low, high = (0, 2**bits - 1) if unsigned else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+    def convert(value: Any) -> int:
+        if type(value) is not int:
+            value = _index(value, kind, where)
+        if not low <= value <= high:
+            raise OverflowError(f"{where} is {kind}: {value} is outside {low} … {high}")
+        return int(value)
+
+    return convert
+
+
+def _index(value: Any, kind: CType, where: str) -> int:
+    if isinstance(value, torch.Tensor):
+        raise TypeError(f"{where} is {kind} and takes a number, not a tensor; call .item()")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{where} is {kind} and takes an integer, not {type(value).__name__}") from None
+
+
+def _float_converter(kind: CType, where: str) -> Callable[[Any], float]:
+    limit = torch.finfo(torch.float32).max if kind.kind == "float32" else math.inf
+
+    def convert(value: Any) -> float:
+        if type(value) is not float:
+            if isinstance(value, torch.Tensor):
+                raise TypeError(f"{where} is {kind} and takes a number, not a tensor; call .item()")
+            try:
+                value = float(operator.index(value)) if not hasattr(value, "__float__") else float(value)
+            except (TypeError, ValueError):
+                raise TypeError(f"{where} is {kind} and takes a number, not {type(value).__name__}") from None
+        if abs(value) > limit and math.isfinite(value):
+            raise OverflowError(f"{where} is {kind}: {value} is outside its range")
+        return float(value)
+
+    return convert

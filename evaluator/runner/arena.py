@@ -1,0 +1,154 @@
+"""Memory that two processes share: a memfd on the CPU, a CUDA IPC allocation on a GPU.
+
+An arena only ever holds what the candidate may see (inputs, parameters) or wrote (outputs). Expected values live in
+ordinary allocations of the reference's process: an IPC handle exposes its whole segment, so each arena is an
+allocation of its own. Tensors in it are described by JSON specs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import mmap
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+ALIGN = 512
+"""Bytes; every tensor starts at a multiple of it, as torch's own allocators do on the GPU."""
+
+_IPC_HANDLE_BYTES = 64
+_LAZY_PEER_ACCESS = 1
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def dtype_of(name: str) -> torch.dtype:
+    dtype = getattr(torch, name)
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError(f"{name!r} is no dtype")
+    return dtype
+
+
+def padded(nbytes: int) -> int:
+    return -(-max(nbytes, 1) // ALIGN) * ALIGN
+
+
+def layout(tensors: Sequence[torch.Tensor], copies: int = 1) -> tuple[list[dict[str, Any]], int]:
+    """Specs for contiguous copies of ``tensors`` (``copies`` slots of each, ``stride`` bytes apart), and total bytes."""
+    specs = []
+    offset = 0
+    for t in tensors:
+        stride = padded(t.numel() * t.element_size())
+        specs.append({"offset": offset, "stride": stride, "shape": list(t.shape), "dtype": dtype_name(t.dtype)})
+        offset += stride * copies
+    return specs, max(offset, ALIGN)
+
+
+class Arena:
+    """A shared allocation. Make it with :meth:`create` on the trusted side, :meth:`attach` on the other."""
+
+    def __init__(self, device: str, nbytes: int, address: int, backing: Any, handle: str) -> None:
+        self.device = device
+        self.nbytes = nbytes
+        self._address = address
+        self._backing = backing
+        self.handle = handle
+
+    @classmethod
+    def create(cls, device: str, nbytes: int) -> tuple[Arena, list[int]]:
+        """A new arena and the descriptors to send along with :meth:`describe`."""
+        if device == "cpu":
+            fd = os.memfd_create("arena", os.MFD_CLOEXEC)
+            os.ftruncate(fd, nbytes)
+            return cls(device, nbytes, 0, mmap.mmap(fd, nbytes), ""), [fd]
+        driver = _driver()
+        address = ctypes.c_uint64()
+        _check(driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(nbytes)), "cuMemAlloc")
+        handle = ctypes.create_string_buffer(_IPC_HANDLE_BYTES)
+        _check(driver.cuIpcGetMemHandle(handle, address), "cuIpcGetMemHandle")
+        return cls(device, nbytes, address.value, None, handle.raw.hex()), []
+
+    @classmethod
+    def attach(cls, description: dict[str, Any], fds: Sequence[int]) -> Arena:
+        """The arena that another process made."""
+        device, nbytes = description["device"], int(description["nbytes"])
+        if device == "cpu":
+            mapped = mmap.mmap(fds[0], nbytes)
+            os.close(fds[0])
+            return cls(device, nbytes, 0, mapped, "")
+        torch.cuda.current_stream()
+        torch.empty(1, device=device)  # makes the primary context current for the driver call
+        raw = bytes.fromhex(description["handle"])
+
+        class Handle(ctypes.Structure):
+            _fields_ = [("reserved", ctypes.c_char * _IPC_HANDLE_BYTES)]
+
+        handle = Handle()
+        ctypes.memmove(ctypes.byref(handle), raw, _IPC_HANDLE_BYTES)
+        address = ctypes.c_uint64()
+        code = _driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, ctypes.c_uint(_LAZY_PEER_ACCESS))
+        _check(code, "cuIpcOpenMemHandle")
+        return cls(device, nbytes, address.value, None, "")
+
+    def describe(self) -> dict[str, Any]:
+        return {"device": self.device, "nbytes": self.nbytes, "handle": self.handle}
+
+    def tensor(self, spec: dict[str, Any], slot: int = 0) -> torch.Tensor:
+        """A contiguous tensor over slot ``slot`` of ``spec``; its storage covers just that tensor."""
+        shape = [int(n) for n in spec["shape"]]
+        dtype = dtype_of(spec["dtype"])
+        offset = int(spec["offset"]) + slot * int(spec["stride"])
+        count = math.prod(shape)
+        if count == 0:
+            return torch.empty(shape, dtype=dtype, device=self.device)
+        if offset < 0 or offset + count * dtype.itemsize > self.nbytes:
+            raise ValueError(f"a tensor at {offset} of {count} x {dtype} lies outside the arena of {self.nbytes} bytes")
+        if self.device == "cpu":
+            return torch.frombuffer(self._backing, dtype=dtype, count=count, offset=offset).view(shape)
+        flat = torch.as_tensor(_Pointer(self._address + offset, count * dtype.itemsize), device=self.device)
+        return flat.view(dtype).view(shape)
+
+    def slots(self, spec: dict[str, Any], copies: int) -> torch.Tensor:
+        """All slots of ``spec`` as one ``(copies, numel)`` tensor, for bulk refreshing."""
+        shape = [int(n) for n in spec["shape"]]
+        dtype = dtype_of(spec["dtype"])
+        count = math.prod(shape)
+        row = int(spec["stride"]) // dtype.itemsize
+        whole = dict(spec, shape=[copies * row])
+        return self.tensor(whole).view(copies, row)[:, :count]
+
+    def close(self) -> None:
+        """Free the allocation (trusted side, GPU); the CPU's mapping goes with its last tensor."""
+        if self.device != "cpu" and self.handle:
+            torch.cuda.synchronize()
+            _check(_driver().cuMemFree_v2(ctypes.c_uint64(self._address)), "cuMemFree")
+            self.handle = ""
+
+
+class _Pointer:
+    """Device memory for ``torch.as_tensor`` by the CUDA array interface, as bytes."""
+
+    def __init__(self, address: int, nbytes: int) -> None:
+        self.__cuda_array_interface__ = {
+            "data": (address, False),
+            "shape": (nbytes,),
+            "typestr": "|u1",
+            "strides": None,
+            "version": 3,
+        }
+
+
+def _driver() -> ctypes.CDLL:
+    torch.cuda.init()
+    torch.cuda.current_device()
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def _check(code: int, call: str) -> None:
+    if code:
+        raise RuntimeError(f"{call} failed with CUDA driver error {code}")

@@ -1,0 +1,227 @@
+"""The untrusted side: a forked child that loads one kernel and calls it. It knows no expected value and no seed.
+
+What it reports is a claim; the judge believes only what it reads from the shared outputs and its own clock.
+This child is isolated as a process (own session, scrubbed environment, resource limits, no core dumps). It does not
+protect against: reading files that this user may read, the network, or code that edits this very module in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernelwright.evaluator import native
+from kernelwright.evaluator.runner.arena import Arena, dtype_of
+from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
+from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers
+from kernelwright.evaluator.runner.trees import decode, describe, encode
+
+_MODULE = "kernel_under_test"
+_TRACEBACK_LINES = 14
+
+
+def serve(channel: Channel, config: dict[str, Any]) -> None:
+    """Answer the judge's requests until it closes the pipe."""
+    candidate = Candidate(config["device"])
+    handlers: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {
+        "load": candidate.load,
+        "attach": candidate.attach,
+        "build": candidate.build,
+        "refresh": candidate.refresh,
+        "call": candidate.call,
+        "trace": candidate.trace,
+        "compile": candidate.compile,
+        "prepare": candidate.prepare,
+        "time": candidate.time,
+        "space": candidate.space,
+        "export": candidate.export,
+    }
+    while True:
+        try:
+            request, fds = channel.receive(None)
+        except ChannelClosed:
+            return
+        try:
+            reply = handlers[request["op"]](request, fds)
+        except BaseException as error:  # process boundary: a candidate's failure is data for the judge
+            reply = _failure(error)
+        channel.send(reply)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, native.OutsideEnvelope):
+        return {"outside": str(error) or "outside the kernel's envelope"}
+    text = f"{type(error).__name__}: {error}"
+    lines = traceback.format_exception(type(error), error, error.__traceback__)
+    tail = "".join(lines).splitlines()[-_TRACEBACK_LINES:]
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
+    memory = memory or "out of memory" in text.lower()
+    return {"failed": "out_of_memory" if memory else "runtime_error", "message": text[:2000], "traceback": tail}
+
+
+class Candidate:
+    """The kernel under test and what it has been given."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._cuda = device != "cpu"
+        self._arenas: dict[str, Arena] = {}
+        self._namespace: dict[str, Any] = {}
+        self._models: dict[str, Any] = {}
+        self._prepared: list[list[Any]] = []
+        self._outputs: list[Any] = []
+        self._flush: Flusher | None = None
+        self._launches: Callable[[], int] = lambda: 0
+        torch.set_grad_enabled(False)
+        if self._cuda:
+            torch.cuda.set_device(torch.device(device))
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
+
+    def load(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Execute the kernel's source; it must define ``ModelNew``."""
+        if request["backend"] == "triton":
+            from kernelwright.evaluator.backends.triton_launches import install
+
+            self._launches = install()
+        path = Path.cwd() / f"{_MODULE}.py"
+        path.write_text(request["source"])
+        module = types.ModuleType(_MODULE)
+        module.__file__ = str(path)
+        sys.modules[_MODULE] = module
+        self._namespace = module.__dict__
+        exec(compile(request["source"], str(path), "exec"), self._namespace)
+        if not isinstance(self._namespace.get("ModelNew"), type):
+            raise TypeError("the kernel defines no class ModelNew")
+        return {"ok": True}
+
+    def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """Map an arena under a name."""
+        self._arenas[request["name"]] = Arena.attach(request["arena"], fds)
+        return {"ok": True}
+
+    def build(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Construct ``ModelNew`` after the parameter seed and copy the entries that the reference has too."""
+        arena = self._arenas[request["key"] + "/parameters"]
+        arguments = decode(request["init"], [arena.tensor(spec).clone() for spec in request["init_specs"]])
+        torch.manual_seed(request["seed"])
+        with torch.device(self._device):
+            model = self._namespace["ModelNew"](*arguments)
+        dtype = dtype_of(request["dtype"])
+        if isinstance(model, torch.nn.Module):
+            model = model.to(self._device)
+            if dtype != torch.float32:
+                model = model.to(dtype)
+            model.train(request["training"])
+        self._models[request["key"]] = model
+        return self.refresh(request, [])
+
+    def refresh(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Copy the reference's parameters again, in place."""
+        model, arena = self._models[request["key"]], self._arenas[request["key"] + "/parameters"]
+        if not isinstance(model, torch.nn.Module):
+            return {"copied": [], "left": []}
+        own = model.state_dict(keep_vars=True)
+        copied = []
+        for name, spec in request["parameters"].items():
+            if name in own and list(own[name].shape) == spec["shape"]:
+                own[name].data.copy_(arena.tensor(spec))
+                copied.append(name)
+        self._synchronize()
+        return {"copied": copied, "left": sorted(set(own) - set(copied))}
+
+    def call(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """One call; its output is kept under index 0 and described."""
+        arguments = self._arguments(request, 0)
+        before = self._native_work()
+        self._outputs = [self._models[request["key"]](*arguments)]
+        self._synchronize()
+        return {**self._describe(0), "native_calls": self._native_work() - before}
+
+    def trace(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """One call under the dispatcher's and the profiler's eyes: which operators did work."""
+        from kernelwright.evaluator.runner.observe import observe
+
+        arguments = self._arguments(request, 0)
+        before = self._native_work()
+        model = self._models[request["key"]]
+        seen = observe(lambda: model(*arguments), self._cuda)
+        return {**seen, "native_calls": self._native_work() - before}
+
+    def compile(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Compile, for an absent GPU, every Triton launch that one call would make."""
+        from kernelwright.evaluator.backends.triton_compile import compile_launches
+
+        arguments = self._arguments(request, 0)
+        with compile_launches() as launches:
+            self._models[request["key"]](*arguments)
+        return {"launches": [entry if isinstance(entry, dict) else vars(entry) for entry in launches]}
+
+    def prepare(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Make ready, outside the clock, the arguments of the calls that :meth:`time` will make."""
+        self._outputs = []
+        self._prepared = [self._arguments(request, slot) for slot in request["slots"]]
+        self._flusher()
+        return {"ok": True}
+
+    def time(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """The prepared calls in a row; outputs are kept in order."""
+        model = self._models[request["key"]]
+        self._outputs, account = run_calls(model, self._prepared, self._flusher(), request["repeats"], self._cuda)
+        return account
+
+    def space(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """What :meth:`time` does besides calling."""
+        run_spacers(request["count"], self._flusher(), request["repeats"], self._cuda)
+        return {"ok": True}
+
+    def export(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Copy kept output ``index`` into the output arena, tensor by tensor, where shape and dtype agree."""
+        described = self._describe(request["index"])
+        tensors: list[torch.Tensor] = []
+        encode(self._outputs[request["index"]], tensors)
+        for t, spec in zip(tensors, request["specs"], strict=False):
+            place = self._arenas[request["key"] + "/outputs"].tensor(spec)
+            if list(t.shape) == spec["shape"] and t.dtype == place.dtype:
+                place.copy_(t.detach())
+        self._synchronize()
+        return described
+
+    def _describe(self, index: int) -> dict[str, Any]:
+        tensors: list[torch.Tensor] = []
+        tree = encode(self._outputs[index], tensors)
+        return {"tree": tree, "outputs": [describe(t) for t in tensors], "plain": all(map(_plain, tensors))}
+
+    def _arguments(self, request: dict[str, Any], slot: int) -> list[Any]:
+        arena = self._arenas[request["arena"]]
+        tensors = [arena.tensor(spec, slot) for spec in request["specs"]]
+        arguments = decode(request["inputs"], tensors)
+        return list(arguments)
+
+    def _native_work(self) -> int:
+        return native.calls() + self._launches()
+
+    def _flusher(self) -> Flusher:
+        if self._flush is None:
+            self._flush = Flusher(self._device)
+        return self._flush
+
+    def _synchronize(self) -> None:
+        if self._cuda:
+            torch.cuda.synchronize()
+
+
+def _plain(t: torch.Tensor) -> bool:
+    """An ordinary tensor: no subclass, no per-object overrides, real storage."""
+    if type(t) not in (torch.Tensor, torch.nn.Parameter) or getattr(t, "__dict__", None):
+        return False
+    with contextlib.suppress(RuntimeError):
+        return t.untyped_storage().data_ptr() != 0 or t.numel() == 0
+    return False

@@ -1,0 +1,163 @@
+"""The trusted side: a forked child that owns the reference, the inputs, the expected values and the baselines.
+
+The judge never imports torch; everything that needs it happens here. What a candidate may see is copied into arenas;
+private copies, oracles and expected outputs stay in ordinary memory of this process.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from kernelwright.evaluator.runner.baselines import Baselines
+from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
+from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers
+from kernelwright.evaluator.runner.cases import Case, Refused
+from kernelwright.evaluator.runner.pool import Pool
+from kernelwright.evaluator.correctness import compare
+from kernelwright.tasks.codec import from_json
+from kernelwright.tasks.records import Task
+
+
+def serve(channel: Channel, config: dict[str, Any]) -> None:
+    """Answer the judge's requests until it closes the pipe. A reference's failure is a reply, ``refused``."""
+    reference = Reference(from_json(Task, config["task"]), config["device"])
+    handlers: dict[str, Callable[[dict[str, Any]], tuple[dict[str, Any], list[int]]]] = {
+        "open": reference.open,
+        "draw": reference.draw,
+        "compare": reference.compare,
+        "pool": reference.pool,
+        "shuffle": reference.shuffle,
+        "verify": reference.verify,
+        "baselines": reference.baselines,
+        "prepare": reference.prepare,
+        "time": reference.time,
+        "space": reference.space,
+        "close_pool": reference.close_pool,
+        "device": reference.device_facts,
+    }
+    while True:
+        try:
+            request, _ = channel.receive(None)
+        except ChannelClosed:
+            return
+        fds: list[int] = []
+        try:
+            reply, fds = handlers[request["op"]](request)
+        except Refused as refusal:
+            reply = {"refused": str(refusal)}
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            reply = {"refused": f"the reference does not fit in memory: {str(error).splitlines()[0]}"}
+        except Exception as error:  # process boundary: the reference is the user's code and may raise anything
+            tail = traceback.format_exc().splitlines()[-6:]
+            reply = {"refused": f"{type(error).__name__}: {error}"[:800], "traceback": tail}
+        channel.send(reply, fds)
+
+
+class Reference:
+    """All cases of one task on one device."""
+
+    def __init__(self, task: Task, device: str) -> None:
+        self._task = task
+        self._device = device
+        self._cuda = device != "cpu"
+        self._cases: dict[str, Case] = {}
+        self._pools: dict[str, Pool] = {}
+        self._baselines = Baselines()
+        self._prepared: list[list[Any]] = []
+        self._flush: Flusher | None = None
+        torch.set_grad_enabled(False)
+        if self._cuda:
+            torch.cuda.set_device(torch.device(device))
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
+
+    def open(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Execute the reference for a shape case in a dtype; describe what a candidate needs to be built and called."""
+        case = Case(self._task, request["sizes"], request["dtype"], self._device, request["leading"], request["seed"])
+        self._cases[request["key"]] = case
+        return case.describe(), case.descriptors
+
+    def draw(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Fresh inputs (and, with ``vary``, parameters) in the arena; ``dropped`` when they leave the domain."""
+        case = self._cases[request["key"]]
+        kept = case.draw(request["seed"], request["scale"], request["spikes"], request["vary"])
+        return {"dropped": not kept, "oracle": case.oracle_dtype}, []
+
+    def compare(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """The candidate's exported outputs and the inputs it may not have changed, against the last draw."""
+        case = self._cases[request["key"]]
+        results = case.compare_outputs(request["rtol"])
+        return {"outputs": results, "inputs": case.compare_inputs(request["rtol"])}, []
+
+    def pool(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """A pool of input slots for timing; replies with how many were made."""
+        key = request["key"]
+        if key not in self._pools:
+            self._pools[key] = Pool(self._cases[key], request["copies"], request["seed"])
+        pool = self._pools[key]
+        return pool.describe(), pool.descriptors
+
+    def close_pool(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        pool = self._pools.pop(request["key"], None)
+        if pool is not None:
+            pool.close()
+        return {"ok": True}, []
+
+    def shuffle(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """New contents in every slot of the pool."""
+        self._pools[request["key"]].shuffle()
+        return {"ok": True}, []
+
+    def verify(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """The exported output of a timed call, against the oracle for what its slot held."""
+        case, pool = self._cases[request["key"]], self._pools[request["key"]]
+        slot = request["slot"]
+        contents = pool.contents(slot)
+        expected = case.expect(contents)
+        outputs = [
+            compare(case.output(i), o, e, request["rtol"]).to_dict()
+            for i, (o, e) in enumerate(zip(expected.oracle, expected.eager, strict=True))
+        ]
+        return {"outputs": outputs, "unchanged": bool(expected.mutated) or pool.unchanged(slot, contents)}, []
+
+    def baselines(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Make the named baselines of a case ready; replies with the failures, name -> reason."""
+        case, pool = self._cases[request["key"]], self._pools[request["key"]]
+        arguments = case.arguments(pool.tensors(0))
+        return {"failed": self._baselines.prepare(request["key"], case, request["names"], arguments)}, []
+
+    def prepare(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Make ready, outside the clock, the arguments of the calls that :meth:`time` will make."""
+        case, pool = self._cases[request["key"]], self._pools[request["key"]]
+        self._prepared = [case.arguments(pool.tensors(slot)) for slot in request["slots"]]
+        self._flusher()
+        return {"ok": True}, []
+
+    def time(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """The prepared calls of one baseline in a row."""
+        call = self._baselines.get(request["key"], request["name"])
+        _, account = run_calls(call, self._prepared, self._flusher(), request["repeats"], self._cuda)
+        return account, []
+
+    def space(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        run_spacers(request["count"], self._flusher(), request["repeats"], self._cuda)
+        return {"ok": True}, []
+
+    def device_facts(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """What the device is and, when asked, how fast it copies and multiplies."""
+        from kernelwright.evaluator.runner.ceilings import facts, measure
+
+        found = facts(self._device)
+        if request["measure"]:
+            found["ceilings"] = measure(self._device)
+        return found, []
+
+    def _flusher(self) -> Flusher:
+        if self._flush is None:
+            self._flush = Flusher(self._device)
+        return self._flush

@@ -1,0 +1,67 @@
+"""The screen's look at native sources: tokens outside comments, looked up in the tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from kernelwright.evaluator import screen_rules as rules
+from kernelwright.evaluator.build import NativeSource, native_sources
+from kernelwright.evaluator.prototypes import code_tokens, defined_names
+from kernelwright.evaluator.screen_python import Finding
+from kernelwright.evaluator.toolchain import BuildError
+
+_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]((?:/|\.\./|[^>"]*/\.\./)[^>"]*)[>"]', re.MULTILINE)
+_FAST_MATH = re.compile(r"fast-math|__attribute__\s*\(\(\s*optimize|#\s*pragma\s+GCC\s+optimize|associative-math")
+_TRAPS = ("syscall", "int $0x80", "svc #", "sysenter")
+
+
+def screen_native(source: str) -> list[Finding]:
+    """Findings in the native sources of a kernel that parses; none where a source cannot be told (building says why)."""
+    try:
+        return [finding for native in native_sources(source) for finding in _screen(native)]
+    except BuildError:
+        return []
+
+
+def _screen(native: NativeSource) -> Iterator[Finding]:
+    tokens = list(code_tokens(native.source))
+    ours = defined_names([text for _, _, text in tokens])
+    for position, (line, kind, text) in enumerate(tokens):
+        where = f"C++ line {line}"
+        if kind in ("string", "raw"):
+            if "/proc/" in text:
+                yield _finding(rules.REJECT, "proc", native, f"{where} names {text[:60]}")
+            elif any(trap in text for trap in _TRAPS):
+                yield _finding(rules.REJECT, "process", native, f"{where} makes a system call in {text[:60]}")
+        elif kind == "word":
+            rule = _rejected(tokens, position, ours)
+            if rule:
+                yield _finding(rules.REJECT, rule, native, f"{where} uses {text}")
+            elif text in rules.CPP_FLAGS:
+                yield _finding(rules.FLAG, rules.CPP_FLAGS[text], native, f"{where} uses {text}")
+    for include in _INCLUDE.finditer(native.source):
+        tier, rule = (rules.REJECT, "proc") if include[1].startswith("/proc") else (rules.FLAG, "include")
+        yield _finding(tier, rule, native, f"includes {include[1]}")
+    if match := _FAST_MATH.search(native.source):
+        yield _finding(rules.FLAG, "fast_math", native, f"says {match[0]}")
+
+
+def _rejected(tokens: Sequence[tuple[int, str, str]], position: int, ours: set[str]) -> str:
+    """The rule that the word at ``position`` breaks, or nothing. Methods and functions of the source's own are its business."""
+    text = tokens[position][2]
+    if text in rules.CPP_WORDS:
+        return rules.CPP_WORDS[text]
+    if text not in rules.CPP_CALLS:
+        return ""
+    before = tokens[position - 1][2] if position else ""
+    after = tokens[position + 1][2] if position + 1 < len(tokens) else ""
+    if before in (".", "->") or (text in ours and before != "::"):
+        return ""
+    called = after == "(" or before == "::"
+    taken = rules.CPP_CALLS[text] == "process" and before in ("=", "&") and after in (";", ",", ")")
+    return rules.CPP_CALLS[text] if called or taken else ""
+
+
+def _finding(tier: str, rule: str, native: NativeSource, what: str) -> Finding:
+    return Finding(tier, rule, native.line, f"{what}: {rules.WHY[rule]}")

@@ -1,0 +1,180 @@
+"""The judge's side of one task: the trusted reference child, its open cases, and what a runner must be handed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
+from kernelwright.evaluator.runner.trees_json import same_tree
+from kernelwright.tasks.codec import to_json
+from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.records import ShapeCase, Task
+
+_REFERENCE_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class OpenCase:
+    """A shape case in a dtype that the reference has accepted."""
+
+    case: ShapeCase
+    dtype: str
+    facts: Mapping[str, Any]
+    """What :meth:`kernelwright.evaluator.runner.cases.Case.describe` gave."""
+    seed: int
+    """The parameter seed; unrelated to any input seed."""
+    fds: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.case.name}/{self.case.use.value}/{self.dtype}"
+
+    @property
+    def numel(self) -> int:
+        """Elements over all inputs."""
+        return sum(_product(spec["shape"]) for spec in self.facts["specs"])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one slot of inputs, and of one set of outputs."""
+        return sum(int(s["stride"]) for s in [*self.facts["specs"], *self.facts["output_specs"]])
+
+    def misfit(self, reply: Mapping[str, Any]) -> str:
+        """Why a described output is not what the reference returns; empty when it is."""
+        wanted, got = self.facts["outputs"], reply["outputs"]
+        if not same_tree(self.facts["tree"], reply["tree"]):
+            return f"forward returns another structure: {len(got)} tensors, expected {len(wanted)}"
+        if not reply["plain"]:
+            return "forward returns a tensor that is not an ordinary one (subclass, override or no storage)"
+        for i, (w, g) in enumerate(zip(wanted, got, strict=True)):
+            for what in ("shape", "dtype", "device"):
+                if w[what] != g[what]:
+                    return f"output {i} has {what} {g[what]}, expected {w[what]}"
+        return ""
+
+
+@dataclass
+class Pool:
+    """Input slots for timing, as the reference made them."""
+
+    copies: int
+    facts: Mapping[str, Any]
+    fds: tuple[int, ...]
+
+
+@dataclass
+class Session:
+    """One reference child for one task on one device. Close it to free the child and every arena."""
+
+    task: Task
+    device: str
+    server: ForkServer
+    environment: Mapping[str, str]
+    cases: dict[tuple[str, str, str], OpenCase | str] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="kernelwright-reference-"))
+        config = {"task": to_json(self.task), "device": self.device}
+        self._child: Child = self.server.spawn("reference", self._scratch, config, environment=self.environment)
+
+    def ask(self, op: str, /, seconds: float = _REFERENCE_SECONDS, **message: Any) -> tuple[dict[str, Any], list[int]]:
+        """One request to the reference.
+
+        Raises:
+            TaskError: the reference refuses, crashes or hangs.
+        """
+        try:
+            reply, fds = self._child.ask(op, seconds, **message)
+        except ChildGone as gone:
+            tail = gone.gone.log.splitlines()[-1:] or [""]
+            message_ = f"{self.task.name}: the reference's process failed ({gone.gone}) {tail[0]}".rstrip()
+            raise TaskError(message_, "run the reference by itself; it must finish and not exit") from None
+        if "refused" in reply:
+            raise TaskError(f"{self.task.name}: {reply['refused']}", "mend the task's reference file")
+        return reply, fds
+
+    @property
+    def alive(self) -> bool:
+        return self._child.alive
+
+    def open(self, case: ShapeCase, dtype: str) -> OpenCase | None:
+        """The case, opened once; None when it is derived and the reference does not accept it.
+
+        Raises:
+            TaskError: the reference refuses a case that the task lists.
+        """
+        where = (case.name, case.use.value, dtype)
+        if where not in self.cases:
+            self.cases[where] = self._open(case, dtype)
+        found = self.cases[where]
+        if isinstance(found, OpenCase):
+            return found
+        if case.derived:
+            return None
+        raise TaskError(found, "mend the task's reference file")
+
+    def _open(self, case: ShapeCase, dtype: str) -> OpenCase | str:
+        seed = int.from_bytes(os.urandom(4), "big") >> 1
+        key = f"{case.name}/{case.use.value}/{dtype}"
+        try:
+            facts, fds = self.ask(
+                "open", key=key, sizes=dict(case.sizes), leading=case.leading, dtype=dtype, seed=seed
+            )
+        except TaskError as error:
+            if not self.alive:
+                raise
+            return error.message
+        return OpenCase(case, dtype, facts, seed, tuple(fds))
+
+    def pool(self, opened: OpenCase, copies: int) -> Pool:
+        """A pool of at least ``copies`` slots for timing this case."""
+        pool = self.pools.get(opened.key)
+        if pool is not None and pool.copies >= copies:
+            return pool
+        if pool is not None:
+            self.drop_pool(opened)
+        facts, fds = self.ask("pool", key=opened.key, copies=copies, seed=secret_seed())
+        self.pools[opened.key] = Pool(copies, facts, tuple(fds))
+        return self.pools[opened.key]
+
+    def drop_pool(self, opened: OpenCase) -> None:
+        """Free the pool of a case; no runner may use it any more."""
+        pool = self.pools.pop(opened.key, None)
+        if pool is not None:
+            self.ask("close_pool", key=opened.key)
+            _close(pool.fds)
+
+    def close(self) -> None:
+        self._child.kill("over")
+        for found in self.cases.values():
+            if isinstance(found, OpenCase):
+                _close(found.fds)
+        for pool in self.pools.values():
+            _close(pool.fds)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def secret_seed() -> int:
+    """A seed that no candidate can know."""
+    return int.from_bytes(os.urandom(6), "big")
+
+
+def _close(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def _product(shape: list[int]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count

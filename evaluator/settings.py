@@ -1,0 +1,30 @@
+"""How thorough a judging is. The defaults are the protocol's; the CLI only merges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits and repetitions of one judging."""
+
+    rtol: float | None = None
+    """Overrides every default tolerance, and is shown with every figure."""
+    min_blocks: int = 12
+    """Interleaved blocks before the stop rule is asked."""
+    max_blocks: int = 200
+    half_width: float = 0.01
+    """Stop when the speedup's interval is this narrow (half width over median)."""
+    timing_seconds: float = 8.0
+    """Cap on the interleaved blocks of one timing case and dtype."""
+    baselines: tuple[str, ...] | None = None
+    """Names of the ladder; None: eager and compile, and max-autotune on a GPU."""
+    smoke_seconds: float = 30.0
+    call_seconds: float = 60.0
+    """Wall-clock limit of one request to a runner: a call, or a batch of timed calls."""
+    compile_seconds: float = 300.0
+    """Wall-clock limit of making a baseline ready."""
+    memory_bytes: int = 8 << 30
+    """Address space a CPU candidate may take beyond what its runner maps at start."""
+    timing: bool = True

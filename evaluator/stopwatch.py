@@ -1,0 +1,142 @@
+"""Timing by interleaved blocks, with the judge's clock outside the process that makes the calls.
+
+A measurement of one side is ``(T(3n) - T(n)) / 2n``: what a request costs besides its calls cancels. On a GPU each call
+follows an L2 flush longer than the host needs to launch, whose own time, measured alike, is subtracted. Sides are
+visited in ABBA order with new input contents before every visit; a block gives one ratio per baseline, and the median
+over blocks has a bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from kernelwright.tasks.records import Interval
+
+_RESAMPLES = 2000
+_SETTLE_SECONDS = 0.002
+"""Pause before a side is timed, in which the other side's idle threads stop spinning."""
+
+
+class Side(Protocol):
+    """One competitor in its own process."""
+
+    name: str
+
+    def prepare(self, slots: Sequence[int]) -> None:
+        """Make the arguments for these slots ready."""
+
+    def run(self, repeats: int) -> Mapping[str, float | None]:
+        """Make the prepared calls, each after ``repeats`` flushes; returns when all work is done."""
+
+    def space(self, count: int, repeats: int) -> None:
+        """Do what ``run`` does besides calling, ``count`` times."""
+
+
+@dataclass
+class Samples:
+    """What was measured: µs a call by side, block by block."""
+
+    times: dict[str, list[float]]
+    spoilt: int = 0
+    """Blocks thrown away because noise exceeded the measurement."""
+    events: dict[str, list[float]] = field(default_factory=dict)
+    """The device's own account, µs, for cross-examination."""
+
+
+def measure(side: Side, n: int, copies: int, repeats: int, rng: random.Random) -> tuple[float, float | None]:
+    """One measurement of ``side``: µs a call, and its device's own account. Slots ``0 … copies-1`` hold new contents.
+
+    The two runs use different slots as far as the pool allows, so that no content is seen twice.
+    """
+    order = rng.sample(range(copies), copies)
+    short = [order[i % copies] for i in range(n)]
+    long = [order[(n + i) % copies] for i in range(3 * n)]
+    clock = time.perf_counter
+    elapsed = []
+    account: Mapping[str, float | None] = {}
+    for slots in (short, long):
+        side.prepare(slots)
+        time.sleep(_SETTLE_SECONDS)
+        began = clock()
+        account = side.run(repeats)
+        elapsed.append(clock() - began)
+    spacer = 0.0
+    if repeats:
+        spent = []
+        for count in (n, 3 * n):
+            began = clock()
+            side.space(count, repeats)
+            spent.append(clock() - began)
+        spacer = spent[1] - spent[0]
+    return (elapsed[1] - elapsed[0] - spacer) / (2 * n) * 1e6, account.get("event_us")
+
+
+def interleave(
+    sides: Sequence[Side],
+    visit: Callable[[Side], tuple[float, float | None]],
+    enough: Callable[[Samples], bool],
+    max_blocks: int,
+) -> Samples:
+    """Blocks in ABBA order (forward, then backward) until ``enough``."""
+    samples = Samples({s.name: [] for s in sides}, events={s.name: [] for s in sides})
+    for _ in range(max_blocks):
+        block: dict[str, list[float]] = {s.name: [] for s in sides}
+        for side in [*sides, *reversed(sides)]:
+            took, event = visit(side)
+            block[side.name].append(took)
+            if event is not None:
+                samples.events[side.name].append(event)
+        means = {name: sum(both) / 2 for name, both in block.items()}
+        if min(means.values()) <= 0:
+            samples.spoilt += 1
+        else:
+            for name, mean in means.items():
+                samples.times[name].append(mean)
+        if enough(samples):
+            break
+    return samples
+
+
+def interval(values: Sequence[float], seed: int = 0) -> Interval:
+    """Median of ``values`` with its 95 % percentile-bootstrap interval."""
+    data = np.asarray(values, dtype=np.float64)
+    if data.size == 1:
+        return Interval(float(data[0]), float(data[0]), float(data[0]))
+    rng = np.random.default_rng(seed)
+    medians = np.median(rng.choice(data, size=(_RESAMPLES, data.size)), axis=1)
+    low, high = np.percentile(medians, [2.5, 97.5])
+    median = float(np.median(data))
+    return Interval(median, min(float(low), median), max(float(high), median))
+
+
+def ratios(samples: Samples, baseline: str, candidate: str) -> list[float]:
+    """Speedup over ``baseline`` block by block."""
+    return [b / c for b, c in zip(samples.times[baseline], samples.times[candidate], strict=True)]
+
+
+def geometric_mean(intervals: Sequence[Interval]) -> Interval:
+    """Of independent intervals: medians multiply, and log half-widths add in quadrature."""
+    logs = [math.log(i.median) for i in intervals]
+    down = math.sqrt(sum(math.log(i.median / i.low) ** 2 for i in intervals)) / len(intervals)
+    up = math.sqrt(sum(math.log(i.high / i.median) ** 2 for i in intervals)) / len(intervals)
+    centre = sum(logs) / len(logs)
+    return Interval(math.exp(centre), math.exp(centre - down), math.exp(centre + up))
+
+
+def narrow(samples: Samples, candidate: str, half_width: float, min_blocks: int) -> bool:
+    """Whether every speedup's interval is narrower than ``half_width`` of its median."""
+    if len(samples.times[candidate]) < min_blocks:
+        return False
+    for name in samples.times:
+        if name != candidate:
+            found = interval(ratios(samples, name, candidate))
+            if found.high - found.low > 2 * half_width * found.median:
+                return False
+    return True

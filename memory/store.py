@@ -1,0 +1,277 @@
+"""The store: runs, ideas, answers, verdicts and experiences. It is the truth; the vector index can be rebuilt from it.
+
+Every call that changes something is one committed transaction: ``kill -9`` at any moment loses at most the step in
+flight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from kernelwright.memory import experiences, rows
+from kernelwright.memory.artifacts import Artifacts
+from kernelwright.memory.records import RUN_STATUSES, Context, RunRecord, Spent, Step, TaskOutcome
+from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, translated
+from kernelwright.tasks.codec import from_json, to_json
+from kernelwright.tasks.errors import HarnessError, UnknownName, WorkspaceError
+from kernelwright.tasks.records import Answer, Attempt, Idea, Status, Task, Verdict
+
+__all__ = ["RunRecord", "Spent", "Step", "Store", "TaskOutcome"]
+
+
+class Store:
+    """One workspace's database and its artifacts.
+
+    ``url`` is any SQLAlchemy URL. Artifacts lie beside an SQLite file unless a folder is given.
+
+    Raises:
+        WorkspaceError: the database cannot be opened or written, is something else, or has a newer schema.
+    """
+
+    def __init__(self, url: str, artifacts: Path | None = None) -> None:
+        self._engine = open_engine(url)
+        self._writer = self._engine.execution_options(writes=True)
+        database = self._engine.url.database
+        if artifacts is None:
+            if self._engine.dialect.name != "sqlite" or database in (None, "", ":memory:"):
+                self._engine.dispose()
+                raise WorkspaceError(f"the store {shown(url)} has no folder for artifacts", "give one beside the URL")
+            artifacts = Path(str(database)).parent / "artifacts"
+        self.artifacts = Artifacts(artifacts)
+        with self.read() as tx:
+            self.identity: str = tx.execute(sa.select(meta.c.value).where(meta.c.key == "store")).scalar_one()
+
+    def close(self) -> None:
+        """Close every connection. May be repeated."""
+        self._engine.dispose()
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction that writes: all of it is committed, or none."""
+        with translated(self._engine.url), self._writer.begin() as tx:
+            yield tx
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One consistent view."""
+        with translated(self._engine.url), self._engine.begin() as tx:
+            yield tx
+
+    # Runs
+
+    def create_run(self, run: RunRecord) -> None:
+        """Commit the run's row, before anything else of it happens."""
+        with self.begin() as tx:
+            tx.execute(
+                runs.insert().values(id=run.id, config=to_json(run.config), status=run.status, created=run.created)
+            )
+            held = [
+                {"run": run.id, "task": t.name, "position": i, "task_id": t.task_id, "record": to_json(t)}
+                for i, t in enumerate(run.tasks)
+            ]
+            if held:
+                tx.execute(run_tasks.insert(), held)
+
+    def set_run_status(self, run_id: str, status: str) -> None:
+        """``running``, ``finished``, ``interrupted`` or ``waiting``."""
+        if status not in RUN_STATUSES:
+            raise ValueError(f"run status {status!r} is none of {', '.join(RUN_STATUSES)}")
+        with self.begin() as tx:
+            if tx.execute(runs.update().where(runs.c.id == run_id).values(status=status)).rowcount == 1:
+                return
+        raise self._unknown_run(run_id)
+
+    def run(self, run_id: str) -> RunRecord:
+        """The run with this id.
+
+        Raises:
+            UnknownName: there is none; the message names the newest.
+        """
+        found = self._runs(run_id)
+        if not found:
+            raise self._unknown_run(run_id)
+        return found[0]
+
+    def runs(self) -> tuple[RunRecord, ...]:
+        """Every run, newest first."""
+        return self._runs(None)
+
+    def set_outcome(self, run_id: str, task_name: str, outcome: TaskOutcome) -> None:
+        """How a task of the run ended; replaces what was there. A task that did not even load can have one too."""
+        where = (run_tasks.c.run == run_id) & (run_tasks.c.task == task_name)
+        data = to_json(outcome)
+        with self.begin() as tx:
+            if tx.execute(run_tasks.update().where(where).values(outcome=data)).rowcount == 1:
+                return
+            if tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id)).one_or_none() is not None:
+                last = sa.select(sa.func.max(run_tasks.c.position)).where(run_tasks.c.run == run_id)
+                position = (tx.execute(last).scalar_one() or 0) + 1
+                row = {"run": run_id, "task": task_name, "position": position, "task_id": "", "outcome": data}
+                tx.execute(run_tasks.insert().values(row))
+                return
+        raise self._unknown_run(run_id)
+
+    def outcomes(self, run_id: str) -> Mapping[str, TaskOutcome]:
+        """Task name -> outcome, for the tasks that have one, in the run's order."""
+        query = sa.select(run_tasks.c.task, run_tasks.c.outcome).where(run_tasks.c.run == run_id)
+        with self.read() as tx:
+            found = tx.execute(query.order_by(run_tasks.c.position)).all()
+        return {row.task: from_json(TaskOutcome, row.outcome) for row in found if row.outcome is not None}
+
+    def spent(self, run_id: str) -> Spent:
+        """What the run's answers cost."""
+        columns = (steps.c.tokens_in, steps.c.tokens_out, steps.c.cost_usd, steps.c.seconds)
+        with self.read() as tx:
+            calls = tx.execute(sa.select(*columns).where(steps.c.run == run_id, steps.c.answer.is_not(None))).all()
+        known = [row.cost_usd for row in calls if row.cost_usd is not None]
+        return Spent(
+            calls=len(calls),
+            tokens_in=sum(row.tokens_in for row in calls),
+            tokens_out=sum(row.tokens_out for row in calls),
+            cost_usd=sum(known) if len(known) == len(calls) else None,
+            seconds=sum(row.seconds for row in calls),
+        )
+
+    # Steps
+
+    def ask(self, idea: Idea, context: Context) -> None:
+        """Commit an idea and the context it is given. Asking again replaces the context, until there is an answer.
+
+        Raises:
+            HarnessError: the idea has an answer, or its run does not hold its task.
+        """
+        where = (run_tasks.c.run == idea.run) & (run_tasks.c.task == idea.task)
+        with self.begin() as tx:
+            task_id = tx.execute(sa.select(run_tasks.c.task_id).where(where)).scalar_one_or_none()
+            if task_id is None:
+                raise HarnessError(f"run {idea.run!r} has no task {idea.task!r}", "create the run with its tasks first")
+            there = tx.execute(sa.select(steps.c.answer).where(steps.c.id == idea.id)).one_or_none()
+            values = {"idea": to_json(idea), "context": rows.context_json(context), "stage": idea.stage.value}
+            if there is None:
+                keys = {"id": idea.id, "run": idea.run, "task": idea.task, "task_id": task_id, "number": idea.number}
+                tx.execute(steps.insert().values(learned=False, **keys, **values))
+            elif there.answer is None:
+                tx.execute(steps.update().where(steps.c.id == idea.id).values(**values))
+            else:
+                raise HarnessError(f"idea {idea.id} was asked again after its answer", "resume the run from its steps")
+
+    def answer(self, idea_id: str, answer: Answer) -> None:
+        """Commit what a writer gave. A later answer replaces it, until there is a verdict."""
+        data = rows.answer_json(answer, self.artifacts)
+        values: dict[str, Any] = {"answer": data, "model": answer.model, "seconds": answer.seconds}
+        values.update(tokens_in=answer.tokens_in, tokens_out=answer.tokens_out, cost_usd=answer.cost_usd)
+        values["backend"] = answer.kernel.backend if answer.kernel else None
+        values["status"] = None if answer.kernel else "unreadable"
+        self._set(idea_id, values, steps.c.verdict.is_(None), "was judged: its answer stands")
+
+    def judge(self, idea_id: str, verdict: Verdict) -> None:
+        """Commit a verdict. A later one replaces it, until memory has learned from it."""
+        data = to_json(verdict)
+        values = {"verdict": data, "status": verdict.status.value, "speedup": verdict.speedup}
+        with self.read() as tx:
+            there = tx.execute(sa.select(steps.c.learned, steps.c.verdict).where(steps.c.id == idea_id)).one_or_none()
+        if there is not None and there.learned and there.verdict == data:
+            return  # merged twice: the same verdict from the same bundle
+        self._set(idea_id, values, steps.c.answer.is_not(None), "has no answer, or was learned from")
+
+    def step(self, idea_id: str) -> Step | None:
+        """One step, or None where the store does not hold it."""
+        found = self._steps(steps.c.id == idea_id)
+        return found[0] if found else None
+
+    def steps(self, run_id: str, task_name: str | None = None) -> tuple[Step, ...]:
+        """The run's steps in full, tasks in the run's order, each in order of number."""
+        where = steps.c.run == run_id
+        return self._steps(where if task_name is None else where & (steps.c.task == task_name))
+
+    def attempt(self, idea_id: str) -> Attempt | None:
+        """The finished attempt with this id; None where there is none."""
+        return self._attempts(steps.c.id == idea_id).get(idea_id)
+
+    def attempts(self, run_id: str, task_name: str) -> tuple[Attempt, ...]:
+        """The finished attempts on one task of a run, in order of number: the steps without their contexts."""
+        return tuple(self._attempts((steps.c.run == run_id) & (steps.c.task == task_name)).values())
+
+    def variants(self, task_id: str, backend: str, device: str | None = None, limit: int = 50) -> tuple[Attempt, ...]:
+        """Feasible attempts that were learned from, on one task over all runs, fastest first; untimed ones last.
+
+        A run whose artifacts are on another machine is left out.
+        """
+        where = (steps.c.task_id == task_id) & (steps.c.backend == backend) & steps.c.learned
+        where &= steps.c.status == Status.PASSED.value
+        if device is not None:
+            where &= steps.c.device == device
+        order = (sa.func.coalesce(steps.c.speedup, 0.0).desc(), steps.c.id)
+        with self.read() as tx:
+            found = tx.execute(sa.select(*_ATTEMPT).where(where).order_by(*order).limit(limit)).mappings().all()
+        here = [row for row in found if rows.present(row, self.artifacts)]
+        return tuple(a for row in here if (a := rows.attempt(row, self.artifacts)) is not None)
+
+    def count(self) -> tuple[int, int]:
+        """How many runs, and how many attempts with an answer."""
+        with self.read() as tx:
+            of_runs = tx.execute(sa.select(sa.func.count()).select_from(runs)).scalar_one()
+            answered = sa.select(sa.func.count()).select_from(steps).where(steps.c.answer.is_not(None))
+            return of_runs, tx.execute(answered).scalar_one()
+
+    # How it is done
+
+    def _set(self, idea_id: str, values: Mapping[str, Any], allowed: sa.ColumnElement[bool], problem: str) -> None:
+        where = (steps.c.id == idea_id) & sa.not_(steps.c.learned) & allowed
+        with self.begin() as tx:
+            if tx.execute(steps.update().where(where).values(**values)).rowcount == 1:
+                return
+            there = tx.execute(sa.select(steps.c.id).where(steps.c.id == idea_id)).one_or_none()
+        raise HarnessError(f"idea {idea_id} {problem if there else 'was never asked'}", "resume the run from its steps")
+
+    def _unknown_run(self, run_id: str) -> UnknownName:
+        with self.read() as tx:
+            newest = tx.execute(sa.select(runs.c.id).order_by(runs.c.created.desc()).limit(10)).scalars().all()
+        return UnknownName(f"unknown run {run_id!r}", f"newest runs: {', '.join(newest) or 'none'}")
+
+    def _runs(self, run_id: str | None) -> tuple[RunRecord, ...]:
+        query = sa.select(runs).order_by(runs.c.created.desc(), runs.c.id.desc())
+        tasks_query = sa.select(run_tasks.c.run, run_tasks.c.record).order_by(run_tasks.c.position)
+        if run_id is not None:
+            query = query.where(runs.c.id == run_id)
+            tasks_query = tasks_query.where(run_tasks.c.run == run_id)
+        with self.read() as tx:
+            found, held = tx.execute(query).all(), tx.execute(tasks_query.where(run_tasks.c.record.is_not(None))).all()
+        tasks: dict[str, list[Task]] = {}
+        for row in held:
+            tasks.setdefault(row.run, []).append(from_json(Task, row.record))
+        return tuple(RunRecord(r.id, r.config, r.status, r.created, tuple(tasks.get(r.id, ()))) for r in found)
+
+    def _steps(self, where: sa.ColumnElement[bool]) -> tuple[Step, ...]:
+        query = sa.select(*_ATTEMPT, steps.c.context, steps.c.learned).join(
+            run_tasks, (run_tasks.c.run == steps.c.run) & (run_tasks.c.task == steps.c.task)
+        )
+        with self.read() as tx:
+            found = tx.execute(query.where(where).order_by(run_tasks.c.position, steps.c.number)).mappings().all()
+            named: set[str] = set().union(*(rows.linked_experiences(row["context"]) for row in found))
+            known = experiences.load(tx, named, self.artifacts)
+        parts = {row["id"]: rows.parts(row, self.artifacts) for row in found}
+        attempts = {i: a for i, of in parts.items() if (a := rows.finished(of)) is not None}
+        linked: set[str] = set().union(*(rows.linked_attempts(row["context"]) for row in found))
+        if linked - set(parts):
+            attempts.update(self._attempts(steps.c.id.in_(linked - set(parts)), elsewhere_ok=True))
+        return tuple(
+            Step(idea, rows.context(row["context"], known, attempts), answer, verdict, row["learned"])
+            for row in found
+            for idea, answer, verdict in [parts[row["id"]]]
+        )
+
+    def _attempts(self, where: sa.ColumnElement[bool], elsewhere_ok: bool = False) -> dict[str, Attempt]:
+        with self.read() as tx:
+            found = tx.execute(sa.select(*_ATTEMPT).where(where).order_by(steps.c.number)).mappings().all()
+        here = [row for row in found if not elsewhere_ok or rows.present(row, self.artifacts)]
+        return {row["id"]: a for row in here if (a := rows.attempt(row, self.artifacts)) is not None}
+
+
+_ATTEMPT = (steps.c.id, steps.c.idea, steps.c.answer, steps.c.verdict)

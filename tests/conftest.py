@@ -1,0 +1,46 @@
+"""What all tests share: a workspace of their own, no provider's key, few threads, and markers that skip out loud."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+
+# Before anything imports torch: two threads are enough for small tensors, and several test runs share a machine.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+_PRIVATE = re.compile(r"_(API_KEY|KEY|TOKEN|SECRET|PASSWORD)$|^KERNELWRIGHT_")
+_OPT_IN = {
+    "slow": "takes more than 30 seconds: run it with -m slow",
+    "requires_server": "starts a model server: run it with -m requires_server",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No key and no setting of the person who runs the tests reaches them; the workspace is a temporary folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if _PRIVATE.search(n)]:
+            patch.delenv(name)
+        patch.setenv("KERNELWRIGHT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and what is run by name only, each with its reason."""
+    chosen = str(config.getoption("markexpr"))
+    reasons = {mark: reason for mark, reason in _OPT_IN.items() if mark not in chosen}
+    if any(item.get_closest_marker("requires_cuda") for item in items) and not _has_cuda():
+        reasons["requires_cuda"] = "no CUDA device"
+    for item in items:
+        for mark, reason in reasons.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
