@@ -1,13 +1,13 @@
 """One bottleneck label for a kernel, and only the metrics that matter to it.
 
 The label follows CUDAMaster's filter: compute utilisation above 30 %, else memory utilisation above 30 %, else latency.
-Utilisations come from a profile in the verdict's evidence where there is one, else from the roofline: a kernel at fraction f
-of a ceiling uses f of it.
+Utilisations come from a profile in the verdict's evidence where there is one, else from the roofline: a kernel at
+fraction f of a ceiling uses f of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ THRESHOLD = 0.30
 
 _COMPUTE_KEYS = ("compute_utilisation", "compute_percent", "sm__throughput")
 _MEMORY_KEYS = ("memory_utilisation", "memory_percent", "dram__throughput")
-_RELEVANT = {
-    "memory": ("spill", "vector", "vectoriz", "load", "store", "local", "register"),
-    "compute": ("register", "spill", "shared", "mma", "hgmma", "wgmma", "vectoriz", "instruction", "occupancy"),
-    "latency": ("register", "spill", "shared", "occupancy", "launch", "warps", "stages", "barrier"),
-    "unknown": ("spill", "register", "shared"),
+_OPCODES = {
+    "memory": ("LDG", "LDG.128", "STG", "STG.128", "LDL", "STL", "zmm", "ymm", "gather"),
+    "compute": ("HGMMA", "HMMA", "FFMA", "MUFU", "LDL", "STL", "zmm", "ymm", "fma", "divide"),
+    "latency": ("BAR", "SHFL", "MUFU", "LDL", "STL", "ATOMG", "zmm", "ymm", "call", "divide"),
+    "unknown": ("LDL", "STL", "HGMMA", "LDG.128", "zmm", "ymm"),
 }
+"""Label -> instructions whose count bears on it: SASS opcodes, and what the host compiler's mix counts."""
 _LONGEST = 12
 """Metrics shown at most."""
 
@@ -38,11 +39,10 @@ class Metric:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``label`` is one of :data:`LABELS`; ``case`` is the timing case that is furthest from the roofline."""
+    """``label`` is one of :data:`LABELS`."""
 
     label: str
     metrics: tuple[Metric, ...] = ()
-    case: str = ""
 
 
 def diagnose(verdict: Verdict | None) -> Diagnosis:
@@ -50,17 +50,16 @@ def diagnose(verdict: Verdict | None) -> Diagnosis:
     if verdict is None:
         return Diagnosis("unknown")
     compute, memory = _utilisation(verdict)
-    worst = _worst(verdict)
     if compute is None and memory is None:
-        return Diagnosis("unknown", _compiler_metrics(verdict.evidence, "unknown"))
-    if compute is not None and compute > THRESHOLD:
+        label = "unknown"
+    elif compute is not None and compute > THRESHOLD:
         label = "compute"
     elif memory is not None and memory > THRESHOLD:
         label = "memory"
     else:
         label = "latency"
-    metrics = (*_figures(compute, memory, verdict, worst), *_compiler_metrics(verdict.evidence, label))
-    return Diagnosis(label, metrics[:_LONGEST], f"{worst.case} {worst.dtype}" if worst else "")
+    metrics = (*_figures(compute, memory, verdict), *_compiled(verdict.evidence, label))
+    return Diagnosis(label, metrics[:_LONGEST])
 
 
 def fraction(timing: CaseTiming) -> float | None:
@@ -73,8 +72,7 @@ def fraction(timing: CaseTiming) -> float | None:
 def _utilisation(verdict: Verdict) -> tuple[float | None, float | None]:
     """Shares of the compute and memory ceilings in use, each None when unknown."""
     profile = dict(_numbers(verdict.evidence))
-    compute = _share(profile, _COMPUTE_KEYS)
-    memory = _share(profile, _MEMORY_KEYS)
+    compute, memory = _share(profile, _COMPUTE_KEYS), _share(profile, _MEMORY_KEYS)
     if compute is not None or memory is not None or verdict.timing is None:
         return compute, memory
     by_bound: dict[str, list[float]] = {}
@@ -83,49 +81,78 @@ def _utilisation(verdict: Verdict) -> tuple[float | None, float | None]:
         if reached is not None:
             by_bound.setdefault(case.bound or "memory", []).append(reached)
     shares = {bound: sum(values) / len(values) for bound, values in by_bound.items()}
-    if not shares and verdict.timing.roofline_fraction is not None:
+    if not shares:
         return None, verdict.timing.roofline_fraction
     return shares.get("compute"), shares.get("memory")
 
 
-def _share(profile: Mapping[str, float], keys: tuple[str, ...]) -> float | None:
+def _share(profile: Mapping[str, float], keys: Sequence[str]) -> float | None:
+    """A utilisation as a share; a profiler's percentages are above 1.5."""
     for name, value in profile.items():
         if any(key in name for key in keys):
             return value / 100 if value > 1.5 else value
     return None
 
 
-def _worst(verdict: Verdict) -> CaseTiming | None:
-    cases = verdict.timing.cases if verdict.timing else ()
-    known = [(reached, case) for case in cases if (reached := fraction(case)) is not None]
-    return min(known, key=lambda pair: pair[0])[1] if known else None
-
-
-def _figures(
-    compute: float | None, memory: float | None, verdict: Verdict, worst: CaseTiming | None
-) -> Iterator[Metric]:
+def _figures(compute: float | None, memory: float | None, verdict: Verdict) -> Iterator[Metric]:
     if compute is not None:
         yield Metric("compute utilisation", f"{compute:.0%}")
     if memory is not None:
         yield Metric("memory utilisation", f"{memory:.0%}")
-    if verdict.timing is not None and verdict.timing.roofline_fraction is not None:
-        yield Metric("roofline fraction", f"{verdict.timing.roofline_fraction:.2f}")
-    if worst is not None and worst.roofline_us is not None:
-        spent = worst.latency_us.median
-        yield Metric("furthest from the roofline", f"{worst.case} {worst.dtype}, {spent:.1f} µs of {worst.roofline_us:.1f} µs possible")
+    cases = verdict.timing.cases if verdict.timing else ()
+    known = [(reached, case) for case in cases if (reached := fraction(case)) is not None]
+    if len(known) > 1:
+        reached, worst = min(known, key=lambda pair: pair[0])
+        yield Metric("furthest from its roofline", f"{worst.case} {worst.dtype}, at {reached:.0%}")
     if verdict.library_share:
-        yield Metric("share of time in library calls", f"{verdict.library_share:.0%}")
+        yield Metric("share of the time in library calls", f"{verdict.library_share:.0%}")
 
 
-def _compiler_metrics(evidence: Mapping[str, Any], label: str) -> tuple[Metric, ...]:
-    """What the compiler said that bears on ``label``."""
-    words = _RELEVANT[label]
-    shown = [
-        Metric(name.replace("_", " "), f"{value:g}")
-        for name, value in _numbers(evidence)
-        if any(word in name.lower() for word in words) and not any(k in name for k in _COMPUTE_KEYS + _MEMORY_KEYS)
-    ]
-    return tuple(shown[:_LONGEST])
+def _compiled(evidence: object, label: str, depth: int = 0) -> Iterator[Metric]:
+    """What compilers said that bears on ``label``: of GPU launches their resources, of host loops whether they vectorised."""
+    if depth > 6:
+        return
+    if isinstance(evidence, Mapping):
+        if "registers" in evidence:
+            yield _launch(evidence, label)
+            return
+        if "vectorised" in evidence:
+            yield from _loops(evidence, label)
+            return
+        for value in evidence.values():
+            yield from _compiled(value, label, depth + 1)
+    elif isinstance(evidence, (list, tuple)):
+        for value in evidence:
+            yield from _compiled(value, label, depth + 1)
+
+
+def _launch(launch: Mapping[str, Any], label: str) -> Metric:
+    facts = [f"{launch['registers']} registers a thread"]
+    if launch.get("spill_bytes"):
+        facts.append(f"{launch['spill_bytes']} bytes spilled a thread")
+    if label != "memory":
+        for key, unit in (("shared_bytes", "bytes of shared memory"), ("num_warps", "warps"), ("num_stages", "stages")):
+            if launch.get(key):
+                facts.append(f"{launch[key]} {unit}")
+    return Metric(f"kernel {launch.get('name', '')}", ", ".join((*facts, *_mix(launch.get("instructions"), label))))
+
+
+def _loops(report: Mapping[str, Any], label: str) -> Iterator[Metric]:
+    widths = [int(width) for width in report["vectorised"].values()]
+    widest = f", widest {max(widths)} bytes" if widths else ""
+    yield Metric("loops vectorised in the native source", f"{len(widths)}{widest}")
+    scalar = [str(line) for line in report.get("scalar", ()) if str(line) not in report["vectorised"]]
+    if scalar:
+        yield Metric("loops left scalar", f"lines {', '.join(scalar[:12])} of the native source")
+    mix = _mix(report.get("instructions"), label)
+    if mix:
+        yield Metric("instructions", ", ".join(mix))
+
+
+def _mix(instructions: object, label: str) -> tuple[str, ...]:
+    if not isinstance(instructions, Mapping):
+        return ()
+    return tuple(f"{instructions[name]} {name}" for name in _OPCODES[label] if instructions.get(name))
 
 
 def _numbers(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, float]]:

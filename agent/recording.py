@@ -53,6 +53,24 @@ class Recording:
         return steps[number - 1] if 0 < number <= len(steps) else None
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """What a replayed run takes from its recording where the command line says nothing; all None without one."""
+
+    backend: str | None = None
+    policy: str | None = None
+    budget: int | None = None
+    seed: int | None = None
+
+    @classmethod
+    def of(cls, recording: Recording | None) -> Defaults:
+        """The defaults that go with ``recording``: its ideas are repeated, as many as there are."""
+        if recording is None:
+            return cls()
+        longest = max((len(recording.of(task)) for task in recording.tasks), default=0)
+        return cls(recording.config.get("backend"), "recorded", max(1, longest), recording.config.get("seed"))
+
+
 def record(run: str, workspace: Workspace) -> Recording:
     """The recording of a run in the store."""
     store = workspace.open_store()

@@ -14,6 +14,7 @@ from kernelwright.agent.files import write_text
 from kernelwright.agent.loop import Parts, search
 from kernelwright.agent.outcome import conclude, refused, so_far
 from kernelwright.agent.parts import check_names, make_policy, opened
+from kernelwright.agent.rejudge import Rejudged, compare
 from kernelwright.agent.report import write_report
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Watch
@@ -34,6 +35,8 @@ class Result:
     run: RunRecord
     outcomes: tuple[TaskOutcome, ...]
     steps: tuple[Step, ...]
+    rejudged: Rejudged | None = None
+    """Of a replay that was judged again: whether the statuses agree."""
 
 
 def start(config: RunConfig, tasks: Sequence[Task], workspace: Workspace, watch: Watch) -> Result:
@@ -66,7 +69,7 @@ def resume(run_id: str, workspace: Workspace, watch: Watch) -> Result:
     try:
         run = store.run(run_id)
         if run.status == "finished":
-            return _result(run, store)
+            return _result(run, workspace, store)
         with workspace.hold(run.id):
             return _drive(run, workspace, store, watch)
     finally:
@@ -77,7 +80,7 @@ def report(run_id: str, workspace: Workspace) -> Result:
     """Write the report of a run again, from the store."""
     store = workspace.open_store()
     try:
-        result = _result(store.run(run_id), store)
+        result = _result(store.run(run_id), workspace, store)
         _write_report(result, workspace)
         return result
     finally:
@@ -98,7 +101,7 @@ def _drive(run: RunRecord, workspace: Workspace, store: Store, watch: Watch) -> 
     outcomes = store.outcomes(run.id)
     finished = all(task.name in outcomes and outcomes[task.name].status in FINAL for task in run.tasks)
     status = "finished" if finished else "interrupted" if watch.stopping() else "waiting"
-    result = _result(replace(run, status=status), store)
+    result = _result(replace(run, status=status), workspace, store)
     recording.save(recording.record(run.id, workspace), workspace.run(run.id) / "recording.json")
     _write_report(result, workspace)
     store.set_run_status(run.id, status)
@@ -156,14 +159,18 @@ def _awaited(waiting: Sequence[Step]) -> str:
     return " and ".join([*(["answers"] if answers else []), *(["verdicts"] if verdicts else [])])
 
 
-def _result(run: RunRecord, store: Store) -> Result:
+def _result(run: RunRecord, workspace: Workspace, store: Store) -> Result:
     """Every task's outcome in the order it was asked for; an unfinished task stands as its attempts say."""
     outcomes, config = store.outcomes(run.id), from_json(RunConfig, run.config)
     for task in run.tasks:
         if task.name not in outcomes:
             attempts = store.attempts(run.id, task.name)
             outcomes = {**outcomes, task.name: so_far(task, attempts, f"{run.status} after {len(attempts)} attempts")}
-    return Result(run, tuple(outcomes[name] for name in config.order if name in outcomes), store.steps(run.id))
+    steps, rejudged = store.steps(run.id), None
+    if config.rejudge:
+        recorded = recording.load(config.model.removeprefix("replay:"), workspace)
+        rejudged = compare(recorded, run.tasks, steps)
+    return Result(run, tuple(outcomes[name] for name in config.order if name in outcomes), steps, rejudged)
 
 
 def _write_winner(run: str, task: Task, attempts: Sequence[Attempt], outcome: TaskOutcome, workspace: Workspace) -> None:

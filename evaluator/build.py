@@ -35,7 +35,7 @@ def native_sources(source: str) -> tuple[NativeSource, ...]:
     """Every native source that ``source`` loads, in order, without running it.
 
     Raises:
-        BuildError: a call whose source the text does not give, or a language that cannot be built here; names line and remedy.
+        BuildError: a call whose source the text does not give, or an unknown language; names line and remedy.
         SyntaxError: ``source`` does not parse.
     """
     tree = parse(source)
@@ -50,7 +50,7 @@ def native_sources(source: str) -> tuple[NativeSource, ...]:
         if path == _LOAD:
             found.append(NativeSource(call.lineno, _literal(call, values)))
         elif path in _INLINE:
-            raise BuildError(f"line {call.lineno}: {path} is not supported in this version; use native.load(cpp=…) with plain pointers")
+            raise BuildError(f"line {call.lineno}: {path} is not supported; use native.load(cpp=…) with plain pointers")
     return tuple(found)
 
 
@@ -58,7 +58,9 @@ def _literal(call: ast.Call, values: dict[str, object]) -> str:
     where = f"line {call.lineno}: load(…)"
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     if "cuda" in keywords:
-        raise BuildError(f"{where}: the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)")
+        raise BuildError(
+            f"{where}: the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)"
+        )
     if call.args or set(keywords) != {"cpp"}:
         raise BuildError(f"{where} takes the source as its one keyword: load(cpp=r'''…''')")
     try:
@@ -92,7 +94,11 @@ def build_native(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Built:
         log = f"{error}\n{error.log}".strip()
         return Built(ok=False, log=log, evidence={"native": reports}, seconds=time.perf_counter() - started)
     return Built(
-        ok=True, libraries=libraries, log="\n".join(warnings), evidence={"native": reports}, seconds=time.perf_counter() - started
+        ok=True,
+        libraries=libraries,
+        log="\n".join(warnings),
+        evidence={"native": reports},
+        seconds=time.perf_counter() - started,
     )
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import random
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +15,19 @@ from typing import Any
 
 from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
-from kernelwright.evaluator.stopwatch import Samples, interleave, interval, measure, narrow, ratios
+from kernelwright.evaluator.stopwatch import Samples, interleave, interval, measure, measure_spacer, narrow, ratios
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
 
-_TARGET_US = {"cpu": 4000.0, "cuda": 1500.0}
+_TARGET_US = {"cpu": 4000.0, "cuda": 2500.0}
 """Work in a short run: long enough that the clock's and the pipe's jitter are small beside it."""
-_MAX_CALLS = {"cpu": 64, "cuda": 12}
-_POOL_BYTES = {"cpu": 1 << 29, "cuda": 8 << 30}
+_MAX_CALLS = {"cpu": 64, "cuda": 24}
+_POOL_BYTES = {"cpu": 1 << 29, "cuda": 16 << 30}
 _CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
 """A pool exceeds three times the private caches; on a GPU the flush does that."""
 _FLUSH_MARGIN = 1.5
+_CLOCKED = frozenset({"time", "space"})
 _CANDIDATE = "candidate"
 
 
@@ -101,6 +103,9 @@ class _Contest:
         self._notes: list[str] = []
         names = settings.baselines or (("eager", "compile") if kind == "cpu" else ("eager", "compile", "max-autotune"))
         self._repeats = 1 if kind == "cuda" else 0
+        if kind == "cuda":
+            session.poll(_CLOCKED)
+            trial.runner.spin_on = _CLOCKED
         self._n = 1
         self._enter(4)
         failed, _ = session.ask("baselines", settings.compile_seconds, key=opened.key, names=list(names))
@@ -138,20 +143,10 @@ class _Contest:
             self._enter(wanted)
 
     def _flush_us(self) -> float:
-        import time
-
-        side = self._baselines[0]
-        spent = []
-        for count in (2, 22):
-            side.space(count, 1)
-            began = time.perf_counter()
-            side.space(count, 1)
-            spent.append(time.perf_counter() - began)
-        return max((spent[1] - spent[0]) / 20 * 1e6, 1.0)
+        measure_spacer(self._baselines[0], 1)
+        return max(measure_spacer(self._baselines[0], 1), 1.0)
 
     def run(self) -> Samples:
-        import time
-
         deadline = time.monotonic() + self._settings.timing_seconds
         blocks = 0
 
@@ -171,7 +166,11 @@ class _Contest:
             return narrow(samples, _CANDIDATE, self._settings.half_width, self._settings.min_blocks)
 
         sides = [*self._baselines, self._candidate]
-        samples = interleave(sides, visit, enough, self._settings.max_blocks)
+
+        def spacer(side: Any) -> float:
+            return measure_spacer(side, self._repeats) if self._repeats else 0.0
+
+        samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)
         self._session.drop_pool(self._opened)
         if len(samples.times[_CANDIDATE]) < 3:
             raise Rejected(

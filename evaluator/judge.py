@@ -216,8 +216,10 @@ class _Hearing:
             session = self._judge._session_for(self._task)
             self._trial = self._start(built)
             cases = self._open(session, Use.CORRECTNESS)
+            if self._judge.simulated:
+                self._compile(session, built)
             if not cases:
-                return self._unsupported(session)
+                return self._unsupported()
             self._smoke(session, cases)
             self._correct(session, cases)
             self._honest(session, cases)
@@ -285,13 +287,15 @@ class _Hearing:
         self._cases.append(CaseResult(case.name, case.use, dtype, "skipped", detail=why))
 
     def _smoke(self, session: Session, cases: list[OpenCase]) -> None:
-        """The smallest case, one draw."""
+        """The smallest case inside the kernel's envelope, one draw."""
         assert self._trial is not None
         self._trial.stage = Stage.SMOKE
-        smallest = min(cases, key=lambda c: c.numel)
-        with self._envelope(smallest):
-            self._trial.build(smallest)
-            self._trial.try_draw(session, smallest)
+        for smallest in sorted(cases, key=lambda c: c.numel):
+            with self._envelope(smallest):
+                self._trial.build(smallest)
+                self._trial.try_draw(session, smallest)
+            if smallest.key not in self._outside:
+                return
 
     def _correct(self, session: Session, cases: list[OpenCase]) -> None:
         """Every case and dtype, several secret draws each, parameters changed in place between them."""
@@ -333,7 +337,8 @@ class _Hearing:
             if not opened.case.derived:
                 reason = f"{opened.case.name}: raises OutsideEnvelope on a shape that the task lists: {outside}"
                 raise Rejected(Status.INCORRECT, self._trial.stage, reason) from None
-            self._outside.append(opened.key)
+            if opened.key not in self._outside:
+                self._outside.append(opened.key)
             self._evidence.setdefault("outside", []).append(str(outside)[:200])
 
     def _honest(self, session: Session, cases: list[OpenCase]) -> None:
@@ -384,16 +389,42 @@ class _Hearing:
             self._held_out = "narrowed" if outside else "passed"
         return bool(cases)
 
-    def _unsupported(self, session: Session) -> Verdict:
-        """No case can be run here: compile for an absent GPU if the backend can, and say that this is all."""
-        assert self._trial is not None
-        reason = "no case can be run on this machine; numerics were not verified"
-        return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.COMPILED)
+    def _compile(self, session: Session, built: Built) -> None:
+        """What the compiler makes, for an absent GPU, of the launches of one call: evidence, never a speedup."""
+        judge = self._judge
+        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
+        uses = (Use.TIMING, Use.CORRECTNESS)
+        case, dtype = next((c, d) for use in uses for c in self._task.cases_for("cuda", use) for d in c.dtypes)
+        case = next((c for c in self._task.cases_for("cpu", Use.CORRECTNESS) if dtype in c.dtypes), case)
+        compiler = Trial(judge._server({}), self._kernel, judge.device, judge.settings, environment)
+        try:
+            compiler.load()
+            opened = session.open(case, dtype)
+            if opened is not None:
+                compiler.build(opened)
+                launches = compiler.ask("compile", key=opened.key, **compiler.inputs(opened))["launches"]
+                self._evidence["compiled"] = {"target": "sm_90", "case": opened.key, "launches": launches}
+        except Outside as outside:
+            self._evidence["compiled"] = {"problem": f"outside its envelope: {outside}"}
+        except Rejected as failure:
+            self._evidence["compiled"] = {"problem": failure.reason}
+        finally:
+            compiler.close()
+
+    def _unsupported(self) -> Verdict:
+        """No case can be run here: say how far it was verified."""
+        compiled = self._evidence.get("compiled", {})
+        if "launches" in compiled:
+            reason = "it compiles for sm_90; numerics need a device here, so they were not verified"
+            return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.COMPILED)
+        reason = f"numerics need a device here, and it does not compile for sm_90: {compiled.get('problem', '')}"
+        return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.STATIC)
 
     def _summary(self, timing: Timing | None) -> str:
         passed = sum(c.status == "passed" for c in self._cases)
         if timing is None:
-            return f"correct on {passed} cases; simulated, so no timing"
+            why = "simulated, so no timing" if self._judge.simulated else "not timed"
+            return f"correct on {passed} cases; {why}"
         best = timing.speedup["best"]
         return f"correct on {passed} cases; {best.median:.2f}x the best baseline ({timing.best_baseline})"
 

@@ -1,7 +1,7 @@
 """Bind C++ functions in a kernel's Python source: ``lib = load(cpp=r'''extern "C" void f(…) {…}''')``.
 
-Runs beside the candidate: imports torch, ctypes and the standard library. Inside a runner, libraries were built ahead and are found
-by ``KERNELWRIGHT_LIBRARIES`` (JSON, source hash -> path); outside, the source is compiled into the user's cache.
+Runs beside the candidate: imports torch and the standard library. Inside a runner, libraries were built ahead and are
+found by ``KERNELWRIGHT_LIBRARIES`` (JSON, source hash -> path); outside, they are compiled into the user's cache.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def load(*, cpp: str = "", cuda: str = "") -> Library:
         BuildError: the source does not compile, has a type that cannot be bound, or (in a runner) was not built ahead.
     """
     if cuda:
-        raise BuildError("load(cuda=…): the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)")
+        raise BuildError(
+            "load(cuda=…): the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)"
+        )
     if not isinstance(cpp, str) or not cpp.strip():
         raise BuildError("load() got no source; pass it as load(cpp=r'''extern \"C\" …''')")
     functions = prototypes(cpp)

@@ -46,9 +46,23 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
 _BY_SPELLING = {" ".join(sorted(name.split())): kind for kind, names in _KINDS.items() for name in names}
 _BY_SPELLING["int long long unsigned"] = "uint64"
 _QUALIFIERS = frozenset(
-    "const volatile restrict __restrict __restrict__ struct register extern inline __inline__ noexcept".split()
+    {
+        "const",
+        "volatile",
+        "restrict",
+        "__restrict",
+        "__restrict__",
+        "struct",
+        "register",
+        "extern",
+        "inline",
+        "__inline__",
+        "noexcept",
+    }
 )
-_SPECIFIERS = frozenset({"static", "inline", "constexpr", "typedef", "using", "struct", "class", "enum", "union", "namespace"})
+_SPECIFIERS = frozenset(
+    {"static", "inline", "constexpr", "typedef", "using", "struct", "class", "enum", "union", "namespace"}
+)
 _ATTRIBUTES = frozenset({"__attribute__", "__declspec", "alignas", "__asm__", "asm"})
 _CLOSING = {"(": ")", "{": "}", "[": "]", "[[": "]]"}
 
@@ -98,10 +112,12 @@ def prototypes(source: str) -> dict[str, Prototype]:
             continue  # a variable, a declaration of somebody else's function, or internal linkage
         prototype = _prototype(declaration, opening, aliases)
         if found.setdefault(name, prototype) != prototype:
-            raise BuildError(f'extern "C" {name} is defined twice: {found[name]} and {prototype}; give each its own name')
+            raise BuildError(
+                f'extern "C" {name} is defined twice: {found[name]} and {prototype}; give each its own name'
+            )
     if not found:
         raise BuildError(
-            'no extern "C" function with a body found; write `extern "C" void name(const float* x, float* y, int64_t n) {…}` '
+            'no extern "C" function with a body found; write `extern "C" void name(const float* x, int64_t n) {…}` '
             "(functions made by macros are not seen)"
         )
     return found
@@ -240,7 +256,9 @@ def _prototype(declaration: Sequence[str], opening: int, aliases: Mapping[str, s
     name = declaration[opening - 1]
     result = _type(declaration[: opening - 1], aliases, f'extern "C" {name}: its result')[0]
     if result.pointer:
-        raise BuildError(f'extern "C" {name} returns {result}; return void or a scalar and write results through a pointer')
+        raise BuildError(
+            f'extern "C" {name} returns {result}; return void or a scalar and write results through a pointer'
+        )
     inside = declaration[opening + 1 : _skip(declaration, opening) - 1]
     parameters = []
     for position, part in enumerate(_split(inside)):

@@ -1,7 +1,7 @@
 """Look at a kernel's text before anything runs: parse it, find ``ModelNew``, and name what no honest kernel does.
 
-Hints, never the only defence: what matters is also seen at run time (dispatcher, profiler, a separate process). Three tiers:
-``reject`` only on what is certain, ``flag`` for what deserves a second look, ``record`` for what a reader wants to know.
+Hints, never the only defence: what matters is also seen at run time (dispatcher, profiler, a separate process). Three
+tiers: ``reject`` only on what is certain, ``flag`` for what deserves a second look, ``record`` for the reader.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ class _Class:
 
 def _model(tree: ast.Module, visitor: PythonScreen) -> Iterator[Finding]:
     """``ModelNew`` is there, has a forward of its own, and does not descend from the reference."""
-    classes = {node.name: _Class(node, tuple(_bases(node, visitor))) for node in _top_level(tree.body) if isinstance(node, ast.ClassDef)}
+    classes = {
+        node.name: _Class(node, tuple(_bases(node, visitor)))
+        for node in _top_level(tree.body)
+        if isinstance(node, ast.ClassDef)
+    }
     if "ModelNew" not in classes:
-        if "ModelNew" not in visitor.module_names:
+        if "ModelNew" not in visitor.names.module:
             yield Finding(rules.REJECT, "no_model", 0, rules.WHY["no_model"])
         return
     line = classes["ModelNew"].node.lineno
@@ -72,7 +76,7 @@ def _top_level(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 def _bases(node: ast.ClassDef, visitor: PythonScreen) -> Iterator[str]:
     for base in node.bases:
-        path = visitor.path(base)
+        path = visitor.names.path(base)
         yield path or (base.id if isinstance(base, ast.Name) else ast.unparse(base))
 
 
@@ -87,6 +91,8 @@ def _defines_forward(node: ast.ClassDef) -> bool:
     for statement in _top_level(node.body):
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == "forward":
             return True
-        if isinstance(statement, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "forward" for t in statement.targets):
+        if isinstance(statement, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "forward" for t in statement.targets
+        ):
             return True
     return False

@@ -17,7 +17,7 @@ _TRAPS = ("syscall", "int $0x80", "svc #", "sysenter")
 
 
 def screen_native(source: str) -> list[Finding]:
-    """Findings in the native sources of a kernel that parses; none where a source cannot be told (building says why)."""
+    """Findings in the native sources of a kernel that parses; none where building will refuse a source."""
     try:
         return [finding for native in native_sources(source) for finding in _screen(native)]
     except BuildError:
@@ -48,7 +48,7 @@ def _screen(native: NativeSource) -> Iterator[Finding]:
 
 
 def _rejected(tokens: Sequence[tuple[int, str, str]], position: int, ours: set[str]) -> str:
-    """The rule that the word at ``position`` breaks, or nothing. Methods and functions of the source's own are its business."""
+    """The rule that the word at ``position`` breaks, or nothing; methods and functions of the source's own are free."""
     text = tokens[position][2]
     if text in rules.CPP_WORDS:
         return rules.CPP_WORDS[text]

@@ -1,22 +1,19 @@
-"""The screen's walk over a Python tree: names are followed through import aliases and scopes, then looked up in the tables."""
+"""The screen's walk over a Python tree: names are followed through aliases and scopes, then looked up in the tables."""
 
 from __future__ import annotations
 
 import ast
-import builtins
-from collections import ChainMap
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kernelwright.evaluator import screen_rules as rules
-from kernelwright.evaluator.syntax import dotted, import_aliases
+from kernelwright.evaluator.names import IMPORTERS, Names, text
 
-_BUILTINS = {name: f"builtins.{name}" for name in dir(builtins)}
 _WRITE_MODES = frozenset("wax+")
 _EDITS = frozenset({"update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__"})
 _DYNAMIC = frozenset({"builtins.exec", "builtins.eval", "builtins.compile"})
-_IMPORTERS = frozenset({"builtins.__import__", "importlib.import_module"})
-_SETTERS = frozenset({"builtins.setattr", "builtins.delattr", "builtins.object.__setattr__", "builtins.type.__setattr__"})
+_SETTERS = frozenset(
+    {"builtins.setattr", "builtins.delattr", "builtins.object.__setattr__", "builtins.type.__setattr__"}
+)
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
@@ -39,10 +36,8 @@ class PythonScreen(ast.NodeVisitor):
     def __init__(self, tree: ast.Module) -> None:
         self.tree = tree
         self.findings: list[Finding] = []
-        self._scopes: ChainMap[str, str] = ChainMap({}, _BUILTINS)
+        self.names = Names(tree.body)
         self._functions: list[str] = []
-        self._enter(tree.body, ())
-        self.module_names = frozenset(self._scopes.maps[0])
 
     def run(self) -> list[Finding]:
         """All findings, unordered."""
@@ -50,61 +45,12 @@ class PythonScreen(ast.NodeVisitor):
             self.visit(statement)
         return self.findings
 
-    def path(self, node: ast.AST) -> str:
-        """Dotted path of what an expression names, through aliases, ``getattr``, ``__import__``, ``vars`` and ``sys.modules``."""
-        if isinstance(node, ast.Attribute):
-            base = self.path(node.value)
-            return f"{base}.{node.attr}" if base else ""
-        if isinstance(node, ast.Subscript):
-            base = self.path(node.value)
-            if base == "sys.modules" or base.endswith(".__dict__"):
-                key = _text(node.slice) or "?"
-                return key if base == "sys.modules" else f"{base.removesuffix('.__dict__')}.{key}"
-            return ""
-        if isinstance(node, ast.Call) and node.args:
-            called = self.path(node.func)
-            first = _text(node.args[0])
-            if called in _IMPORTERS and first:
-                return first
-            if called == "builtins.vars" and (base := self.path(node.args[0])):
-                return f"{base}.__dict__"
-            if called == "builtins.getattr" and len(node.args) > 1 and (name := _text(node.args[1])):
-                base = self.path(node.args[0])
-                return f"{base}.{name}" if base else ""
-            return ""
-        return dotted(node, self._scopes)
-
-    # -- scopes ---------------------------------------------------------------------------------------------------
-
-    def _enter(self, body: list[ast.stmt], parameters: tuple[str, ...]) -> None:
-        """Open a scope: imports and aliases of imported things get their path, every other local name gets none."""
-        scope: dict[str, str] = dict.fromkeys(parameters, "")
-        self._scopes = self._scopes.new_child(scope) if self._scopes.maps[0] or parameters or self._functions else self._scopes
-        scope = self._scopes.maps[0]
-        scope.update(dict.fromkeys(parameters, ""))
-        outer: set[str] = set()
-        assigned: list[tuple[str, ast.expr | None]] = []
-        for node in _own_nodes(body):
-            if isinstance(node, (ast.Global, ast.Nonlocal)):
-                outer.update(node.names)
-            elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                scope.update(import_aliases(node))
-            elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                assigned.append((node.name, None))
-            else:
-                assigned.extend(_bindings(node))
-        for name, value in assigned:
-            if name in outer or scope.get(name):
-                continue
-            scope[name] = ""
-            if value is not None:
-                scope[name] = self.path(value)
-
-    def _leave(self) -> None:
-        self._scopes = self._scopes.parents
-
     def _visit_function(self, node: _Function) -> None:
-        for outside in [*getattr(node, "decorator_list", ()), *node.args.defaults, *filter(None, node.args.kw_defaults)]:
+        for outside in [
+            *getattr(node, "decorator_list", ()),
+            *node.args.defaults,
+            *filter(None, node.args.kw_defaults),
+        ]:
             self.visit(outside)
         arguments = node.args
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
@@ -112,11 +58,11 @@ class PythonScreen(ast.NodeVisitor):
         if name in rules.BAD_ATTRIBUTES:
             self._add(rules.REJECT, rules.BAD_ATTRIBUTES[name], node, f"defines {name}")
         self._functions.append(name)
-        body = [ast.Expr(node.body)] if isinstance(node, ast.Lambda) else node.body
-        self._enter(body, tuple(a.arg for a in every if a))
+        body: list[ast.stmt] = [ast.Expr(node.body)] if isinstance(node, ast.Lambda) else node.body
+        self.names.enter(body, tuple(a.arg for a in every if a))
         for statement in body:
             self.visit(statement)
-        self._leave()
+        self.names.leave()
         self._functions.pop()
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
@@ -129,10 +75,9 @@ class PythonScreen(ast.NodeVisitor):
         self._visit_function(node)
 
     def _visit_comprehension(self, node: _Comprehension) -> None:
-        names = {n.id: "" for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
-        self._scopes = self._scopes.new_child(names)
+        self.names.enter((), [n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)])
         self.generic_visit(node)
-        self._leave()
+        self.names.leave()
 
     def visit_ListComp(self, node: ast.ListComp) -> None:
         self._visit_comprehension(node)
@@ -169,7 +114,7 @@ class PythonScreen(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for base in node.bases:
-            path = self.path(base)
+            path = self.names.path(base)
             if path in rules.TENSOR_BASES:
                 self._add(rules.REJECT, "tensor_subclass", node, f"class {node.name}({path})")
         self.generic_visit(node)
@@ -207,13 +152,22 @@ class PythonScreen(ast.NodeVisitor):
 
     def visit_Raise(self, node: ast.Raise) -> None:
         raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-        if raised is not None and self.path(raised) in ("builtins.SystemExit", "builtins.KeyboardInterrupt"):
+        if raised is not None and self.names.path(raised) in ("builtins.SystemExit", "builtins.KeyboardInterrupt"):
             self._add(rules.REJECT, "exit", node, f"raises {ast.unparse(raised)}")
         self.generic_visit(node)
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        calls = (self.path(c.func) for statement in node.body for c in ast.walk(statement) if isinstance(c, ast.Call))
-        used = next((path for path in calls if path.startswith(("torch.nn.functional.", "torch.ops.")) or _is_torch_function(path)), "")
+        calls = (
+            self.names.path(c.func) for statement in node.body for c in ast.walk(statement) if isinstance(c, ast.Call)
+        )
+        used = next(
+            (
+                path
+                for path in calls
+                if path.startswith(("torch.nn.functional.", "torch.ops.")) or _is_torch_function(path)
+            ),
+            "",
+        )
         if used and self._functions:
             self._add(rules.FLAG, "fallback", node, f"calls {used} in an except block")
         self.generic_visit(node)
@@ -226,7 +180,7 @@ class PythonScreen(ast.NodeVisitor):
         elif isinstance(target, ast.Starred):
             self._stored(target.value, None)
         elif isinstance(target, ast.Subscript):
-            base = self.path(target.value)
+            base = self.names.path(target.value)
             if base == "os.environ":
                 self._add(rules.REJECT, "environment", target, "edits os.environ")
             elif base == "sys.modules" or base.endswith(".__dict__"):
@@ -235,15 +189,19 @@ class PythonScreen(ast.NodeVisitor):
             self._stored_attribute(target, value)
 
     def _stored_attribute(self, target: ast.Attribute, value: ast.expr | None) -> None:
-        base = self.path(target.value)
+        base = self.names.path(target.value)
         if base:
-            switch = base.startswith(("torch.backends", "torch._dynamo.config", "torch._inductor.config", "triton.knobs"))
+            switch = base.startswith(
+                ("torch.backends", "torch._dynamo.config", "torch._inductor.config", "triton.knobs")
+            )
             self._add(rules.REJECT, "global_switch" if switch else "patching", target, f"assigns {base}.{target.attr}")
         elif target.attr in rules.BAD_STORES:
             self._add(rules.REJECT, "patching", target, f"assigns .{target.attr}")
         elif self._functions and isinstance(target.value, ast.Name) and target.value.id not in ("self", "cls", "ctx"):
             if isinstance(value, ast.Lambda):
-                self._add(rules.FLAG, "instance_override", target, f"puts a function on {target.value.id}.{target.attr}")
+                self._add(
+                    rules.FLAG, "instance_override", target, f"puts a function on {target.value.id}.{target.attr}"
+                )
         elif self._functions[-1:] == ["forward"] and isinstance(target.value, ast.Name) and target.value.id == "self":
             self._add(rules.RECORD, "state", target, f"assigns self.{target.attr}")
 
@@ -251,7 +209,7 @@ class PythonScreen(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
-            self._used(self.path(node), node)
+            self._used(self.names.path(node), node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -260,7 +218,7 @@ class PythonScreen(ast.NodeVisitor):
             elif node.attr in rules.FLAG_ATTRIBUTES:
                 tier, rule = rules.FLAG_ATTRIBUTES[node.attr]
                 self._add(tier, rule, node, f"uses .{node.attr}")
-        path = self.path(node)
+        path = self.names.path(node)
         if path and isinstance(node.ctx, ast.Load):
             self._used(path, node)
             if not isinstance(node.value, (ast.Name, ast.Attribute)):
@@ -269,11 +227,11 @@ class PythonScreen(ast.NodeVisitor):
             self.visit(node.value)
 
     def visit_Call(self, node: ast.Call) -> None:
-        path = self.path(node.func)
+        path = self.names.path(node.func)
         self._called(path, node)
-        if path == "builtins.getattr" and (reached := self.path(node)):
+        if path == "builtins.getattr" and (reached := self.names.path(node)):
             self._used(reached, node)
-        self._visit_parts(node, skip_function=path in _DYNAMIC | _IMPORTERS)
+        self._visit_parts(node, skip_function=path in _DYNAMIC | IMPORTERS)
 
     def _visit_parts(self, node: ast.Call, skip_function: bool) -> None:
         if not skip_function:
@@ -307,13 +265,13 @@ class PythonScreen(ast.NodeVisitor):
         first = node.args[0] if node.args else None
         if path in _DYNAMIC:
             self._dynamic(path, node)
-        elif path in _IMPORTERS:
-            name = _text(first)
+        elif path in IMPORTERS:
+            name = text(first)
             if not name:
                 self._add(rules.REJECT, "dynamic_code", node, f"{path} of a name made at run time")
             else:
                 self._imported(name, node)
-        elif path in _SETTERS and first is not None and (target := self.path(first)):
+        elif path in _SETTERS and first is not None and (target := self.names.path(first)):
             self._add(rules.REJECT, "patching", node, f"{path.removeprefix('builtins.')} on {target}")
         elif path.rpartition(".")[2] in _EDITS and path.rpartition(".")[0].endswith(("sys.modules", ".__dict__")):
             self._add(rules.REJECT, "patching", node, f"calls {path}")
@@ -324,7 +282,7 @@ class PythonScreen(ast.NodeVisitor):
 
     def _method(self, node: ast.Call, function: ast.Attribute) -> None:
         if function.attr == "open":
-            mode = _text(node.args[0]) if node.args else ""
+            mode = text(node.args[0]) if node.args else ""
             if mode and set(mode) <= set("rbtwax+") and set(mode) & _WRITE_MODES:
                 self._add(rules.REJECT, "files", node, f"opens a file with mode {mode!r}")
         elif function.attr == "numpy" and not node.args:
@@ -332,7 +290,7 @@ class PythonScreen(ast.NodeVisitor):
 
     def _opened(self, node: ast.Call, positional: list[ast.expr]) -> None:
         given = positional or [k.value for k in node.keywords if k.arg == "mode"]
-        mode = _text(given[0]) if given else "r"
+        mode = text(given[0]) if given else "r"
         if mode and not set(mode) & _WRITE_MODES:
             self._add(rules.FLAG, "files", node, "reads a file")
         else:
@@ -340,9 +298,9 @@ class PythonScreen(ast.NodeVisitor):
 
     def _dynamic(self, path: str, node: ast.Call) -> None:
         """Code in a literal is read like the rest; code made at run time is not readable and is refused."""
-        text = _text(node.args[0]) if node.args else ""
+        literal = text(node.args[0]) if node.args else ""
         try:
-            inner = ast.parse(text) if text else None
+            inner = ast.parse(literal) if literal else None
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             inner = None
         name = path.removeprefix("builtins.")
@@ -361,10 +319,8 @@ def _look_up(path: str) -> tuple[str, str]:
     """Tier and rule of the longest prefix of ``path`` that the table knows."""
     if path.startswith(rules.SWITCH_PREFIXES):
         return rules.REJECT, "global_switch"
-    if path.startswith("torch.backends.") and path.rpartition(".")[2].startswith(("enable_", "preferred_", "allow_fp16")):
-        # reads such as `torch.backends.cuda.matmul.allow_tf32` stay free; these are functions that set
-        if not path.endswith(("allow_fp16_reduced_precision_reduction", "allow_fp16_bf16_reduction_math_sdp")):
-            return rules.REJECT, "global_switch"
+    if path.startswith("torch.backends.") and path.rpartition(".")[2].startswith(("enable_", "preferred_")):
+        return rules.REJECT, "global_switch"  # functions that set; reading `….matmul.allow_tf32` stays free
     prefix = path
     while prefix:
         if prefix in rules.TABLE:
@@ -374,31 +330,6 @@ def _look_up(path: str) -> tuple[str, str]:
 
 
 def _is_torch_function(path: str) -> bool:
-    return path in (f"torch.{name}" for name in ("matmul", "mm", "bmm", "softmax", "conv2d", "addmm", "einsum", "sum", "mean"))
-
-
-def _text(node: ast.AST | None) -> str:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
-
-
-def _own_nodes(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """Nodes of a scope, without those of functions, classes and comprehensions inside it."""
-    pending: list[ast.AST] = list(reversed(body))
-    while pending:
-        node = pending.pop()
-        yield node
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            pending.extend(reversed(list(ast.iter_child_nodes(node))))
-
-
-def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:
-    """Names that a statement binds, with the value where it is a plain assignment."""
-    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-        yield node.targets[0].id, node.value
-    elif isinstance(node, ast.NamedExpr):
-        yield node.target.id, node.value
-    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        yield node.id, None
-    elif isinstance(node, ast.ExceptHandler) and node.name:
-        yield node.name, None
-
+    return path in (
+        f"torch.{name}" for name in ("matmul", "mm", "bmm", "softmax", "conv2d", "addmm", "einsum", "sum", "mean")
+    )

@@ -1,7 +1,7 @@
 """The screen's tables: dotted path -> (tier, rule). The longest matching prefix decides; ``allow`` ends the search.
 
-Reject holds only what no honest kernel needs. What honest kernels do need now and then is a flag: evidence for the judge's
-run-time checks and for the audit of winners.
+Reject holds only what no honest kernel needs. What honest kernels do need now and then is a flag: evidence for the
+judge's run-time checks and for the audit of winners.
 """
 
 from __future__ import annotations
@@ -47,122 +47,163 @@ WHY: Mapping[str, str] = {
     "load_time": "code that runs when the library is loaded, or weak symbols",
 }
 
-_PROCESS = (
-    "subprocess multiprocessing torch.multiprocessing pty concurrent.futures.ProcessPoolExecutor os.system os.popen os.fork "
-    "os.forkpty os.execl os.execle os.execlp os.execv os.execve os.execvp os.execvpe os.spawnl os.spawnle os.spawnlp os.spawnv "
-    "os.spawnve os.spawnvp os.posix_spawn os.posix_spawnp commands platform.popen"
-)
-_EXIT = (
-    "os._exit os.abort os.kill os.killpg sys.exit builtins.exit builtins.quit signal atexit faulthandler "
-    "os.setsid os.setpgid os.setpgrp"
-)
-_NETWORK = (
-    "socket socketserver ssl http urllib.request ftplib smtplib telnetlib xmlrpc asyncio.open_connection requests httpx "
-    "aiohttp urllib3 paramiko huggingface_hub torch.hub"
-)
-_RAW = (
-    "ctypes.CDLL ctypes.PyDLL ctypes.cdll ctypes.pydll ctypes.pythonapi ctypes.LibraryLoader ctypes.memmove ctypes.memset "
-    "ctypes.string_at ctypes.wstring_at ctypes.cast ctypes.addressof ctypes.CFUNCTYPE ctypes.PYFUNCTYPE ctypes.py_object "
-    "ctypes.util cffi mmap _ctypes numpy.ctypeslib numpy.core.multiarray torch.cuda.memory_snapshot torch.cuda.memory._snapshot "
-    "torch.cuda.memory.memory_snapshot torch.cuda.caching_allocator_alloc torch.cuda.memory.caching_allocator_alloc "
-    "torch.ops.load_library torch.classes.load_library torch._C._cuda_memorySnapshot torch.from_file "
-    "torch.UntypedStorage.from_file torch.cuda._pin_memory_utils"
-)
-_FRAMES = (
-    "sys._getframe sys._current_frames sys._current_exceptions sys.settrace sys.setprofile sys.addaudithook sys.monitoring "
-    "inspect.stack inspect.currentframe inspect.trace inspect.getouterframes inspect.getinnerframes threading.settrace "
-    "threading.setprofile gc.get_objects gc.get_referrers gc.get_referents traceback.walk_stack traceback.extract_stack _testcapi bdb pdb"
-)
-_CODE = (
-    "builtins.exec builtins.eval builtins.compile builtins.__import__ importlib runpy imp zipimport marshal pickle.loads "
-    "pickle.load pickle.Unpickler dill cloudpickle types.CodeType types.FunctionType code codeop"
-)
-_ENVIRONMENT = (
-    "os.putenv os.unsetenv os.environ.update os.environ.setdefault os.environ.pop os.environ.popitem os.environ.clear "
-    "os.environ.__setitem__ os.environ.__delitem__ os.chdir os.chroot os.setuid os.setgid"
-)
-_FILES = (
-    "os.open os.write os.pwrite os.writev os.sendfile os.dup2 os.dup os.fdopen os.pipe os.remove os.unlink os.rename os.renames "
-    "os.replace os.truncate os.ftruncate os.mkdir os.makedirs os.rmdir os.removedirs os.chmod os.chown os.symlink os.link "
-    "os.mkfifo os.mknod os.memfd_create os.close os.closerange shutil.rmtree shutil.copy shutil.copy2 shutil.copyfile "
-    "shutil.copytree shutil.move sqlite3 dbm shelve numpy.memmap numpy.save numpy.savez numpy.savetxt multiprocessing.shared_memory"
-)
-_SWITCHES = (
-    "torch.set_float32_matmul_precision torch.set_num_threads torch.set_num_interop_threads torch.set_default_dtype "
-    "torch.set_default_tensor_type torch.set_default_device torch.use_deterministic_algorithms torch.set_flush_denormal "
-    "torch.set_deterministic_debug_mode torch.cuda.set_per_process_memory_fraction "
-    "torch.cuda.memory.change_current_allocator torch.cuda.change_current_allocator torch.cuda.set_sync_debug_mode "
-    "torch.cuda.memory._set_allocator_settings torch.cuda._set_allocator_settings torch.backends.cudnn.flags "
-    "torch.backends.cudnn.set_flags torch.backends.mkldnn.flags torch.backends.mkldnn.set_flags torch.backends.mkldnn.verbose "
-    "torch.__future__"
-)
-_INSTALL = "pip ensurepip setuptools distutils pkg_resources conda site"
-_LIBRARY = (
-    "torch.compile torch._inductor torch._dynamo.optimize torch._dynamo.export torch.jit.optimized_execution torch.export "
-    "torch._export cupy jax tensorflow numba onnxruntime tensorrt torch_tensorrt xformers flash_attn flashinfer cudnn nvmath "
-    "bitsandbytes apex transformer_engine liger_kernel deep_gemm sklearn triton.ops triton_kernels fla openvino intel_extension_for_pytorch"
-)
-_SUBCLASS = (
-    "torch.Tensor._make_subclass torch.Tensor._make_wrapper_subclass torch._subclasses "
-    "torch.utils._python_dispatch.TorchDispatchMode torch.overrides.TorchFunctionMode"
-)
-_PATCHING = "unittest.mock mock pytest forbiddenfruit wrapt builtins.__build_class__ sys.meta_path sys.path_hooks"
-
-_FLAGS: Mapping[str, str] = {
-    "threads": "threading concurrent.futures asyncio _thread torch.jit.fork torch.jit._fork torch.futures queue",
-    "streams": "torch.cuda.Stream torch.cuda.stream torch.cuda.ExternalStream torch.Stream torch.cuda.set_stream",
-    "graphs": "torch.cuda.CUDAGraph torch.cuda.graph torch.cuda.make_graphed_callables torch.cuda.graphs",
-    "clock": "time datetime timeit torch.cuda.Event triton.testing torch.utils.benchmark torch.profiler torch.autograd.profiler",
-    "seed": "torch.manual_seed torch.seed torch.random torch.cuda.manual_seed torch.cuda.manual_seed_all torch.set_rng_state "
-    "torch.get_rng_state torch.cuda.set_rng_state torch.cuda.get_rng_state torch.initial_seed random.seed numpy.random.seed "
-    "torch.default_generator torch.Generator",
-    "introspection": "sys.modules inspect gc ctypes traceback linecache tracemalloc dis weakref os.getpid os.getppid os.fstat "
-    "psutil resource torch._C torch.cuda.cudart torch.library torch.utils.dlpack torch.jit builtins.globals builtins.vars "
-    "builtins.memoryview torch.cuda.memory torch.overrides torch.utils._python_dispatch torch.distributed os.sched_setaffinity",
-    "files": "os.listdir os.scandir os.walk os.stat glob tempfile shutil io numpy.load numpy.fromfile torch.load torch.save os.read",
-    "library": "scipy torch.nn.attention torch.utils.mkldnn",
+_REJECTED: Mapping[str, str] = {
+    "process": """
+        subprocess multiprocessing torch.multiprocessing pty concurrent.futures.ProcessPoolExecutor os.system
+        os.popen os.fork os.forkpty os.execl os.execle os.execlp os.execv os.execve os.execvp os.execvpe os.spawnl
+        os.spawnle os.spawnlp os.spawnv os.spawnve os.spawnvp os.posix_spawn os.posix_spawnp commands platform.popen
+    """,
+    "exit": """
+        os._exit os.abort os.kill os.killpg sys.exit builtins.exit builtins.quit signal atexit faulthandler
+        os.setsid os.setpgid os.setpgrp
+    """,
+    "network": """
+        socket socketserver ssl http urllib.request ftplib smtplib telnetlib xmlrpc asyncio.open_connection requests
+        httpx aiohttp urllib3 paramiko huggingface_hub torch.hub
+    """,
+    "raw_memory": """
+        ctypes.CDLL ctypes.PyDLL ctypes.cdll ctypes.pydll ctypes.pythonapi ctypes.LibraryLoader ctypes.memmove
+        ctypes.memset ctypes.string_at ctypes.wstring_at ctypes.cast ctypes.addressof ctypes.CFUNCTYPE
+        ctypes.PYFUNCTYPE ctypes.py_object ctypes.util cffi mmap _ctypes numpy.ctypeslib numpy.core.multiarray
+        torch.cuda.memory_snapshot torch.cuda.memory._snapshot torch.cuda.memory.memory_snapshot
+        torch.cuda.caching_allocator_alloc torch.cuda.memory.caching_allocator_alloc torch.ops.load_library
+        torch.classes.load_library torch._C._cuda_memorySnapshot torch.from_file torch.UntypedStorage.from_file
+        torch.cuda._pin_memory_utils
+    """,
+    "frames": """
+        sys._getframe sys._current_frames sys._current_exceptions sys.settrace sys.setprofile sys.addaudithook
+        sys.monitoring inspect.stack inspect.currentframe inspect.trace inspect.getouterframes
+        inspect.getinnerframes threading.settrace threading.setprofile gc.get_objects gc.get_referrers
+        gc.get_referents traceback.walk_stack traceback.extract_stack _testcapi bdb pdb
+    """,
+    "dynamic_code": """
+        builtins.exec builtins.eval builtins.compile builtins.__import__ importlib runpy imp zipimport marshal
+        pickle.loads pickle.load pickle.Unpickler dill cloudpickle types.CodeType types.FunctionType code codeop
+    """,
+    "environment": """
+        os.putenv os.unsetenv os.environ.update os.environ.setdefault os.environ.pop os.environ.popitem
+        os.environ.clear os.environ.__setitem__ os.environ.__delitem__ os.chdir os.chroot os.setuid os.setgid
+    """,
+    "files": """
+        os.open os.write os.pwrite os.writev os.sendfile os.dup2 os.dup os.fdopen os.pipe os.remove os.unlink
+        os.rename os.renames os.replace os.truncate os.ftruncate os.mkdir os.makedirs os.rmdir os.removedirs
+        os.chmod os.chown os.symlink os.link os.mkfifo os.mknod os.memfd_create os.close os.closerange shutil.rmtree
+        shutil.copy shutil.copy2 shutil.copyfile shutil.copytree shutil.move sqlite3 dbm shelve numpy.memmap
+        numpy.save numpy.savez numpy.savetxt multiprocessing.shared_memory
+    """,
+    "global_switch": """
+        torch.set_float32_matmul_precision torch.set_num_threads torch.set_num_interop_threads
+        torch.set_default_dtype torch.set_default_tensor_type torch.set_default_device
+        torch.use_deterministic_algorithms torch.set_flush_denormal torch.set_deterministic_debug_mode
+        torch.cuda.set_per_process_memory_fraction torch.cuda.memory.change_current_allocator
+        torch.cuda.change_current_allocator torch.cuda.set_sync_debug_mode torch.cuda.memory._set_allocator_settings
+        torch.cuda._set_allocator_settings torch.backends.cudnn.flags torch.backends.cudnn.set_flags
+        torch.backends.mkldnn.flags torch.backends.mkldnn.set_flags torch.backends.mkldnn.verbose torch.__future__
+    """,
+    "install": """
+        pip ensurepip setuptools distutils pkg_resources conda site
+    """,
+    "library": """
+        torch.compile torch._inductor torch._dynamo.optimize torch._dynamo.export torch.jit.optimized_execution
+        torch.export torch._export cupy jax tensorflow numba onnxruntime tensorrt torch_tensorrt xformers flash_attn
+        flashinfer cudnn nvmath bitsandbytes apex transformer_engine liger_kernel deep_gemm sklearn triton.ops
+        triton_kernels fla openvino intel_extension_for_pytorch
+    """,
+    "tensor_subclass": """
+        torch.Tensor._make_subclass torch.Tensor._make_wrapper_subclass torch._subclasses
+        torch.utils._python_dispatch.TorchDispatchMode torch.overrides.TorchFunctionMode
+    """,
+    "patching": """
+        unittest.mock mock pytest forbiddenfruit wrapt builtins.__build_class__ sys.meta_path sys.path_hooks
+    """,
+    "harness": "__main__ kernelwright",
+    "reference": "reference",
 }
+"""Rule -> dotted paths whose *use* rejects; importing them is a flag."""
+
+_FLAGGED: Mapping[str, str] = {
+    "threads": """
+        threading concurrent.futures asyncio _thread torch.jit.fork torch.jit._fork torch.futures queue
+    """,
+    "streams": """
+        torch.cuda.Stream torch.cuda.stream torch.cuda.ExternalStream torch.Stream torch.cuda.set_stream
+    """,
+    "graphs": """
+        torch.cuda.CUDAGraph torch.cuda.graph torch.cuda.make_graphed_callables torch.cuda.graphs
+    """,
+    "clock": """
+        time datetime timeit torch.cuda.Event triton.testing torch.utils.benchmark torch.profiler
+        torch.autograd.profiler
+    """,
+    "seed": """
+        torch.manual_seed torch.seed torch.random torch.cuda.manual_seed torch.cuda.manual_seed_all
+        torch.set_rng_state torch.get_rng_state torch.cuda.set_rng_state torch.cuda.get_rng_state torch.initial_seed
+        random.seed numpy.random.seed torch.default_generator torch.Generator
+    """,
+    "introspection": """
+        sys.modules inspect gc ctypes traceback linecache tracemalloc dis weakref os.getpid os.getppid os.fstat
+        psutil resource torch._C torch.cuda.cudart torch.library torch.utils.dlpack torch.jit builtins.globals
+        builtins.vars builtins.memoryview torch.cuda.memory torch.overrides torch.utils._python_dispatch
+        torch.distributed os.sched_setaffinity
+    """,
+    "files": """
+        os.listdir os.scandir os.walk os.stat glob tempfile shutil io numpy.load numpy.fromfile torch.load
+        torch.save os.read
+    """,
+    "library": """
+        scipy torch.nn.attention torch.utils.mkldnn
+    """,
+}
+
+_ALLOWED = """
+    importlib.util.find_spec importlib.metadata time.struct_time kernelwright.evaluator.native.load
+    kernelwright.evaluator.native.OutsideEnvelope kernelwright.evaluator.native.BuildError torch.compiler
+    io.StringIO io.BytesIO torch.jit.is_scripting torch.jit.is_tracing torch.jit.ignore torch.jit.export
+    torch._C._nn torch._C._jit_internal torch.cuda.memory.empty_cache weakref.WeakKeyDictionary
+    torch.cuda.current_stream torch.library.triton_op torch.library.wrap_triton torch.library.custom_op
+    torch.library.register_fake inspect.signature inspect.isfunction
+"""
+"""Exceptions below rejected and flagged packages."""
 
 
 def _table() -> dict[str, tuple[str, str]]:
-    rejected = {
-        "process": _PROCESS,
-        "exit": _EXIT,
-        "network": _NETWORK,
-        "raw_memory": _RAW,
-        "frames": _FRAMES,
-        "dynamic_code": _CODE,
-        "environment": _ENVIRONMENT,
-        "files": _FILES,
-        "global_switch": _SWITCHES,
-        "install": _INSTALL,
-        "library": _LIBRARY,
-        "tensor_subclass": _SUBCLASS,
-        "patching": _PATCHING,
-        "harness": "__main__ kernelwright",
-        "reference": "reference",
-    }
-    table = {path: (REJECT, rule) for rule, paths in rejected.items() for path in paths.split()}
-    table |= {path: (FLAG, rule) for rule, paths in _FLAGS.items() for path in paths.split()}
-    allowed = (
-        "importlib.util.find_spec importlib.metadata time.struct_time kernelwright.evaluator.native.load "
-        "kernelwright.evaluator.native.OutsideEnvelope kernelwright.evaluator.native.BuildError torch.compiler io.StringIO io.BytesIO "
-        "torch.jit.is_scripting torch.jit.is_tracing torch.jit.ignore torch.jit.export torch._C._nn torch._C._jit_internal "
-        "torch.cuda.memory.empty_cache weakref.WeakKeyDictionary torch.cuda.current_stream torch.library.triton_op "
-        "torch.library.wrap_triton torch.library.custom_op torch.library.register_fake inspect.signature inspect.isfunction"
-    )
-    return table | {path: (ALLOW, "") for path in allowed.split()}
+    table: dict[str, tuple[str, str]] = {}
+    for tier, rules in ((REJECT, _REJECTED), (FLAG, _FLAGGED), (ALLOW, {"": _ALLOWED})):
+        for rule, paths in rules.items():
+            table |= dict.fromkeys(paths.split(), (tier, rule))
+    return table
 
 
 TABLE: Mapping[str, tuple[str, str]] = _table()
-PARENTS = frozenset({"kernelwright", "kernelwright.evaluator", "kernelwright.evaluator.native", "importlib", "importlib.util"})
+PARENTS = frozenset(
+    {"kernelwright", "kernelwright.evaluator", "kernelwright.evaluator.native", "importlib", "importlib.util"}
+)
 """Packages that an import of something allowed binds on its way."""
 
 SWITCH_PREFIXES = ("torch._C._set_", "torch._C._cuda_set", "torch._C._jit_set", "torch._C._backport")
-HEAVY_NUMPY = (
-    "numpy.matmul numpy.dot numpy.einsum numpy.tensordot numpy.convolve numpy.inner numpy.vdot numpy.fft numpy.linalg "
-    "numpy.sort numpy.argsort numpy.cumsum numpy.exp numpy.maximum numpy.add numpy.multiply numpy.sum numpy.mean numpy.tanh"
-).split()
+HEAVY_NUMPY = frozenset(
+    {
+        "numpy.matmul",
+        "numpy.dot",
+        "numpy.einsum",
+        "numpy.tensordot",
+        "numpy.convolve",
+        "numpy.inner",
+        "numpy.vdot",
+        "numpy.fft",
+        "numpy.linalg",
+        "numpy.sort",
+        "numpy.argsort",
+        "numpy.cumsum",
+        "numpy.exp",
+        "numpy.maximum",
+        "numpy.add",
+        "numpy.multiply",
+        "numpy.sum",
+        "numpy.mean",
+        "numpy.tanh",
+    }
+)
 """Work on arrays that neither dispatcher nor profiler would see."""
 
 BAD_ATTRIBUTES: Mapping[str, str] = {
@@ -184,7 +225,18 @@ BAD_ATTRIBUTES: Mapping[str, str] = {
     "__torch_dispatch__": "tensor_subclass",
 }
 """Names that reject on any object, whatever it is."""
-BAD_STORES = frozenset("__code__ __class__ __globals__ __defaults__ __kwdefaults__ __closure__ __builtins__ __wrapped__".split())
+BAD_STORES = frozenset(
+    {
+        "__code__",
+        "__class__",
+        "__globals__",
+        "__defaults__",
+        "__kwdefaults__",
+        "__closure__",
+        "__builtins__",
+        "__wrapped__",
+    }
+)
 FLAG_ATTRIBUTES: Mapping[str, tuple[str, str]] = {
     "_version": (FLAG, "replay"),
     "data_ptr": (RECORD, "replay"),
@@ -193,11 +245,20 @@ FLAG_ATTRIBUTES: Mapping[str, tuple[str, str]] = {
     "bfloat16": (RECORD, "precision"),
 }
 TENSOR_BASES = frozenset(
-    "torch.Tensor torch.nn.Parameter torch._C.TensorBase torch._C._TensorBase torch.nn.parameter.Parameter torch.FloatTensor".split()
+    {
+        "torch.Tensor",
+        "torch.nn.Parameter",
+        "torch._C.TensorBase",
+        "torch._C._TensorBase",
+        "torch.nn.parameter.Parameter",
+        "torch.FloatTensor",
+    }
 )
 
 _CPP_CALLS: Mapping[str, str] = {
-    "process": "system popen fork vfork execl execle execlp execv execve execvp posix_spawn ptrace syscall",
+    "process": """
+        system popen fork vfork execl execle execlp execv execve execvp posix_spawn ptrace syscall
+    """,
     "raw_memory": "dlopen dlmopen dlsym dlvsym dl_iterate_phdr mprotect process_vm_readv process_vm_writev",
     "network": "socket connect",
     "exit": "kill _exit _Exit quick_exit sigaction raise",
@@ -211,12 +272,17 @@ _CPP_WORDS: Mapping[str, str] = {
 }
 _CPP_FLAGS: Mapping[str, str] = {
     "threads": "thread jthread pthread_create async omp_set_num_threads omp_set_dynamic detach taskwait",
-    "clock": "clock_gettime gettimeofday steady_clock system_clock high_resolution_clock __rdtsc _rdtsc omp_get_wtime usleep nanosleep",
+    "clock": """
+        clock_gettime gettimeofday steady_clock system_clock high_resolution_clock __rdtsc _rdtsc omp_get_wtime
+        usleep nanosleep
+    """,
     "inline_asm": "asm __asm__ __asm",
     "files": "ifstream mmap getenv",
     "exit": "abort exit signal",
     "fp_mode": "_mm_setcsr _MM_SET_FLUSH_ZERO_MODE _MM_SET_DENORMALS_ZERO_MODE fesetround fesetenv",
-    "load_time": "constructor destructor weak ifunc environ __builtin_return_address __builtin_frame_address",
+    "load_time": """
+        constructor destructor weak ifunc environ __builtin_return_address __builtin_frame_address
+    """,
 }
 CPP_CALLS = {word: rule for rule, words in _CPP_CALLS.items() for word in words.split()}
 """Rejected where called; the words are common enough that a mere name proves nothing."""

@@ -101,6 +101,10 @@ class Session:
             raise TaskError(f"{self.task.name}: {reply['refused']}", "mend the task's reference file")
         return reply, fds
 
+    def poll(self, requests: frozenset[str]) -> None:
+        """Poll for the replies to these requests instead of sleeping."""
+        self._child.spin_on = requests
+
     @property
     def alive(self) -> bool:
         return self._child.alive

@@ -50,42 +50,52 @@ class Samples:
     """The device's own account, µs, for cross-examination."""
 
 
-def measure(side: Side, n: int, copies: int, repeats: int, rng: random.Random) -> tuple[float, float | None]:
-    """One measurement of ``side``: µs a call, and its device's own account. Slots ``0 … copies-1`` hold new contents.
+def measure(
+    side: Side, n: int, copies: int, repeats: int, rng: random.Random
+) -> tuple[float, float | None]:
+    """One measurement of ``side``: µs a call, spacer included, and its device's own account.
 
-    The two runs use different slots as far as the pool allows, so that no content is seen twice.
+    Slots ``0 … copies-1`` hold new contents; the two runs use different ones as far as the pool allows.
     """
     order = rng.sample(range(copies), copies)
     short = [order[i % copies] for i in range(n)]
     long = [order[(n + i) % copies] for i in range(3 * n)]
-    clock = time.perf_counter
     elapsed = []
     account: Mapping[str, float | None] = {}
     for slots in (short, long):
         side.prepare(slots)
-        time.sleep(_SETTLE_SECONDS)
-        began = clock()
+        if not repeats:
+            time.sleep(_SETTLE_SECONDS)
+        began = time.perf_counter()
         account = side.run(repeats)
-        elapsed.append(clock() - began)
-    spacer = 0.0
-    if repeats:
-        spent = []
-        for count in (n, 3 * n):
-            began = clock()
-            side.space(count, repeats)
-            spent.append(clock() - began)
-        spacer = spent[1] - spent[0]
-    return (elapsed[1] - elapsed[0] - spacer) / (2 * n) * 1e6, account.get("event_us")
+        elapsed.append(time.perf_counter() - began)
+    return (elapsed[1] - elapsed[0]) / (2 * n) * 1e6, account.get("event_us")
+
+
+def measure_spacer(side: Side, repeats: int, few: int = 8, many: int = 72) -> float:
+    """µs of one spacer of ``side``, by the same differences."""
+    spent = []
+    for count in (few, many):
+        began = time.perf_counter()
+        side.space(count, repeats)
+        spent.append(time.perf_counter() - began)
+    return (spent[1] - spent[0]) / (many - few) * 1e6
 
 
 def interleave(
     sides: Sequence[Side],
     visit: Callable[[Side], tuple[float, float | None]],
+    spacer: Callable[[Side], float],
     enough: Callable[[Samples], bool],
     max_blocks: int,
 ) -> Samples:
-    """Blocks in ABBA order (forward, then backward) until ``enough``."""
+    """Blocks in ABBA order (forward, then backward) until ``enough``.
+
+    ``visit`` gives a call's µs with its spacer, ``spacer`` the spacer's own; the median of the latter over all blocks so
+    far is subtracted, since it varies less than one measurement of it.
+    """
     samples = Samples({s.name: [] for s in sides}, events={s.name: [] for s in sides})
+    spacers: dict[str, list[float]] = {s.name: [] for s in sides}
     for _ in range(max_blocks):
         block: dict[str, list[float]] = {s.name: [] for s in sides}
         for side in [*sides, *reversed(sides)]:
@@ -93,7 +103,9 @@ def interleave(
             block[side.name].append(took)
             if event is not None:
                 samples.events[side.name].append(event)
-        means = {name: sum(both) / 2 for name, both in block.items()}
+        for side in sides:
+            spacers[side.name].append(spacer(side))
+        means = {name: sum(both) / 2 - float(np.median(spacers[name])) for name, both in block.items()}
         if min(means.values()) <= 0:
             samples.spoilt += 1
         else:

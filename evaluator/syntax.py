@@ -34,7 +34,12 @@ def dotted(node: ast.AST, names: Mapping[str, str]) -> str:
     if isinstance(node, ast.Attribute):
         base = dotted(node.value, names)
         return f"{base}.{node.attr}" if base else ""
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) >= 2:
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "getattr"
+        and len(node.args) >= 2
+    ):
         base, name = dotted(node.args[0], names), node.args[1]
         if base and isinstance(name, ast.Constant) and isinstance(name.value, str):
             return f"{base}.{name.value}"
@@ -68,7 +73,7 @@ class NotConstant(Exception):
 
 
 def fold(node: ast.expr, names: Mapping[str, object]) -> object:
-    """The value of a constant expression over strings and numbers: literals, ``+``, f-strings, ``%``, ``format``, ``replace``, …
+    """The value of a constant expression: literals, ``+``, f-strings, ``%``, ``format``, ``replace``, ``join``.
 
     Raises:
         NotConstant: anything else, or a result larger than :data:`MAX_TEXT`.
@@ -145,9 +150,9 @@ def _formatted(part: ast.expr, names: Mapping[str, object]) -> str:
     if not isinstance(part, ast.FormattedValue):
         raise NotConstant(type(part).__name__)
     value = fold(part.value, names)
-    convert = {115: str, 114: repr, 97: ascii}.get(part.conversion)
     spec = str(fold(part.format_spec, names)) if part.format_spec is not None else ""
-    return format(convert(value) if convert else value, _bounded(spec, ":" + spec))
+    shown = {ord("s"): str(value), ord("r"): repr(value), ord("a"): ascii(value)}.get(part.conversion, value)
+    return format(shown, _bounded(spec, ":" + spec))
 
 
 def _method(node: ast.Call, function: ast.Attribute, names: Mapping[str, object]) -> object:

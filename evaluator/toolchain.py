@@ -21,7 +21,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-fPIC", "-shared")
@@ -85,7 +85,8 @@ def missing_compiler() -> str:
 @functools.lru_cache(maxsize=8)
 def compiler_version(path: str) -> str:
     """First line of ``path --version``."""
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, env=_environment(), check=False)
+    version = [path, "--version"]
+    done = subprocess.run(version, check=False, capture_output=True, text=True, timeout=20, env=_environment())
     return done.stdout.split("\n", 1)[0].strip()
 
 
@@ -109,21 +110,22 @@ def build_library(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Libra
     """
     if header := _TORCH_HEADER.search(source):
         raise BuildError(
-            f"#include <{header[1]}>: torch and Python headers are not available to kernels (they would cost 38 s a build); "
+            f"#include <{header[1]}>: kernels get no torch or Python headers (they would cost 38 s a build); "
             'export plain functions with extern "C" and take pointers and sizes'
         )
     if reason := missing_compiler():
         raise BuildError(reason)
     compiler = find_compiler()
     version = compiler_version(compiler)
-    key = hashlib.sha256("\0".join((source, PRELUDE, *FLAGS, *_LINK, compiler, version, machine())).encode()).hexdigest()[:24]
+    key = hashlib.sha256(
+        "\0".join((source, PRELUDE, *FLAGS, *_LINK, compiler, version, machine())).encode()
+    ).hexdigest()[:24]
     library, facts = cache / f"{key}.so", cache / f"{key}.json"
     if (known := _read_facts(library, facts)) is not None:
         return known
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as folder:
-        built = _compile(source, compiler, Path(folder), timeout)
-        result = Library(str(library), **built, compiler=version)
+        result = replace(_compile(source, compiler, Path(folder), timeout), path=str(library), compiler=version)
         # The library goes last: whoever finds it finds its facts too.
         _publish(Path(folder) / "facts.json", facts, json.dumps(asdict(result)))
         Path(folder, "kernel.so").replace(library)
@@ -150,7 +152,7 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
-def _compile(source: str, compiler: str, folder: Path, timeout: float) -> dict[str, object]:
+def _compile(source: str, compiler: str, folder: Path, timeout: float) -> Library:
     (folder / "kernel.cpp").write_text(PRELUDE + source + "\n")
     gnu = "clang" not in Path(compiler).name
     notes = ("-fopt-info-vec-optimized-missed=vec.txt",) if gnu else ()
@@ -168,7 +170,7 @@ def _compile(source: str, compiler: str, folder: Path, timeout: float) -> dict[s
     for line, width in _VECTORISED.findall(report):
         widths[line] = max(widths.get(line, 0), int(width))
     scalar = sorted({int(line) for line in _NOT_VECTORISED.findall(report)} - {int(line) for line in widths})
-    return {"log": log, "vectorised": widths, "scalar": tuple(scalar), "seconds": seconds}
+    return Library("", log, widths, tuple(scalar), seconds=seconds)
 
 
 def run_limited(command: Sequence[str], folder: Path, timeout: float) -> int | None:
@@ -181,7 +183,13 @@ def run_limited(command: Sequence[str], folder: Path, timeout: float) -> int | N
     environment = _environment() | {"TMPDIR": str(folder)}
     with (folder / "stderr.txt").open("wb") as stderr:
         process = subprocess.Popen(
-            shell, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, start_new_session=True
+            shell,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            start_new_session=True,
         )
     try:
         return process.wait(timeout)

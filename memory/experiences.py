@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +11,6 @@ from sqlalchemy.engine import Connection, RowMapping
 from kernelwright.memory.artifacts import Artifacts
 from kernelwright.memory.records import Experience
 from kernelwright.memory.schema import ANY, experiences
-from kernelwright.tasks.records import digest
 
 _CHUNK = 500
 
@@ -32,12 +31,20 @@ def usable(backend: str) -> tuple[str, ...]:
     return (backend, ANY)
 
 
-def insert(tx: Connection, new: Sequence[Experience], origin: str, artifacts: Artifacts) -> None:
-    """Add what is not there yet, by id. ``origin`` says where they come from: a run's task, or a knowledge file."""
-    there = set(tx.execute(sa.select(experiences.c.id).where(experiences.c.id.in_([e.id for e in new]))).scalars())
-    rows = [_row(e, origin, artifacts) for e in new if e.id not in there]
-    if rows:
-        tx.execute(experiences.insert(), rows)
+def insert(
+    tx: Connection, new: Sequence[Experience], content: str, origin: str, artifacts: Artifacts
+) -> tuple[Experience, ...]:
+    """Add what is new, and return that. Known is the same kind about the same ``content``, for one backend and device.
+
+    ``origin`` says where they come from: a run, or a knowledge file.
+    """
+    c = experiences.c
+    there = tx.execute(sa.select(c.kind, c.backend, c.device).where(c.content == content)).all()
+    known = {(row.kind, row.backend, row.device) for row in there}
+    added = tuple(e for e in new if (e.kind, e.backend, e.device) not in known)
+    if added:
+        tx.execute(experiences.insert(), [_row(e, content, origin, artifacts) for e in added])
+    return added
 
 
 def load(tx: Connection, ids: Collection[str], artifacts: Artifacts) -> dict[str, Experience]:
@@ -47,9 +54,9 @@ def load(tx: Connection, ids: Collection[str], artifacts: Artifacts) -> dict[str
 
 
 def outlines(tx: Connection, ids: Collection[str]) -> dict[str, RowMapping]:
-    """id -> (id, task, origin, content, bottleneck) of those that are not retired: what choosing needs."""
+    """id -> (id, task, content, bottleneck) of those that are not retired: what choosing needs."""
     c = experiences.c
-    query = sa.select(c.id, c.task, c.origin, c.content, c.bottleneck).where(sa.not_(c.retired))
+    query = sa.select(c.id, c.task, c.content, c.bottleneck).where(sa.not_(c.retired))
     return {row["id"]: row for row in _by_id(tx, query, ids)}
 
 
@@ -72,23 +79,27 @@ def ids_of_scope(tx: Connection, name: str) -> set[str]:
     return set(tx.execute(query).scalars())
 
 
+def ids_of_origin(tx: Connection, prefix: str) -> set[str]:
+    """Ids of all, retired or not, whose origin starts so."""
+    c = experiences.c
+    return set(tx.execute(sa.select(c.id).where(c.origin.startswith(prefix, autoescape=True))).scalars())
+
+
 def texts(tx: Connection, ids: Collection[str]) -> dict[str, str]:
     """id -> the text that is embedded."""
     return {row["id"]: row["text"] for row in _by_id(tx, sa.select(experiences.c.id, experiences.c.text), ids)}
 
 
-def retire_others(tx: Connection, keep: Mapping[str, Collection[str]], prefix: str) -> int:
-    """Make what ``keep`` (origin -> ids) holds current, and retire the rest under origins that start with ``prefix``.
+def retire_others(tx: Connection, keep: Collection[str], prefix: str) -> None:
+    """Make the experiences ``keep`` current, and retire the rest under origins that start with ``prefix``.
 
     Retired items are recalled no more, but old contexts still show them.
     """
     c = experiences.c
     there = tx.execute(sa.select(c.id, c.origin, c.retired).where(c.origin.startswith(prefix, autoescape=True))).all()
-    wanted = {i for ids in keep.values() for i in ids}
-    changed = [(row.id, row.id not in wanted) for row in there if row.retired != (row.id not in wanted)]
-    for item, retired in changed:
-        tx.execute(experiences.update().where(c.id == item).values(retired=retired))
-    return len(changed)
+    for row in there:
+        if row.retired != (row.id not in keep):
+            tx.execute(experiences.update().where(c.id == row.id).values(retired=row.id not in keep))
 
 
 def _by_id(tx: Connection, query: sa.Select[Any], ids: Collection[str]) -> Iterator[RowMapping]:
@@ -97,7 +108,7 @@ def _by_id(tx: Connection, query: sa.Select[Any], ids: Collection[str]) -> Itera
         yield from tx.execute(query.where(experiences.c.id.in_(ordered[i : i + _CHUNK]))).mappings()
 
 
-def _row(e: Experience, origin: str, artifacts: Artifacts) -> dict[str, Any]:
+def _row(e: Experience, content: str, origin: str, artifacts: Artifacts) -> dict[str, Any]:
     return {
         "id": e.id,
         "kind": e.kind,
@@ -112,7 +123,7 @@ def _row(e: Experience, origin: str, artifacts: Artifacts) -> dict[str, Any]:
         "parents": list(e.parents),
         "scope": scope(e.kind, e.backend),
         "origin": origin,
-        "content": digest(e.code or e.lesson or e.text),
+        "content": content,
         "retired": False,
         "code": artifacts.put(e.code) if e.code else "",
         "lesson": e.lesson,

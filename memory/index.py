@@ -1,7 +1,8 @@
-"""Nearest experiences by embedding: Chroma on a folder, one collection a scope. It may lag behind the store; it can be rebuilt.
+"""Nearest experiences by embedding: Chroma on a folder. It may lag behind the store, and can be rebuilt from it.
 
-A collection a scope instead of one with a metadata filter: Chroma answers a filter in time linear in what matches (20 ms at
-10,000 rows against 2 ms), and recall's figure is for 100,000. The folder holds a pickle: never open an untrusted one.
+One collection a scope instead of a metadata filter: Chroma answers a filter in time linear in what matches (20 ms at
+10,000 rows against 2 ms without), and recall has 30 ms at 100,000. The folder holds a pickle: never open an untrusted
+one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BATCH = 1000
-_PROBE = 1000
-"""Chroma keeps at most this many vectors outside its files: fewer answers than that mean that files are gone."""
-_SPACE = {"hnsw": {"space": "cosine", "ef_search": 200}}
+_CONFIGURATION = {"hnsw": {"space": "cosine", "ef_search": 200}}
 
 
 class Source(Protocol):
@@ -36,7 +35,7 @@ class Source(Protocol):
 
     @property
     def identity(self) -> str:
-        """Names the store: an index made from another one is rebuilt."""
+        """Names the store: vectors of another one are dropped."""
         ...
 
     def counts(self) -> Mapping[str, int]:
@@ -44,70 +43,251 @@ class Source(Protocol):
         ...
 
     def ids(self, scope: str) -> set[str]:
-        """Their ids."""
+        """The experiences of a scope."""
         ...
 
-    def texts(self, ids: Sequence[str]) -> Mapping[str, str]:
+    def texts(self, ids: Collection[str]) -> Mapping[str, str]:
         """id -> the text to embed."""
         ...
 
 
 @dataclass(frozen=True)
 class Near:
-    """A neighbour, and its cosine similarity."""
+    """A neighbour and its cosine similarity."""
 
     id: str
     similarity: float
 
 
 class Index:
-    """Vectors of a store's experiences. Opened by :meth:`sync`; not for several threads.
+    """Vectors of a store's experiences, opened by :meth:`sync`. Not for several threads.
 
-    One process writes a folder. Another one that opens it meanwhile reads, and keeps what the folder lacks in its own
-    memory, so that both see everything that they learned themselves.
+    One process writes the folder. Another that opens it meanwhile reads it and keeps what it lacks in its own memory,
+    so that each sees all that was there when it started and all that it learned itself.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.notes: list[str] = []
+        """What had to be repaired, a line each; the reader takes them away."""
+        self._source: Source | None = None
         self._client: Any = None
         self._lock: int | None = None
+        self._leave = False
+        """The folder cannot be read, and another process writes it: do without."""
         self._collections: dict[str, Any] = {}
         self._pending: dict[str, dict[str, NDArray[np.float32]]] = {}
 
-    def sync(self, source: Source) -> str:
-        """Open the index and bring it level with the store; says in one line what had to be repaired, else nothing.
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes the folder."""
+        return self._lock is not None
+
+    def sync(self, source: Source) -> None:
+        """Open the folder and bring it level with ``source``; a broken one is made anew, and noted.
 
         Raises:
             WorkspaceError: the folder cannot be written.
         """
-        had = self.path.exists()
+        self._source = source
         self._take_lock()
-        note = "" if had or not sum(source.counts().values()) else "made"
-        try:
-            self._open(source)
-        except _broken() as error:
-            note = f"unreadable ({_first_line(error)})"
-            if self._lock is not None:
-                self._wipe()
-                self._open(source)
-        for scope, count in source.counts().items():
-            if self.count(scope) != count or note:
-                self._level(source, scope)
-        if self._lock is not None:
-            self.flush()
-        if not note or note == "made":
-            return ""
-        return f"the experience index {self.path} was {note}; it was rebuilt from the store"
+        self._guarded(self._open_and_level)
 
-    def rebuild(self, source: Source) -> int:
-        """Make the index anew from the store; how many experiences it holds now.
+    def add(self, scope: str, texts: Mapping[str, str]) -> None:
+        """Take in new experiences of a scope (id -> text). The folder has them by the next :meth:`query` or close."""
+        self._pending.setdefault(scope, {}).update(zip(texts, embed(list(texts.values())), strict=True))
+
+    def query(self, text: str, scopes: Sequence[str], n: int) -> tuple[Near, ...]:
+        """The ``n`` nearest experiences of the scopes, nearest first."""
+        vector = embed([text])[0]
+        return self._guarded(lambda: self._query(vector, scopes, n))
+
+    def count(self) -> int:
+        """How many experiences can be found."""
+        scopes = self._source.counts() if self._source else {}
+        return self._guarded(lambda: sum(self._size(scope) for scope in {*scopes, *self._pending}))
+
+    def rebuild(self) -> int:
+        """Make the folder anew from the source; how many experiences it holds then.
 
         Raises:
-            WorkspaceError: another process writes it, or the folder cannot be written.
+            WorkspaceError: another process writes it, or it cannot be written.
         """
-        self._take_lock()
-        if self._lock is None:
+        if not self.writes:
             raise WorkspaceError(f"another process writes the index {self.path}", "wait for it to end")
         self._wipe()
-        self.sync(source)
-        return sum(self.count(scope) for scope in source.counts())
+        self._guarded(self._open_and_level)
+        return self.count()
+
+    def close(self) -> None:
+        """Write what is pending, and let go of the folder. May be repeated."""
+        if self._client is not None and self.writes:
+            self._guarded(self._flush)
+        self._shut()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # Opening and repair
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except BaseException as error:  # a panic in Chroma's Rust is no Exception
+            if not _broken(error):
+                raise
+            self._wipe_or_leave()
+            self._note(f"could not be read ({_reason(error)})")
+        try:
+            self._open_and_level()
+            return work()
+        except BaseException as error:  # as above
+            if not _broken(error):
+                raise
+            raise WorkspaceError(f"cannot write the index {self.path}: {_reason(error)}", "check the folder") from error
+
+    def _note(self, what: str) -> None:
+        done = "was rebuilt from the store" if self.writes else "is left to the process that writes it"
+        self.notes.append(f"the index {self.path} {what}: it {done}")
+
+    def _take_lock(self) -> None:
+        if self._lock is not None:
+            return
+        lock = self.path.with_name(self.path.name + ".lock")
+        known = lock.exists()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise WorkspaceError(f"cannot write {lock}: {error.strerror}", "give a writable --home") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+        except OSError:  # a file system without locks: nobody can be kept out, so write as if alone
+            self._lock = handle
+        else:
+            self._lock = handle
+        if known and not self.path.exists():
+            self._note("was missing")
+
+    def _open_and_level(self) -> None:
+        if self._client is None:
+            self._open()
+        source = self._required_source()
+        for scope, count in source.counts().items():
+            if self._size(scope) != count:
+                self._level(scope, source)
+        if self.writes:
+            self._flush()
+
+    def _open(self) -> None:
+        import chromadb
+        from chromadb.config import Settings
+
+        if not self.writes and (self._leave or not self.path.is_dir()):
+            return
+        self._client = chromadb.PersistentClient(str(self.path), Settings(anonymized_telemetry=False))
+        for collection in self._client.list_collections():
+            if collection.name.startswith(self._prefix()):
+                # Chroma opens without complaint where its vector files are gone; asked for a vector, it complains.
+                collection.get(limit=1, include=["embeddings"])
+            elif self.writes:
+                self._client.delete_collection(collection.name)
+
+    def _level(self, scope: str, source: Source) -> None:
+        collection = self._collection(scope)
+        wanted = source.ids(scope)
+        held = set() if collection is None else set(collection.get(include=[])["ids"])
+        missing = sorted(wanted - held - set(self._pending.get(scope, ())))
+        for i in range(0, len(missing), _BATCH):
+            self.add(scope, source.texts(missing[i : i + _BATCH]))
+            if self.writes:
+                self._flush()
+        extra = sorted(held - wanted)
+        for i in range(0, len(extra) if self.writes else 0, _BATCH):
+            collection.delete(ids=extra[i : i + _BATCH])
+
+    def _wipe_or_leave(self) -> None:
+        if self.writes:
+            self._wipe()
+        else:
+            self._shut()
+            self._leave = True
+
+    def _wipe(self) -> None:
+        self._shut()
+        try:
+            if self.path.is_dir() and not self.path.is_symlink():
+                shutil.rmtree(self.path)
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise WorkspaceError(f"cannot replace {self.path}: {error.strerror}", "give a writable --home") from error
+
+    def _shut(self) -> None:
+        self._collections.clear()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    # Collections
+
+    def _required_source(self) -> Source:
+        assert self._source is not None, "sync() comes first"
+        return self._source
+
+    def _prefix(self) -> str:
+        return f"k{digest(self._required_source().identity, EMBEDDER)[:12]}-"
+
+    def _collection(self, scope: str) -> Any:
+        """The scope's collection; None where this process may not make it."""
+        if scope not in self._collections and self._client is not None:
+            from chromadb.errors import NotFoundError
+
+            name = f"{self._prefix()}{digest(scope)}"
+            try:
+                self._collections[scope] = self._client.get_collection(name, embedding_function=None)
+            except NotFoundError:
+                if not self.writes:
+                    return None
+                self._collections[scope] = self._client.create_collection(
+                    name, configuration=_CONFIGURATION, embedding_function=None
+                )
+        return self._collections.get(scope)
+
+    def _size(self, scope: str) -> int:
+        collection = self._collection(scope)
+        return (collection.count() if collection is not None else 0) + len(self._pending.get(scope, ()))
+
+    def _flush(self) -> None:
+        for scope in [s for s, pending in self._pending.items() if pending]:
+            rows = list(self._pending[scope].items())
+            for i in range(0, len(rows), _BATCH):
+                part = rows[i : i + _BATCH]
+                self._collection(scope).upsert(ids=[item for item, _ in part], embeddings=[v for _, v in part])
+            del self._pending[scope]
+
+    def _query(self, vector: NDArray[np.float32], scopes: Sequence[str], n: int) -> tuple[Near, ...]:
+        if self.writes:
+            self._flush()
+        near: dict[str, float] = {}
+        for scope in scopes:
+            collection = self._collection(scope)
+            held = collection.count() if collection is not None else 0
+            if held:
+                found = collection.query(query_embeddings=[vector], n_results=min(n, held), include=["distances"])
+                near.update(zip(found["ids"][0], (1.0 - d for d in found["distances"][0]), strict=True))
+            near.update({item: float(v @ vector) for item, v in self._pending.get(scope, {}).items()})
+        ranked = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))
+        return tuple(Near(item, similarity) for item, similarity in ranked[:n])
+
+
+def _broken(error: BaseException) -> bool:
+    from chromadb.errors import ChromaError
+
+    return isinstance(error, (ChromaError, sqlite3.Error)) or type(error).__name__ == "PanicException"
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

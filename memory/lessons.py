@@ -7,13 +7,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kernelwright.memory.records import Experience
-from kernelwright.tasks.records import Attempt, IdeaStage, Stage, Task, Verdict
+from kernelwright.tasks.records import Attempt, IdeaStage, Stage, Task, Verdict, digest
 
 _OPS = re.compile(r"\b(?:torch|nn|F|functional|linalg|special|x|self)\.([A-Za-z_]\w+)")
 _PLAIN = frozenset(
-    "Module Tensor nn functional float32 float16 bfloat16 int64 int32 long bool device manual_seed randn rand randint ones zeros "
-    "empty tensor arange full Parameter no_grad view reshape shape size dtype contiguous unsqueeze squeeze".split()
+    (
+        *("Module", "Tensor", "nn", "functional", "Parameter", "no_grad", "tensor", "device", "dtype", "shape", "size"),
+        *("float32", "float16", "bfloat16", "int64", "int32", "long", "bool", "manual_seed", "randn", "rand"),
+        *("randint", "ones", "zeros", "empty", "full", "arange", "view", "reshape", "contiguous", "squeeze"),
+    )
 )
+"""What references call to be set up: it says nothing of the operator."""
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _COMPLAINT = re.compile(r"error|fatal|exception|assert|undefined|invalid|illegal|mismatch|race|overflow", re.IGNORECASE)
 
@@ -45,8 +49,19 @@ def bottleneck(verdict: Verdict | None) -> str:
     return max(sorted(set(bounds)), key=bounds.count)
 
 
-def from_attempt(attempt: Attempt, start: Attempt | None, task: Task, backend: str, device: str) -> tuple[Experience, ...]:
-    """The experiences of a finished attempt: a success lesson and a trace, or a failure lesson; none when unreadable."""
+def content(attempt: Attempt) -> str:
+    """What an attempt's experiences are about, this kernel for this task: the same again teaches nothing new."""
+    kernel = attempt.answer.kernel
+    return digest(attempt.idea.task, kernel.kernel_id if kernel else attempt.id)
+
+
+def from_attempt(
+    attempt: Attempt, start: Attempt | None, task: Task, backend: str, device: str
+) -> tuple[Experience, ...]:
+    """The experiences of a finished attempt: a trace and a success lesson, or a failure lesson; none when unreadable.
+
+    A trace carries its lesson; the lesson apart is for backends that cannot use the code.
+    """
     verdict, kernel = attempt.verdict, attempt.answer.kernel
     if verdict is None or kernel is None:
         return ()
@@ -142,5 +157,5 @@ def _leaves(evidence: Mapping[str, Any]) -> Iterator[tuple[str, str | int | floa
     for key, value in evidence.items():
         if isinstance(value, Mapping):
             yield from _leaves(value)
-        elif isinstance(value, str | int | float) and not isinstance(value, bool) and value != "":
+        elif isinstance(value, (str, int, float)) and not isinstance(value, bool) and value != "":
             yield str(key), value

@@ -101,6 +101,7 @@ experiences = Table(
     Column("lesson", Text, nullable=False),
     Column("text", Text, nullable=False),
     Index("experiences_by_scope", "scope", "retired"),
+    Index("experiences_by_content", "content"),
     Index("experiences_by_origin", "origin"),
 )
 

@@ -198,8 +198,10 @@ class Store:
         """The finished attempts on one task of a run, in order of number: the steps without their contexts."""
         return tuple(self._attempts((steps.c.run == run_id) & (steps.c.task == task_name)).values())
 
-    def variants(self, task_id: str, backend: str, device: str | None = None, limit: int = 50) -> tuple[Attempt, ...]:
-        """Feasible attempts that were learned from, on one task over all runs, fastest first; untimed ones last.
+    def variants(
+        self, task_id: str, backend: str, device: str | None = None, run_id: str | None = None, limit: int = 50
+    ) -> tuple[Attempt, ...]:
+        """Feasible attempts that were learned from, on one task over all runs or in one, fastest first, untimed last.
 
         A run whose artifacts are on another machine is left out.
         """
@@ -207,6 +209,8 @@ class Store:
         where &= steps.c.status == Status.PASSED.value
         if device is not None:
             where &= steps.c.device == device
+        if run_id is not None:
+            where &= steps.c.run == run_id
         order = (sa.func.coalesce(steps.c.speedup, 0.0).desc(), steps.c.id)
         with self.read() as tx:
             found = tx.execute(sa.select(*_ATTEMPT).where(where).order_by(*order).limit(limit)).mappings().all()

@@ -1,4 +1,4 @@
-"""What an item is worth: stage-specific Q values, rewards and their normaliser (EvoKernel, arXiv 2603.10846; design §6).
+"""What an item is worth: stage-specific Q values, rewards and their normaliser (EvoKernel, arXiv 2603.10846).
 
 For every item m of the context of an attempt at stage s with reward r: ``Q_s(m) ← Q_s(m) + α (r − Q_s(m))``.
 Q is kept for (backend, op family, item); until an item was used there, it is what the item is worth anywhere.
@@ -35,8 +35,8 @@ class Values(Protocol):
 def reward(stage: IdeaStage, feasible: bool, speedup: float | None, best_before: float | None) -> float:
     """The raw reward of an attempt.
 
-    Draft: +1 when feasible, else −1. Refine: tanh(ln(b/ℓ)), −1 when infeasible. On one task b/ℓ, best latency before over
-    this latency, is this speedup over the best before; without both there is nothing to compare: 0.
+    Draft: +1 when feasible, else −1. Refine: tanh(ln(b/ℓ)), −1 when infeasible. On one task b/ℓ, best latency before
+    over this latency, is this speedup over the best before; without both there is nothing to compare: 0.
     """
     if not feasible:
         return -1.0

@@ -36,7 +36,7 @@ def from_json(cls: type[T], data: Any) -> T:
     """An instance of dataclass ``cls`` from what :func:`to_json` gave. Unknown keys are refused.
 
     Raises:
-        InputError: an unknown or missing key, naming the record and the key.
+        InputError: an unknown or missing key, or a value of the wrong kind, naming the record and the key.
     """
     return typing.cast(T, _decode(cls, data))
 
@@ -46,29 +46,37 @@ def _decode(hint: Any, data: Any) -> Any:
     if hint is Any:
         return data
     if origin in (Union, types.UnionType):
-        if data is None:
-            return None
-        return _decode(next(a for a in get_args(hint) if a is not type(None)), data)
-    if origin is tuple:
-        args = get_args(hint)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_decode(args[0], d) for d in data)
-        return tuple(_decode(a, d) for a, d in zip(args, data, strict=True))
-    if origin in (list, Sequence):
-        return [_decode(get_args(hint)[0], d) for d in data]
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        key, value = get_args(hint)
-        return {_decode(key, k): _decode(value, v) for k, v in data.items()}
+        return None if data is None else _decode(next(a for a in get_args(hint) if a is not type(None)), data)
+    if origin is not None:
+        return _decode_collection(origin, get_args(hint), data)
     if isinstance(hint, type) and issubclass(hint, Enum):
-        return hint(data)
+        return _decode_enum(hint, data)
     if dataclasses.is_dataclass(hint):
         return _decode_record(hint, data)
-    if hint is float and data is not None:
-        return float(data)
-    return data
+    return float(data) if hint is float and data is not None else data
+
+
+def _decode_collection(origin: Any, args: tuple[Any, ...], data: Any) -> Any:
+    if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis):
+        return tuple(_decode(a, d) for a, d in zip(args, data, strict=True))
+    if origin is tuple:
+        return tuple(_decode(args[0], d) for d in data)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return {_decode(args[0], k): _decode(args[1], v) for k, v in data.items()}
+    return [_decode(args[0], d) for d in data] if origin in (list, Sequence) else data
+
+
+def _decode_enum(cls: type[Enum], data: Any) -> Enum:
+    try:
+        return cls(data)
+    except ValueError as error:
+        known = ", ".join(str(member.value) for member in cls)
+        raise InputError(f"{data!r} is no {cls.__name__}", f"known: {known}") from error
 
 
 def _decode_record(cls: Any, data: Mapping[str, Any]) -> Any:
+    if not isinstance(data, Mapping):
+        raise InputError(f"{cls.__name__} is {data!r}, expected an object", "check the file it was read from")
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.repr}
     unknown = sorted(set(data) - set(fields))

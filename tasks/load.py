@@ -19,7 +19,7 @@ T = TypeVar("T")
 _HERE = Path(__file__).parent
 LIBRARY = _HERE / "library"
 SUITES = _HERE / "suites"
-_REQUIRED = ("Model", "get_inputs", "get_init_inputs")
+_REQUIRED = ("Model", "get_inputs")
 
 
 def load_task(name: str) -> Task:
@@ -133,7 +133,7 @@ def _read_source(path: Path) -> str:
     if missing:
         raise TaskError(
             f"{path} does not define {' or '.join(missing)}",
-            "a task file defines class Model(nn.Module), get_inputs() and get_init_inputs()",
+            "a task file defines class Model(nn.Module) and get_inputs(), and get_init_inputs() where it takes arguments",
         )
     return source
 

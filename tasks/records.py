@@ -103,7 +103,7 @@ class Task:
     scenario: str = ""
     summary: str = ""
     bytes: str = ""
-    """Least bytes moved through device memory, an expression over sizes and ``itemsize``; empty: derived from tensors."""
+    """Least bytes moved through device memory, an expression over sizes and ``itemsize``; empty: from the tensors."""
     flops: str = ""
     """Operations of one forward, likewise; empty: counted on the reference."""
     library: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ def derive(source: str) -> tuple[ShapeCase, ...]:
     """Cases for a file with one shape: that shape to time and to check, and smaller, unaligned ones derived from it.
 
     Derived cases are candidates, best first, in stems: ``unaligned``, ``unaligned-divisible``, ``unaligned-batch`` are
-    three ways to the same end. What the reference does not accept is to be dropped: see :func:`keep_accepted`.
+    ways to the same end. What the reference does not accept is to be dropped: see :func:`keep_accepted`.
 
     Raises:
         TaskError: the text does not parse.
@@ -97,6 +97,8 @@ class _Plan:
     """Sizes that only ever lead an input's shape."""
     multiple: Mapping[str, int]
     """Size -> what it must stay a multiple of to keep the divisions it has now (heads, groups, patches)."""
+    loose: Mapping[str, int]
+    """The same, for sizes that the constructor reads; the others are free."""
     power: Mapping[str, int]
     """Size -> how its growth multiplies the work: 1, or more where one input has it in several dimensions."""
     fixed: int
@@ -106,7 +108,7 @@ class _Plan:
 
     def work(self, sizes: Mapping[str, int]) -> int:
         """A bound that grows as the work does: the product of all sizes."""
-        return self.fixed * math.prod(v ** self.power[n] for n, v in sizes.items())
+        return self.fixed * math.prod(v for n, v in sizes.items() for _ in range(self.power[n]))
 
 
 def _plan(tree: ast.Module) -> _Plan:
@@ -121,10 +123,11 @@ def _plan(tree: ast.Module) -> _Plan:
     settings = {values[n] for n in by_inputs | by_init if n not in sizes} | _literals(readers)
     batch = tuple(n for n in sizes if n in leads - inner)
     multiple = {name: 1 if name in batch else _multiple(value, settings) for name, value in sizes.items()}
+    loose = {name: times if name in by_init else 1 for name, times in multiple.items()}
     power = {name: _power(name, shapes) for name in sizes}
     fixed = max([math.prod(d for d in shape if isinstance(d, int)) for shape in shapes], default=1)
     first = shapes[0][0] if shapes else None
-    return _Plan(sizes, batch, multiple, power, fixed, first if isinstance(first, int) else None)
+    return _Plan(sizes, batch, multiple, loose, power, fixed, first if isinstance(first, int) else None)
 
 
 def _power(name: str, shapes: Iterable[Iterable[frozenset[str] | int]]) -> int:
@@ -158,14 +161,15 @@ def _odd(value: float) -> int:
 def _candidates(plan: _Plan) -> Iterator[tuple[str, dict[str, int], int | None]]:
     """(name, sizes, leading) of every derived case, best first within a stem."""
     small, ragged = _small(plan), _ragged(plan)
-    narrow = {n: ragged[n] if n in plan.batch else _narrow(plan, n, i) for i, n in enumerate(plan.sizes)}
     yield "small", small, None
     yield "small-batch", {n: small[n] for n in plan.batch}, None
     yield "unaligned", ragged, None
-    yield "unaligned-divisible", _divisible(plan), None
+    yield "unaligned-divisible", _divisible(plan, plan.loose), None
+    yield "unaligned-multiples", _divisible(plan, plan.multiple), None
     yield "unaligned-batch", {n: _odd(min(0.37 * plan.sizes[n], 7)) for n in plan.batch}, None
     if len(plan.sizes) > len(plan.batch):
-        yield "narrow", narrow, None
+        yield "narrow", _narrow(plan, ragged, plan.loose), None
+        yield "narrow-multiples", _narrow(plan, ragged, plan.multiple), None
     if plan.batch:
         yield "single", {n: 1 if n in plan.batch else small[n] for n in plan.sizes}, None
         yield "single-batch", dict.fromkeys(plan.batch, 1), None
@@ -203,12 +207,12 @@ def _ragged(plan: _Plan) -> dict[str, int]:
     return _shrink(plan, sizes)
 
 
-def _divisible(plan: _Plan) -> dict[str, int]:
+def _divisible(plan: _Plan, multiple: Mapping[str, int]) -> dict[str, int]:
     """Odd multiples of what each size is divided by; equal sizes stay equal."""
 
     def sizes(fraction: float) -> dict[str, int]:
-        times = {n: v / plan.multiple[n] for n, v in plan.sizes.items()}
-        return {n: plan.multiple[n] * max(_odd(min(t, 3)), _odd(fraction * t)) for n, t in times.items()}
+        times = {n: v / multiple[n] for n, v in plan.sizes.items()}
+        return {n: multiple[n] * max(_odd(min(t, 3)), _odd(fraction * t)) for n, t in times.items()}
 
     return _shrink(plan, sizes)
 
@@ -221,6 +225,7 @@ def _shrink(plan: _Plan, sizes: Callable[[float], dict[str, int]]) -> dict[str, 
     return sizes(fraction)
 
 
-def _narrow(plan: _Plan, name: str, index: int) -> int:
-    """Shorter than any vector or tile, where divisions allow."""
-    return min(plan.sizes[name], plan.multiple[name] * (5 if index % 2 else 7))
+def _narrow(plan: _Plan, batch: Mapping[str, int], multiple: Mapping[str, int]) -> dict[str, int]:
+    """All but the batch shorter than any vector or tile, where divisions allow."""
+    short = {n: multiple[n] * (5 if index % 2 else 7) for index, n in enumerate(plan.sizes)}
+    return {n: batch[n] if n in plan.batch else min(v, short[n]) for n, v in plan.sizes.items()}

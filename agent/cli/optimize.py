@@ -36,7 +36,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     ] = None,
     policy: Annotated[str | None, typer.Option(help="evokernel (default) or greedy.")] = None,
     budget: Annotated[int | None, typer.Option(help="Attempts a task; default 30.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of all choices of the search.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of all choices of the search; default 0.")] = None,
     jobs: Annotated[int, typer.Option(help="Ideas in flight a task.")] = 1,
     patience: Annotated[int | None, typer.Option(help="Stop a task after so many attempts without a new best.")] = None,
     target: Annotated[float | None, typer.Option(help="Stop a task at this speedup against the best baseline.")] = None,
@@ -50,6 +50,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     as_json: AsJson = False,
 ) -> Output:
     """Write, judge, remember and refine kernels for the given tasks; leaves the winners, the evidence and a report."""
+    from kernelwright.agent import recording
     from kernelwright.agent.cli import defaults
     from kernelwright.agent.cli.work import work
     from kernelwright.agent.run import start
@@ -57,24 +58,55 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
 
     place = workspace(home, store)
     model = model or defaults.model()
-    loaded, refused = _replayed(model, place) if not tasks and suite is None else _load(tasks or [], suite)
+    recorded = recording.load(model.removeprefix("replay:"), place) if model.startswith("replay:") else None
+    if tasks or suite is not None or recorded is None:
+        loaded, refused = _load(tasks or [], suite)
+    else:
+        loaded, refused = recorded.tasks, {}
+    was = recording.Defaults.of(recorded)
     config = RunConfig(
         argv=tuple(sys.argv[1:]),
         order=(*(t.name for t in loaded), *refused),
-        backend=backend or defaults.backend(device),
+        backend=backend or was.backend or defaults.backend(device),
         model=model,
         device=device,
-        policy=policy or ("recorded" if model.startswith("replay:") else "evokernel"),
-        budget=budget or 30,
-        seed=seed,
+        policy=policy or was.policy or "evokernel",
+        budget=budget if budget is not None else was.budget or 30,
+        seed=seed if seed is not None else was.seed or 0,
         jobs=jobs,
         patience=patience,
         target=target,
-        memory_exclude=tuple(load_name(name) for name in memory_exclude or ()),
+        memory_exclude=tuple(memory_exclude or ()),
         engine=engine,
         api_base=api_base,
         rtol=rtol,
         rejudge=rejudge,
         refused=refused,
     )
-    return work(lambda watch: start(config, loaded, place, watch), place, as_json)
+    return work(lambda watch: start(config, loaded, place, watch), place)
+
+
+def _load(names: list[str], suite: str | None) -> tuple[tuple[Task, ...], dict[str, str]]:
+    """The tasks that load, and for each that does not why. A name that stands for nothing is refused if others load.
+
+    Raises:
+        InputError: no task is named, or none of the names stands for anything.
+    """
+    from kernelwright.tasks.load import load_suite, load_task
+
+    if not names and suite is None:
+        raise InputError("no task is named", "give task names, files, or --suite quickstart; see `kernelwright tasks`")
+    loaded: dict[str, Task] = {task.name: task for task in load_suite(suite)} if suite is not None else {}
+    refused: dict[str, str] = {}
+    unknown: TaskError | None = None
+    for name in names:
+        try:
+            task = load_task(name)
+            loaded[task.name] = task
+        except TaskError as error:
+            refused[name] = str(error)
+            if not Path(name).expanduser().exists():
+                unknown = unknown or error
+    if unknown is not None and not loaded:
+        raise unknown
+    return tuple(loaded.values()), refused

@@ -39,7 +39,7 @@ class EvoKernel:
     def _worth(self, attempt: Attempt) -> tuple[float, float, int]:
         """Q₂ first; equal values (none is known yet) go to the faster, then to the newer variant."""
         search = self._book.search
-        q = self._values.q(IdeaStage.REFINE, search.backend, search.family, attempt.id)
+        q = self._values.q(IdeaStage.REFINE.value, search.backend, search.family, attempt.id)
         return q, attempt.speedup or 0.0, attempt.idea.number
 
 

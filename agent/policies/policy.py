@@ -16,7 +16,7 @@ MARGIN = 1.01
 class Values(Protocol):
     """Stage-specific worth of an item in memory (design §6)."""
 
-    def q(self, stage: IdeaStage, backend: str, family: str, item: str) -> float: ...
+    def q(self, stage: str, backend: str, family: str, item: str) -> float: ...
 
 
 class Policy(Protocol):

@@ -10,7 +10,10 @@ from kernelwright.agent.report.svg import chart, element, hint, text
 from kernelwright.agent.report.text import ratio, shorten
 from kernelwright.agent.report.view import AttemptView
 
-STEP, LANE, RADIUS, MARGIN = 42, 42, 13, 26
+LANE, RADIUS, MARGIN = 42, 13, 26
+STEPS = (31, 42)
+"""Least and most room between attempts; thirty of them fit the page without scrolling."""
+PAGE = 1000
 
 
 def lanes(parents: Sequence[int | None]) -> list[int]:
@@ -40,10 +43,12 @@ def search_graph(attempts: Sequence[AttemptView], slug: str) -> Markup:
     index = {a.number: i for i, a in enumerate(attempts)}
     parents = [index.get(a.parent) if a.parent is not None else None for a in attempts]
     lane = lanes(parents)
-    width = 2 * MARGIN + STEP * max(len(attempts) - 1, 0)
+    gaps = max(len(attempts) - 1, 0)
+    step = max(STEPS[0], min(STEPS[1], PAGE // max(gaps, 1)))
+    width = 2 * MARGIN + step * gaps
     height = 2 * MARGIN + LANE * max(lane, default=0)
-    at = [(MARGIN + STEP * i, MARGIN + LANE * lane[i]) for i in range(len(attempts))]
-    edges = [_edge(at[p], at[i]) for i, p in enumerate(parents) if p is not None]
+    at = [(MARGIN + step * i, MARGIN + LANE * lane[i]) for i in range(len(attempts))]
+    edges = [_edge(at[p], at[i], step) for i, p in enumerate(parents) if p is not None]
     nodes = [_node(a, *at[i], slug) for i, a in enumerate(attempts)]
     passed = sum(a.status == "passed" for a in attempts)
     label = f"Search graph of {len(attempts)} attempts, {passed} of them passed"
@@ -58,14 +63,14 @@ def _free(taken: list[list[tuple[int, int]]], start: int, end: int) -> int:
     return len(taken) - 1
 
 
-def _edge(start: tuple[int, int], end: tuple[int, int]) -> Markup:
+def _edge(start: tuple[int, int], end: tuple[int, int], step: int) -> Markup:
     (x1, y1), (x2, y2) = start, end
     if y1 == y2:
         path = f"M{x1 + RADIUS} {y1}H{x2 - RADIUS}"
     else:
         # Down within the first step, then along the child's own lane: edges don't run through other nodes.
-        bend = x1 + STEP
-        path = f"M{x1} {y1}C{x1} {y2} {x1 + STEP / 3:.0f} {y2} {min(bend, x2 - RADIUS)} {y2}H{x2 - RADIUS}"
+        bend = min(x1 + step, x2 - RADIUS)
+        path = f"M{x1} {y1}C{x1} {y2} {x1 + step / 3:.0f} {y2} {bend} {y2}H{x2 - RADIUS}"
     return element("path", d=path, class_="edge")
 
 

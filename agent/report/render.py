@@ -18,6 +18,8 @@ from kernelwright.memory.records import RunRecord, Step, TaskOutcome
 if TYPE_CHECKING:
     from kernelwright.evaluator.device import DeviceInfo
 
+_TOLD_ELSEWHERE = ("argv", "order", "refused")
+
 
 def write_report(
     run: RunRecord,
@@ -58,14 +60,16 @@ def render_report(
             tasks=tasks,
             solved=[t for t in tasks if t.solved],
             failed=[t for t in tasks if not t.solved],
+            unloaded=[outcomes[name] for name in outcomes if name not in {t.task.name for t in tasks}],
             own=own,
             apart=apart,
             names=baselines([timing for _, timing in timed]),
             mean=lambda rows, name: geometric_mean([t.speedup[name] for _, t in rows if name in t.speedup]),
             overview=charts.overview_chart([(view.task.name, timing) for view, timing in timed]),
             costs=costs(steps),
-            config=text.pairs({k: v for k, v in run.config.items() if k != "argv"}),
-            command=text.command_line(run.config.get("argv") or ""),
+            config=text.pairs({k: v for k, v in run.config.items() if k not in _TOLD_ELSEWHERE}),
+            command=text.command_line(["kernelwright", *run.config.get("argv", ())]),
+            created=run.created[:19].replace("T", " "),
         )
     )
 
@@ -93,6 +97,7 @@ def _environment() -> jinja2.Environment:
         dollars=text.dollars,
         seconds=text.seconds,
         pairs=text.pairs,
+        facts=text.facts,
         highlight=highlight,
     )
     drawings: dict[str, Any] = {

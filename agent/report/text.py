@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.records import Interval
 
@@ -84,10 +84,25 @@ def shorten(text: str, longest: int = LONGEST_TEXT) -> str:
 
 
 def shown(value: Any) -> str:
-    """Any recorded value as text: strings as they are, the rest as indented JSON."""
-    if isinstance(value, str):
-        return shorten(value)
-    return shorten(json.dumps(to_json(value), indent=2, ensure_ascii=False))
+    """Any recorded value as text: strings as they are, mappings as an indented outline, lists of values on one line."""
+    return shorten("\n".join(_outline(to_json(value))))
+
+
+def _outline(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        rows: list[str] = []
+        for key, inner in value.items():
+            below = _outline(inner)
+            if len(below) == 1 and not (isinstance(inner, Mapping) and inner):
+                rows.append(f"{key}: {below[0]}")
+            else:
+                rows += [f"{key}:", *(f"  {row}" for row in below)]
+        return rows or ["none"]
+    if isinstance(value, list):
+        if any(isinstance(v, (Mapping, list)) or "\n" in str(v) for v in value):
+            return [f"{'  ' if i else '- '}{row}" for v in value for i, row in enumerate(_outline(v))]
+        return [", ".join(map(str, value)) or "none"]
+    return str(value).splitlines() or [""]
 
 
 def pairs(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -99,10 +114,18 @@ def pairs(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def command_line(argv: Sequence[str] | str) -> str:
+def facts(device: DeviceInfo) -> list[tuple[str, str]]:
+    """What is known of the device: its name, what was measured on it, versions."""
+    measured = {f"measured {dtype} matrix product": f"{rate:.3g} TFLOP/s" for dtype, rate in device.tflops.items()}
+    if device.memory_gbps:
+        measured["measured copy bandwidth"] = f"{device.memory_gbps:.0f} GB/s"
+    told = {"device": device.name, "kind": device.kind, "cores": device.cores or ""}
+    return pairs({**told, **measured, **device.versions})
+
+
+def command_line(argv: Sequence[str]) -> str:
     """The command as it can be pasted into a shell, without passwords."""
-    line = argv if isinstance(argv, str) else shlex.join(argv)
-    return without_passwords(line)
+    return without_passwords(shlex.join(argv))
 
 
 def without_passwords(text: str) -> str:

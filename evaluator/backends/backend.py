@@ -24,7 +24,7 @@ class Built:
 
 
 class Backend(Protocol):
-    """One kernel language. Stateless and safe to share between threads; no method executes candidate code or needs the device.
+    """One kernel language. Stateless and thread-safe; no method executes candidate code or opens a device.
 
     A candidate that cannot be built is a :class:`Built` with ``ok`` false; an exception means that the harness failed.
     """
@@ -32,7 +32,7 @@ class Backend(Protocol):
     name: str
 
     def available(self, device: str) -> str:
-        """Empty when kernels can run on ``device`` (``"cpu"`` or ``"cuda"``), else the reason and the remedy in one line."""
+        """Empty when kernels can run on ``device`` (``"cpu"``, ``"cuda"``), else reason and remedy in one line."""
         ...
 
     def build(self, kernel: Kernel, cache: Path) -> Built:

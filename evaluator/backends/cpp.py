@@ -43,7 +43,7 @@ class CppBackend:
         return {}
 
     def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
-        """Per library: the loops that were vectorised and those that were not, and the instruction mix by ``objdump``."""
+        """Per library: which loops were vectorised and which were not, and the instruction mix by ``objdump``."""
         found = []
         for report in built.evidence.get("native", ()):
             found.append(dict(report) | {"instructions": instruction_mix(report["path"])})
@@ -51,7 +51,7 @@ class CppBackend:
 
 
 def instruction_mix(library: str) -> dict[str, int]:
-    """Counts of vector instructions by register width, fused multiply-adds, gathers, divisions; empty without objdump."""
+    """Instructions by vector width, fused multiply-adds, gathers, divisions, calls; empty without objdump."""
     objdump = shutil.which("objdump")
     if not objdump:
         return {}

@@ -25,5 +25,8 @@ def backend(name: str) -> Backend:
     made = made() if isinstance(made, type) else made
     missing = [part for part in ("name", "available", "build", "run_entry", "diagnose") if not hasattr(made, part)]
     if missing:
-        raise InputError(f"{name!r} is no backend: it has no {', '.join(missing)}", "see evaluator/backends/backend.py for the Protocol")
+        raise InputError(
+            f"{name!r} is no backend: it has no {', '.join(missing)}",
+            "see evaluator/backends/backend.py for the Protocol",
+        )
     return made  # type: ignore[no-any-return]

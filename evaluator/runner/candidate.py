@@ -20,7 +20,7 @@ import torch
 from kernelwright.evaluator import native
 from kernelwright.evaluator.runner.arena import Arena, dtype_of
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
-from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers
+from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers, spin_after
 from kernelwright.evaluator.runner.trees import decode, describe, encode
 
 _MODULE = "kernel_under_test"
@@ -43,11 +43,13 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "space": candidate.space,
         "export": candidate.export,
     }
+    spin = 0.0
     while True:
         try:
-            request, fds = channel.receive(None)
+            request, fds = channel.receive(None, spin)
         except ChannelClosed:
             return
+        spin = spin_after(request["op"], config["device"])
         try:
             reply = handlers[request["op"]](request, fds)
         except BaseException as error:  # process boundary: a candidate's failure is data for the judge
@@ -81,7 +83,7 @@ class Candidate:
         self._launches: Callable[[], int] = lambda: 0
         torch.set_grad_enabled(False)
         if self._cuda:
-            torch.cuda.set_device(torch.device(device))
+            torch.cuda.set_device(torch.device(device).index or 0)
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
 

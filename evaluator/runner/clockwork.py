@@ -16,6 +16,14 @@ FLUSH_BYTES = 256 << 20
 """More than twice the L2 of any device in the table."""
 
 
+_SPIN_SECONDS = 0.02
+
+
+def spin_after(op: str, device: str) -> float:
+    """Seconds to poll for the next request: on a GPU, between the requests of a measurement."""
+    return _SPIN_SECONDS if device != "cpu" and op in ("prepare", "time", "space") else 0.0
+
+
 class Flusher:
     """What runs on the device before each timed call: it evicts L2 and is longer than the host needs to launch.
 

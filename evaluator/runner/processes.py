@@ -18,6 +18,7 @@ from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, Channe
 from kernelwright.tasks.errors import HarnessError
 
 _START_SECONDS = 120.0
+_SPIN_SECONDS = 0.5
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "TMPDIR")
 """Environment variables a child may see; everything else, keys above all, stays behind."""
 
@@ -144,6 +145,8 @@ class Child:
         self._channel = channel
         self._log = log
         self._ended: Gone | None = None
+        self.spin_on: frozenset[str] = frozenset()
+        """Requests whose reply is polled for; where the cores are not what is being timed."""
 
     def ask(
         self, op: str, seconds: float, fds: Sequence[int] = (), /, **message: Any
@@ -157,7 +160,7 @@ class Child:
             raise ChildGone(self._ended)
         try:
             self._channel.send({"op": op, **message}, fds)
-            return self._channel.receive(seconds)
+            return self._channel.receive(seconds, _SPIN_SECONDS if op in self.spin_on else 0.0)
         except ChannelTimeout:
             raise ChildGone(self.kill("timeout")) from None
         except ChannelClosed:

@@ -14,7 +14,7 @@ import torch
 
 from kernelwright.evaluator.runner.baselines import Baselines
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
-from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers
+from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers, spin_after
 from kernelwright.evaluator.runner.cases import Case, Refused
 from kernelwright.evaluator.runner.pool import Pool
 from kernelwright.evaluator.correctness import compare
@@ -39,12 +39,14 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "close_pool": reference.close_pool,
         "device": reference.device_facts,
     }
+    spin = 0.0
     while True:
         try:
-            request, _ = channel.receive(None)
+            request, _ = channel.receive(None, spin)
         except ChannelClosed:
             return
         fds: list[int] = []
+        spin = spin_after(request["op"], config["device"])
         try:
             reply, fds = handlers[request["op"]](request)
         except Refused as refusal:
@@ -72,7 +74,7 @@ class Reference:
         self._flush: Flusher | None = None
         torch.set_grad_enabled(False)
         if self._cuda:
-            torch.cuda.set_device(torch.device(device))
+            torch.cuda.set_device(torch.device(device).index or 0)
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
 

@@ -105,11 +105,11 @@ def outcome(of: Task, status: str, steps: list[Step], best: int | None = None, r
 
 
 def run_of(*tasks: Task, **config: Any) -> RunRecord:
-    settings = {"argv": ["kernelwright", "optimize", "a b"], "backend": "cpp", "budget": 8} | config
+    settings = {"argv": ["optimize", "a b"], "backend": "cpp", "budget": 8} | config
     return RunRecord("r1", settings, "finished", "2025-01-02T03:04:05Z", tasks)
 
 
-DEVICE = DeviceInfo("cpu", "test cpu", None, 21.0, {"torch": "2.13.0"})
+DEVICE = DeviceInfo("cpu", "test cpu", memory_gbps=21.0, tflops={"float32": 0.2}, versions={"torch": "2.13.0"})
 
 
 def full() -> tuple[RunRecord, list[Step], dict[str, TaskOutcome]]:
@@ -240,6 +240,13 @@ def test_run_with_no_task_and_no_step_renders() -> None:
     assert "No task was solved" in Page(render_report(run_of(), [], {})).text
 
 
+def test_refused_task_that_never_loaded_is_a_failure() -> None:
+    lost = TaskOutcome("nowhere.py", "refused", 0, None, None, 0.0, "there is no file 'nowhere.py'")
+    shown = Page(render_report(run_of(), [], {"nowhere.py": lost})).words
+    assert "0 of 1 tasks solved" in shown
+    assert "nowhere.py refused 0 there is no file" in shown
+
+
 def test_failures_only_leave_speed_charts_out() -> None:
     only = task("core/norm/bad")
     steps = [step(only, 1, verdict(only, Status.TIMEOUT))]
@@ -261,7 +268,7 @@ def test_written_whole_with_links_to_exported_kernels(tmp_path: Path) -> None:
 
 def test_settings_hide_passwords_and_keys() -> None:
     run = run_of(store="postgresql://me:hunter2@host/db", api_key="sk-1", max_tokens=5)
-    run = replace(run, config={**run.config, "argv": ["kernelwright", "--store", "postgresql://me:hunter2@host/db"]})
+    run = replace(run, config={**run.config, "argv": ["optimize", "--store", "postgresql://me:hunter2@host/db"]})
     page = render_report(run, [], {})
     assert "hunter2" not in page
     assert "sk-1" not in page
@@ -280,7 +287,18 @@ def test_speedups_keep_two_decimals_near_one() -> None:
     assert ratio_interval(Interval(0.984, 0.976, 1.004)) == "0.98× (0.98–1.00)"
     assert ratio_interval(Interval(0.012, 0.011, 0.013)) == "0.0120× (0.0110–0.0130)"
     assert command_line(["kernelwright", "check", "a b.py"]) == "kernelwright check 'a b.py'"
-    assert pairs({"a": {}, "b": 0, "c": ["x"]}) == [("b", "0"), ("c", '[\n  "x"\n]')]
+
+
+def test_recorded_values_read_as_an_outline() -> None:
+    assert pairs({"a": {}, "b": 0, "c": ["x", 2.5]}) == [("b", "0"), ("c", "x, 2.5")]
+    nested = {"screen": [{"rule": "r", "line": 3}], "log": "one\ntwo", "empty": {}, "deep": {"k": {"j": 1}}}
+    [(_, outline)] = pairs({"evidence": nested})
+    assert outline.splitlines() == [
+        *("screen:", "  - rule: r", "    line: 3"),
+        *("log:", "  one", "  two"),
+        "empty: none",
+        *("deep:", "  k:", "    j: 1"),
+    ]
 
 
 def test_geometric_mean_carries_intervals_over() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import ONE, Poly, Sym, evaluate, product, text
+from kernelwright.agent.writers.playbook.index import Poly, Sym, evaluate, product
 from kernelwright.agent.writers.playbook.ir import Arg, Const, Expr, Number, Op, Position, Size
 
 SMALL = 16
@@ -211,6 +211,12 @@ def _merge(values: list[Any]) -> Any:
     raise Unsupported(f"{first!r} and {values[1]!r} stand at one place of two traces")
 
 
+def _agreed(data: list[Any]) -> Any:
+    """The one value that the traces with data agree on; None where they do not."""
+    known = [d for d in data if d is not None]
+    return known[0] if known and all(d == known[0] for d in known) else None
+
+
 def unify(traces: list[Mapping[str, Any]]) -> Graph:
     """One graph of the traces that have the structure of the first.
 
@@ -235,7 +241,13 @@ def unify(traces: list[Mapping[str, Any]]) -> Graph:
             symbols.spare[path] = values
         elif len(set(values)) > 1:
             symbols.floats[path] = values
-    tensors, scalars, nodes = (_merge([t[key] for t in same]) for key in ("tensors", "scalars", "nodes"))
+    data = [[t.get("data") for t in trace["tensors"]] for trace in same]
+    bare = [[{k: v for k, v in t.items() if k != "data"} for t in trace["tensors"]] for trace in same]
+    tensors = [
+        {**entry, "data": _agreed([d[i] for d in data])} if entry["role"] == "const" else entry
+        for i, entry in enumerate(_merge(bare))
+    ]
+    scalars, nodes = (_merge([t[key] for t in same]) for key in ("scalars", "nodes"))
     for scalar in scalars:
         if isinstance(scalar["value"], Varying):
             target = symbols.spare if all(isinstance(v, int) for v in scalar["value"].values) else symbols.floats
@@ -244,10 +256,3 @@ def unify(traces: list[Mapping[str, Any]]) -> Graph:
     half = same[0]["half"]
     return Graph(tuple(tensors), tuple(scalars), calls, same[0]["result"], tuple(half) if half else None, symbols)
 
-
-def condition(poly: Poly) -> str:
-    """``poly`` as a Python expression."""
-    return text(poly)
-
-
-__all__ = ["ONE", "Call", "Graph", "Symbols", "Unsupported", "Varying", "condition", "structure", "unify"]

@@ -71,11 +71,33 @@ class Code:
                     self.helper(other)
         return name
 
-    def use(self, kind: list[str], name: str) -> str:
-        """Note that argument ``name`` is read, and return it."""
+    def buffer(self, name: str) -> str:
+        """Note that buffer ``name`` is accessed, and return the kernel's name of its pointer."""
+        return self._use(self.buffers, name, "p_")
+
+    def symbol(self, name: str) -> str:
+        """Note that size ``name`` is read, and return the kernel's name of it."""
+        return self._use(self.symbols, name, "n_")
+
+    def number(self, name: str) -> str:
+        """Note that run-time number ``name`` is read, and return the kernel's name of it."""
+        return self._use(self.numbers, name, "a_")
+
+    @staticmethod
+    def _use(kind: list[str], name: str, prefix: str) -> str:
         if name not in kind:
             kind.append(name)
-        return name
+        return prefix + name
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the kernel's parameters: prefixed, so that they meet no local name."""
+        return [p + n for p, names in (("p_", self.buffers), ("n_", self.symbols), ("a_", self.numbers)) for n in names]
+
+    @property
+    def arguments(self) -> list[str]:
+        """What forward passes for them."""
+        return [*self.buffers, *self.symbols, *self.numbers]
 
 
 @dataclass(frozen=True)
@@ -163,7 +185,7 @@ class Scope:
     def atom(self, atom: Atom) -> Val:
         """One factor of an offset."""
         if isinstance(atom, Sym):
-            return Val(self.code.use(self.code.symbols, atom.name))
+            return Val(self.code.symbol(atom.name))
         if isinstance(atom, Axis):
             return self.axes[atom]
         if isinstance(atom, Value):
@@ -243,7 +265,7 @@ class Scope:
         if isinstance(expr, Const):
             return Val(const_text(expr.value))
         if isinstance(expr, Arg):
-            return Val(self.code.use(self.code.numbers, expr.name))
+            return Val(self.code.number(expr.name))
         if isinstance(expr, Position):
             index = self.poly(expr.poly)
             return Val(self.let(f"({index.text}) + tl.zeros([], tl.int64)"), index.dims)
@@ -258,7 +280,7 @@ class Scope:
     def pointer(self, buffer: str, offset: Poly) -> Val:
         """The address of an element."""
         index = self.poly(offset)
-        return Val(f"{self.code.use(self.code.buffers, buffer)} + ({index.text})", index.dims)
+        return Val(f"{self.code.buffer(buffer)} + ({index.text})", index.dims)
 
     def _load(self, expr: Load) -> Val:
         address = self.pointer(expr.buffer, expr.offset)
@@ -332,9 +354,9 @@ class Scope:
         buffer = self.code.program.buffer(store.buffer)
         text = value.text
         if isinstance(store.value, (Const, Arg)) or text.isdigit():
-            text = self.let(f"tl.full([], {text}, {buffer.name}.dtype.element_ty)" if not isinstance(store.value, Arg) else text)
+            text = self.let(f"tl.full([], {text}, p_{buffer.name}.dtype.element_ty)" if not isinstance(store.value, Arg) else text)
         elif buffer.dtype != "bool":
-            text = f"{text}.to({buffer.name}.dtype.element_ty)" if text.isidentifier() else f"({text}).to({buffer.name}.dtype.element_ty)"
+            text = f"{text}.to(p_{buffer.name}.dtype.element_ty)" if text.isidentifier() else f"({text}).to(p_{buffer.name}.dtype.element_ty)"
         guard = f", mask={mask.text}" if mask.text else ""
         self.code.add(f"tl.store({address.text}, {text}{guard})")
 

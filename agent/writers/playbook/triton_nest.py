@@ -30,6 +30,7 @@ from kernelwright.agent.writers.playbook.ir import (
     walk,
 )
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val, estimate
+from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, Piece, block_lines, launch, tile_count, tuned
 from kernelwright.agent.writers.playbook.triton_math import identity
 
 UNROLL = 32
@@ -55,17 +56,12 @@ class Plan:
     outer: tuple[Group, ...]
     """Groups of the outer axes, slowest first: scalars of the program, and at most one a tile dimension."""
     loops: Mapping[tuple[Axis, ...], LoopPlan]
-    rows: int
-    """Extent along the loops' other tile dimension is at most this many points (0: not tiled)."""
+    square: bool = False
+    """Both tile dimensions are walked along by some access: a transposition."""
 
-
-@dataclass
-class Piece:
-    """One ``@triton.jit`` function and how ``forward`` launches it."""
-
-    name: str
-    source: str
-    launch: list[str] = field(default_factory=list)
+    def looped(self) -> Plan:
+        """The same nest, block by block."""
+        return replace(self, mode="loop")
 
 
 def accesses(nest: Nest) -> list[tuple[Poly, bool]]:
@@ -99,7 +95,7 @@ def plan(nest: Nest, program: Program, point: Mapping[str, Any]) -> Plan:
     """Choose a schedule for ``nest`` from its accesses, the traced sizes and ``point``."""
     loops = list(dict.fromkeys(loop.axes for loop in nest.phases if loop.axes))
     if not loops:
-        return Plan("map", _map_groups(nest, program), {}, 0)
+        return Plan("map", *_map_groups(nest, program))
     hints = program.hints
     inner = {axis for axes in loops for axis in axes}
     fast = fastest(nest)
@@ -108,7 +104,8 @@ def plan(nest: Nest, program: Program, point: Mapping[str, Any]) -> Plan:
     windows = all(_window(nest, axes) for axes in loops)
     scans = any(loop.scans for loop in nest.phases)
     if windows and not scans and (fast is None or fast not in inner or max(extents) <= 4) and nest.outer:
-        return Plan("loop", _map_groups(nest, program), {axes: LoopPlan((), (), axes, 1) for axes in loops}, 0)
+        outer_groups, _, square = _map_groups(nest, program)
+        return Plan("loop", outer_groups, {axes: LoopPlan((), (), axes, 1) for axes in loops}, square)
     if fast in inner or not nest.outer or fast is None:
         return _row_plan(nest, program, point, loops, extents, outer)
     return _column_plan(nest, program, point, loops, extents, outer, fast)
@@ -119,12 +116,12 @@ def _window(nest: Nest, axes: tuple[Axis, ...]) -> bool:
     return size is not None and size <= UNROLL
 
 
-def _map_groups(nest: Nest, program: Program) -> tuple[Group, ...]:
+def _map_groups(nest: Nest, program: Program) -> tuple[tuple[Group, ...], Mapping[tuple[Axis, ...], LoopPlan], bool]:
     axes = nest.outer
     if not axes:
-        return ()
+        return (), {}, False
     if len(axes) == 1 or estimate(axes[-1].extent, program.hints) < 32:
-        return (Group(axes, 1, "c", "BC"),)
+        return (Group(axes, 1, "c", "BC"),), {}, False
     last = axes[-1]
     unit = [
         m[0] for offset, stored in accesses(nest) if not stored and last in poly_axes(offset)
@@ -134,12 +131,12 @@ def _map_groups(nest: Nest, program: Program) -> tuple[Group, ...]:
         other = unit[0]
         rest = tuple(a for a in axes if a not in (other, last))
         head = (Group(rest, None, "g", ""),) if rest else ()
-        return (*head, Group((other,), 0, "r", "BR"), Group((last,), 1, "c", "BC"))  # type: ignore[arg-type]
-    return (Group(axes[:-1], 0, "r", "BR"), Group((last,), 1, "c", "BC"))
+        return (*head, Group((other,), 0, "r", "BR"), Group((last,), 1, "c", "BC")), {}, True  # type: ignore[arg-type]
+    return (Group(axes[:-1], 0, "r", "BR"), Group((last,), 1, "c", "BC")), {}, False
 
 
 def _mode(nest: Nest, point: Mapping[str, Any], onepass: bool, parallel: int, work: int) -> str:
-    wanted = str(point.get("schedule", "auto"))
+    wanted = str(tuned(point, "schedule"))
     scans = any(loop.scans for loop in nest.phases)
     if wanted == "auto":
         few = parallel < 132 and work >= 4 * 4096 and not scans
@@ -153,17 +150,17 @@ def _row_plan(
     nest: Nest, program: Program, point: Mapping[str, Any], loops: list[tuple[Axis, ...]], extents: list[int], outer: int
 ) -> Plan:
     longest = max(extents)
-    mode = _mode(nest, point, longest <= int(point.get("row_limit", 32768)), outer, longest)
+    mode = _mode(nest, point, longest <= ROW_LIMIT, outer, longest)
     plans = {}
     for axes in loops:
         last = estimate(axes[-1].extent, program.hints)
         flat = mode == "row" or len(axes) == 1 or last < 256
         plans[axes] = LoopPlan((), axes, (), 1) if flat else LoopPlan(axes[:-1], axes[-1:], (), 1)
     block = min(_power(longest), 8192) if mode != "row" else _power(longest)
-    rows = max(1, int(point.get("row_tile", 4096)) // block) if mode == "row" else max(1, 1024 // block)
+    rows = max(1, int(tuned(point, "row_tile")) // block) if mode == "row" else max(1, 1024 // block)
     single = rows == 1 or outer == 1
     group = Group(nest.outer, None, "r", "") if single else Group(nest.outer, 0, "r", "BR")
-    return Plan(mode, (group,) if nest.outer else (), plans, 0 if single else rows)
+    return Plan(mode, (group,) if nest.outer else (), plans)
 
 
 def _column_plan(
@@ -178,10 +175,10 @@ def _column_plan(
         width *= estimate(nest.outer[at].extent, program.hints)
     rest = tuple(a for a in nest.outer if a not in columns)
     head = (Group(rest, None, "g", ""),) if rest else ()
-    block = min(_power(width), int(point.get("column_block", 64)))
+    block = min(_power(width), int(tuned(point, "column_block")))
     tiles = estimate(product(a.extent for a in rest), program.hints) * -(-width // block)
     longest = max(extents)
-    onepass = _power(longest) * block <= int(point.get("row_limit", 32768)) // 2
+    onepass = _power(longest) * block <= ROW_LIMIT // 2
     mode = _mode(nest, point, onepass, tiles, longest * block)
     plans = {}
     for axes in loops:
@@ -193,7 +190,7 @@ def _column_plan(
             plans[axes] = LoopPlan(tuple(a for a in axes if a not in fixed), (), fixed, 0)
         else:
             plans[axes] = LoopPlan(axes[:-1], axes[-1:], (), 0)
-    return Plan(mode, (*head, Group(columns, 1, "c", "BC")), plans, block)
+    return Plan(mode, (*head, Group(columns, 1, "c", "BC")), plans)
 
 
 def _power(n: int) -> int:
@@ -289,10 +286,11 @@ class NestWriter:
             self.tile_phase(loop, scopes[key], scope, bound[key])
         return self.finish(code, self.name, list(bound.values()), "row")
 
-    def _loop_mask(self, scope: Scope, group: Group) -> None:
+    def _loop_mask(self, scope: Scope, group: Group, even: bool = True) -> None:
         assert group.dim is not None
         mask = f"{group.index}_in"
-        scope.code.add(f"{mask} = ({group.index} < {scope.size(group.extent)}) | {group.block}_EVEN")
+        known = f" | {group.block}_EVEN" if even else ""
+        scope.code.add(f"{mask} = ({group.index} < {scope.size(group.extent)}){known}")
         scope.masks[group.dim] = mask
 
     def tile_phase(self, loop: Loop, scope: Scope, outside: Scope, group: Group) -> None:
@@ -347,7 +345,10 @@ class NestWriter:
         op, kind = reduce.op, reduce.value.kind
         axis = "None" if dim is None else str(dim)
         if op.startswith("arg"):
-            return f"tl.reduce(({parts[0].text}, {parts[1].text}), {axis}, {code.helper('kw_' + op)})"
+            pair = [p.text for p in parts]
+            if dim is None:                     # the interpreter reduces pairs along one axis only
+                pair, axis = [f"tl.reshape({t}, [{t}.shape[0] * {t}.shape[1]])" for t in pair], "0"
+            return f"tl.reduce(({', '.join(pair)}), {axis}, {code.helper('kw_' + op)})"
         if op == "sum":
             return f"tl.sum({parts[0].text}, {axis})"
         if kind == "float" or op == "prod":
@@ -364,7 +365,7 @@ class NestWriter:
             self.conclude(reduce, [p.text for p in parts], dims, scope)
             return
         text_ = self.reduce_text(reduce, code, parts, dim if dims else None)
-        names = [code.fresh(reduce.name.replace(".", "_")) for _ in parts]
+        names = [code.fresh("red") for _ in parts]
         code.add(f"{', '.join(names)} = {text_}")
         if dims:
             for name in names:
@@ -374,6 +375,8 @@ class NestWriter:
     def conclude(self, reduce: Reduce, names: Sequence[str], dims: frozenset[int], scope: Scope) -> None:
         """Make the result readable as a Scalar."""
         result = names[1] if reduce.index is not None else names[0]
+        if reduce.index is not None:
+            scope.values[(Scalar(f"{reduce.name} at", "float"), "")] = Val(names[0], dims)
         if reduce.kind == "bool":
             result = scope.let(f"({result} != 0)")
         scope.values[(Scalar(reduce.name, reduce.kind), "")] = Val(result, dims)
@@ -409,3 +412,316 @@ class NestWriter:
         if scan.index is not None:
             scope.values[(Scalar(f"{scan.name}_at", "int"), "")] = Val(names[1], full)
         return names
+
+    # blocks of a loop ------------------------------------------------------------------------------
+
+    def loop_kernel(self) -> Piece:
+        """``loop``: every phase runs through its loop block by block."""
+        code = Code(self.program)
+        scope = self.outer_scope(code)
+        groups: dict[tuple[Axis, ...], Group] = {}
+        phases = list(self.nest.phases)
+        while phases:
+            loop = phases.pop(0)
+            if not loop.axes:
+                for store in loop.stores:
+                    scope.store(store)
+                continue
+            group = self.vector_group(loop.axes, list(self.plan.loops).index(loop.axes))
+            if group.axes:
+                groups[loop.axes] = group
+            pair = online_pair(loop, phases[0]) if phases and group.axes else None
+            if pair:
+                self.online(pair[0], pair[1], phases.pop(0), scope, group)
+            else:
+                self.loop_phase(loop, scope, group, None)
+        return self.finish(code, self.name, list(groups.values()), "loop")
+
+    def trip(self, loop: Loop, scope: Scope, group: Group, step: int = 1) -> tuple[str, str]:
+        """``(blocks along the vector, all iterations)`` of a loop as text."""
+        lead = product(a.extent for a in self.plan.loops[loop.axes].lead)
+        width = f"{group.block} * {step}" if step > 1 else group.block
+        blocks = scope.let(f"tl.cdiv({scope.size(group.extent)}, {width})") if group.axes else "1"
+        if lead.const == 1:
+            return blocks, blocks
+        return blocks, scope.let(f"({scope.size(lead)}) * {blocks}" if blocks != "1" else f"({scope.size(lead)})")
+
+    def bind_block(self, loop: Loop, inside: Scope, group: Group, turn: str, blocks: str, even: bool = True) -> None:
+        """Bind the axes of one iteration."""
+        code = inside.code
+        lead = self.plan.loops[loop.axes].lead
+        at = turn
+        if lead:
+            outer = Group(lead, None, code.fresh("q"), "")
+            code.add(f"{outer.index} = ({turn}{f' // {blocks}' if blocks != '1' else ''}).to(IDX)")
+            inside.bind(outer)
+            at = f"({turn} % {blocks})"
+        if not group.axes:
+            return
+        code.add(f"{group.index} = {at}.to(IDX) * {group.block} + tl.arange(0, {group.block}){spread(group.dim or 0)}")
+        self._loop_mask(inside, group, even)
+        if any(s.reverse for s in loop.scans):
+            code.add(f"{group.index} = {inside.size(group.extent)} - 1 - {group.index}")
+        inside.bind(group)
+
+    def loop_phase(self, loop: Loop, scope: Scope, group: Group, span: tuple[str, str] | None) -> None:
+        """One phase as a counted loop over iterations ``span`` (all where None)."""
+        code = scope.code
+        scope.invariants(roots(loop), set(loop.axes), {s.name for s in loop.scans})
+        held = self.accumulators(loop, scope, group)
+        carry = {s.name: self._carry(s, scope) for s in loop.scans}
+        blocks, trips = self.trip(loop, scope, group)
+        counted = trips != "1"
+        inside = scope.child()
+        if counted:
+            low, high = span or ("0", trips)
+            turn = code.fresh("t")
+            code.add(f"for {turn}_ in tl.range({low}, {high}, num_stages=STAGES):")
+            code.depth += 1
+            code.add(f"{turn} = {turn}_ + tl.zeros([], tl.int32)")
+            self.bind_block(loop, inside, group, turn, blocks)
+        for window in self.windows(loop):
+            view = inside.child() if window else inside
+            for axis, value in window.items():
+                view.axes[axis] = Val(str(value))
+            for reduce in loop.reduces:
+                parts = self.masked_parts(reduce, view, group if group.axes else None)
+                names = held[reduce.name]
+                code.add(f"{', '.join(names)} = {self.combine(reduce, code, names, [p.text for p in parts])}")
+            for scan in loop.scans:
+                self._scan_step(scan, view, group, carry)
+            for store in loop.stores:
+                view.store(store)
+        if counted:
+            code.depth -= 1
+        for reduce in loop.reduces:
+            dims = frozenset(self.blocks) | ({group.dim} if group.axes and group.dim is not None else frozenset())
+            self.reduce_tile(reduce, [Val(n, dims) for n in held[reduce.name]], scope, group if group.axes else None)
+
+    def windows(self, loop: Loop) -> list[dict[Axis, int]]:
+        """Every point of the unrolled axes."""
+        points: list[dict[Axis, int]] = [{}]
+        for axis in self.plan.loops[loop.axes].unrolled:
+            points = [{**p, axis: i} for p in points for i in range(axis.extent.const or 0)]
+        return points
+
+    def accumulators(self, loop: Loop, scope: Scope, group: Group) -> dict[str, list[str]]:
+        """Names of the running values of the phase's reductions, set to their identities."""
+        dims = set(self.blocks) | ({group.dim} if group.axes and group.dim is not None else set())
+        shape = self.shape(frozenset(dims), group if group.axes else None)
+        held = {}
+        for reduce in loop.reduces:
+            kind = reduce.value.kind
+            names = [scope.code.fresh("acc")]
+            scope.code.add(f"{names[0]} = tl.full({shape}, {identity(reduce.op, kind)}, {TYPES[kind]})")
+            if reduce.index is not None:
+                names.append(scope.code.fresh("acc"))
+                scope.code.add(f"{names[1]} = tl.full({shape}, {LAST_INDEX}, tl.int64)")
+            held[reduce.name] = names
+        return held
+
+    def _carry(self, scan: Scan, scope: Scope) -> tuple[str, ...]:
+        shape = self.shape(frozenset(self.blocks), None)
+        names = [scope.code.fresh("carry")]
+        scope.code.add(f"{names[0]} = tl.full({shape}, {identity(scan.op, scan.value.kind)}, {TYPES[scan.value.kind]})")
+        if scan.index is not None:
+            names.append(scope.code.fresh("carry"))
+            scope.code.add(f"{names[1]} = tl.full({shape}, 0, tl.int64)")
+        return tuple(names)
+
+    def _scan_step(self, scan: Scan, scope: Scope, group: Group, carry: dict[str, tuple[str, ...]]) -> None:
+        code = scope.code
+        names = self.scan_tile(scan, scope, group, carry)
+        last = scope.let(f"tl.arange(0, {group.block}){spread(group.dim or 0)} == {group.block} - 1")
+        for held, name in zip(carry[scan.name], names, strict=True):
+            picked = f"tl.where({last}, {name}, 0)"
+            if self.blocks:
+                code.add(f"{held} = tl.expand_dims(tl.sum({picked}, {group.dim}), {group.dim})")
+            else:
+                code.add(f"{held} = tl.sum({picked}, None)")
+
+    def online(self, first: Reduce, second: Reduce, loop: Loop, scope: Scope, group: Group) -> None:
+        """The running maximum and sum of exponentials in one pass (Milakov & Gimelshein, arXiv 1805.02867), a pair for every lane."""
+        code = scope.code
+        unroll = int(tuned(self.point, "online_unroll")) if not self.plan.loops[loop.axes].lead else 1
+        scope.invariants([first.value], set(loop.axes), set())
+        dims = frozenset(self.blocks) | ({group.dim} if group.dim is not None else frozenset())
+        shape = self.shape(dims, group)
+        top, total = code.fresh("top"), code.fresh("acc")
+        code.add(f'{top} = tl.full({shape}, float("-inf"), tl.float32)')
+        code.add(f"{total} = tl.zeros({shape}, tl.float32)")
+        blocks, trips = self.trip(loop, scope, group, unroll)
+        turn = code.fresh("t")
+        code.add(f"for {turn}_ in tl.range(0, {trips}, num_stages=STAGES):")
+        code.depth += 1
+        inside = scope.child()
+        code.add(f"{turn} = {turn}_ + tl.zeros([], tl.int32)")
+        values = []
+        for u in range(unroll):
+            part = inside.child()
+            mine = replace(group, index=code.fresh(group.index + "_"))
+            self.bind_block(loop, part, mine, f"({turn} * {unroll} + {u})" if unroll > 1 else turn, blocks, unroll == 1)
+            values.append(self.masked_parts(first, part, mine)[0].text)
+        new, base = code.fresh("new"), code.fresh("base")
+        code.add(f"{new} = {top}")
+        for value in values:
+            code.add(f"{new} = tl.maximum({new}, {value})")
+        code.add(f'{base} = tl.where({new} == float("-inf"), 0.0, {new})')
+        code.add(f"{total} = {total} * tl.exp({top} - {base})")
+        for value in values:
+            code.add(f"{total} += tl.exp({value} - {base})")
+        code.add(f"{top} = {new}")
+        code.depth -= 1
+        self.reduce_tile(first, [Val(top, dims)], scope, group)
+        peak = scope.values[(Scalar(first.name, first.kind), "")].text
+        scale = scope.let(f'tl.exp({top} - tl.where({peak} == float("-inf"), 0.0, {peak}))')
+        self.reduce_tile(second, [Val(scope.let(f"{total} * {scale}"), dims)], scope, group)
+
+    # partial results -------------------------------------------------------------------------------
+
+    def split_kernels(self) -> list[Piece]:
+        """``split``: a kernel a phase; reductions leave partial results in ``PF`` (fp32) and ``PI`` (int64)."""
+        slots = {}
+        for loop in self.nest.phases:
+            for reduce in loop.reduces:
+                slots[reduce.name] = (reduce, len(slots))
+        pieces = []
+        for number, loop in enumerate(self.nest.phases):
+            code = Code(self.program)
+            self.blocks.clear()
+            scope = self.outer_scope(code)
+            code.add("part = tl.program_id(1)")
+            for name in needed(loop):
+                self.collect(*slots[name], scope)
+            group = Group((), None, "", "")
+            if loop.axes:
+                group = self.vector_group(loop.axes, list(self.plan.loops).index(loop.axes))
+                self.split_phase(loop, scope, group, {r.name: slots[r.name][1] for r in loop.reduces})
+            else:
+                for store in loop.stores:
+                    scope.store(store)
+            pieces.append(self.finish(code, f"{self.name}_{number}", [group] if group.axes else [], "split", bool(loop.axes)))
+        return pieces
+
+    def split_phase(self, loop: Loop, scope: Scope, group: Group, slots: Mapping[str, int]) -> None:
+        """The part of a phase that is this program's, and its partial results."""
+        code = scope.code
+        _, trips = self.trip(loop, scope, group)
+        share = scope.let(f"tl.cdiv({trips}, PARTS)")
+        low = scope.let(f"part * {share}")
+        high = scope.let(f"tl.minimum({low} + {share}, {trips})")
+        self.loop_phase(loop, scope, group, (low, high))
+        for reduce in loop.reduces:
+            self.partial(reduce, slots[reduce.name], scope)
+
+    def flat_outer(self) -> Poly:
+        """The row-major index of the outer point."""
+        total = Poly.of(0)
+        for axis in self.nest.outer:
+            total = total * axis.extent + Poly.of(axis)
+        return total
+
+    def partial(self, reduce: Reduce, slot: int, scope: Scope) -> None:
+        """Store what this program found for ``reduce``."""
+        where = scope.poly(self.flat_outer())
+        size = scope.size(product(a.extent for a in self.nest.outer))
+        at = f"({slot} * PARTS + part) * ({size}) + ({where.text})"
+        dims = frozenset(self.blocks)
+        mask = scope.mask(dims)
+        guard = f", mask={mask.text}" if mask.text else ""
+        value = scope.values[(Scalar(reduce.name, reduce.kind), "")].text
+        best = scope.values.get((Scalar(f"{reduce.name} at", "float"), ""))
+        plane = "PF" if best is None and reduce.kind == "float" else "PI"
+        scope.code.add(f"tl.store({plane} + ({at}), ({value}).to({plane}.dtype.element_ty){guard})")
+        if best is not None:
+            scope.code.add(f"tl.store(PF + ({at}), {best.text}{guard})")
+
+    def collect(self, reduce: Reduce, slot: int, scope: Scope) -> None:
+        """Combine the partial results of ``reduce`` and let ``scope`` know the whole."""
+        dim = 0 if 1 in self.blocks else 1
+        group = Group((Axis("parts", Poly.of(0)),), dim, "", "PARTS_BLOCK")
+        lane = scope.let(f"tl.arange(0, PARTS_BLOCK){spread(dim)}")
+        where = scope.poly(self.flat_outer())
+        size = scope.size(product(a.extent for a in self.nest.outer))
+        inside = " & ".join([f"({lane} < PARTS)", *(scope.masks[d] for d in sorted(where.dims))])
+        inside = scope.let(inside)
+        at = scope.let(f"({slot} * PARTS + {lane}) * ({size}) + ({where.text})")
+        dims = where.dims | {dim}
+        shape = self.shape(dims, group)
+        planes = ["PF", "PI"] if reduce.index is not None else ["PF" if reduce.kind == "float" else "PI"]
+        parts = []
+        for plane in planes:
+            other = LAST_INDEX if plane == "PI" and len(planes) > 1 else identity(reduce.op, "float" if plane == "PF" else reduce.kind)
+            load = f"tl.load({plane} + {at}, mask={inside}, other={other})"
+            parts.append(Val(scope.let(f"tl.broadcast_to({load}, {shape})"), dims))
+        whole = replace(reduce, value=Scalar("", reduce.value.kind if reduce.index is not None or reduce.kind != "bool" else "int"))
+        self.reduce_tile(whole, parts, scope, group)
+
+    # the file --------------------------------------------------------------------------------------
+
+    def finish(self, code: Code, name: str, inner: list[Group], mode: str, parts: bool = False) -> Piece:
+        """The kernel's text, and its launch (``parts``: the programs of a tile share a loop)."""
+        groups = {g.block: g for g in (*self.plan.outer, *inner) if g.block}
+        blocks = [] if mode == "split" else block_lines(groups, mode, self.plan.square, self.point)
+        return launch(code, name, self.plan.outer, groups, mode, parts, blocks, self.point)
+
+    def pieces(self) -> tuple[list[Piece], list[str]]:
+        """All kernels of the nest, and the lines of ``forward`` that run it."""
+        if self.plan.mode == "split":
+            return self._split()
+        if self.plan.mode == "map":
+            piece = self.row_kernel()
+            return [piece], piece.launch
+        if self.plan.mode == "loop":
+            piece = self.loop_kernel()
+            return [piece], piece.launch
+        tile = self.row_kernel()
+        looped = NestWriter(self.nest, self.program, self.point, self.plan.looped(), f"{self.name}_loop").loop_kernel()
+        width = f"min(p2({text(self.plan.outer[-1].extent)}), {tuned(self.point, 'column_block')}) * " if self.columns else ""
+        longest = [text(product(a.extent for a in axes)) for axes in self.plan.loops]
+        fits = " and ".join(f"{width}p2({extent}) <= {ROW_LIMIT}" for extent in longest)
+        lines = [f"if {fits}:", *(f"    {x}" for x in tile.launch), "else:", *(f"    {x}" for x in looped.launch)]
+        return [tile, looped], lines
+
+    @property
+    def columns(self) -> bool:
+        return any(g.dim == 1 for g in self.plan.outer)
+
+    def _split(self) -> tuple[list[Piece], list[str]]:
+        pieces = self.split_kernels()
+        groups = {g.block: g for g in self.plan.outer if g.block}
+        for number, axes in enumerate(self.plan.loops):
+            group = self.vector_group(axes, number)
+            if group.axes:
+                groups[group.block] = group
+        lines = block_lines(groups, "split", self.plan.square, self.point)
+        outer = text(product(a.extent for a in self.nest.outer))
+        longest = ", ".join(text(product(a.extent for a in axes)) for axes in self.plan.loops)
+        most = f"{tuned(self.point, 'split_programs')} // max(1, {tile_count(self.plan.outer)})"
+        lines.append(f"PARTS = max(1, min({most}, max({longest}, 1) // 1024, 1024))")
+        count = sum(len(loop.reduces) for loop in self.nest.phases)
+        for plane, dtype in (("PF", "float32"), ("PI", "int64")):
+            if any(f"{plane} +" in piece.source for piece in pieces):
+                lines.append(f"{plane} = torch.empty({count} * PARTS * ({outer}), dtype=torch.{dtype}, device=device)")
+        for piece in pieces:
+            lines += piece.launch
+        return pieces, lines
+
+
+LAST_INDEX = 2147483647
+
+
+def needed(loop: Loop) -> list[str]:
+    """Names of earlier reductions that a phase reads."""
+    names = [e.name for root in roots(loop) for e in walk(root) if isinstance(e, Scalar)]
+    own = {s.name for s in loop.scans} | {f"{s.name}_at" for s in loop.scans}
+    return [n for n in dict.fromkeys(names) if n not in own]
+
+
+def online_pair(first: Loop, second: Loop) -> tuple[Reduce, Reduce] | None:
+    """The two reductions of a softmax where ``first`` finds the maximum and ``second`` sums ``exp(value - maximum)``."""
+    if first.axes != second.axes or first.stores or second.stores or len(first.reduces) != 1 or len(second.reduces) != 1:
+        return None
+    peak, total = first.reduces[0], second.reduces[0]
+    shifted = Op("exp", (Op("sub", (peak.value, Scalar(peak.name, peak.kind)), "float"),), "float")
+    return (peak, total) if (peak.op, total.op) == ("max", "sum") and total.value == shifted else None

@@ -1,0 +1,97 @@
+"""``kernelwright check``: judge one kernel on one task."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kernelwright.agent.cli import figures
+from kernelwright.agent.cli.options import AsJson, Home, example, verb
+from kernelwright.agent.cli.output import Output
+from kernelwright.tasks.codec import to_json
+from kernelwright.tasks.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kernelwright.tasks.records import Verdict
+
+app = verb()
+
+_TRITON = re.compile(r"^\s*(?:import|from)\s+triton\b", re.MULTILINE)
+
+
+@app.command(epilog=example("kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json"))
+def check(
+    kernel: Annotated[Path, typer.Argument(metavar="KERNEL", help="A Python file that defines class ModelNew.")],
+    task: Annotated[str, typer.Option(help="The task: a name, or a file.")],
+    backend: Annotated[str | None, typer.Option(help="cpp or triton; default: what the file imports.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> Output:
+    """Judge one kernel: is it right, its own work, and how fast? Exit code 0 passed, 1 any other verdict."""
+    from kernelwright.agent.workspace import Workspace
+    from kernelwright.evaluator.judge import Judge
+    from kernelwright.evaluator.settings import Settings
+    from kernelwright.tasks.load import load_task
+    from kernelwright.tasks.records import Kernel
+
+    source = _read(kernel)
+    if rtol is not None and not 0 < rtol < 1:
+        raise InputError(f"--rtol is {rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
+    what = load_task(task)
+    language = backend or ("triton" if _TRITON.search(source) else "cpp")
+    judge = Judge(language, device, Workspace.at(home, None).cache, Settings(rtol=rtol))
+    try:
+        verdict = judge.judge(Kernel(source, language), what)
+    finally:
+        judge.close()
+    return Output(to_json(verdict), lambda console: _print(verdict, console), 0 if verdict.passed else 1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", "give the file that holds the kernel") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text: {error}", "give a Python file") from error
+
+
+def _print(verdict: Verdict, console: Console) -> None:
+    from rich.panel import Panel
+    from rich.pretty import Pretty
+    from rich.table import Table
+    from rich.text import Text
+
+    head = Text(f"{verdict.status.value} at {verdict.stage.value}: {verdict.reason}")
+    head.stylize("green" if verdict.passed else "red")
+    console.print(Panel(head, title=f"{verdict.task}  {verdict.kernel_id}", title_align="left"))
+    lines = [f"verified: {verdict.assurance.value}; held-out shapes: {verdict.held_out}"]
+    if verdict.envelope:
+        lines.append(f"envelope: {verdict.envelope}")
+    if verdict.library_share:
+        lines.append(f"share of time in library calls: {verdict.library_share:.0%}")
+    timing = verdict.timing
+    if timing is not None:
+        lines.append(f"latency: {figures.latency(timing)}")
+        lines += [f"speedup vs {name}: {figures.interval(value)}" for name, value in timing.speedup.items() if name != "best"]
+        if timing.roofline_fraction is not None:
+            lines.append(f"fraction of the roofline: {timing.roofline_fraction:.0%}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+    if verdict.cases:
+        table = Table()
+        for heading in ("case", "use", "dtype", "status", "error / bound", "detail"):
+            table.add_column(heading)
+        for case in verdict.cases:
+            ratio = f"{case.error_ratio:.2g}" if case.error_ratio is not None else ""
+            table.add_row(case.case, case.use.value, case.dtype, case.status, ratio, case.detail)
+        console.print(table)
+    if verdict.evidence and not verdict.passed:
+        console.print(Pretty(dict(verdict.evidence), max_length=20, max_string=2000))

@@ -1,0 +1,124 @@
+"""``kernelwright doctor``: what works here, and why the rest does not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kernelwright.agent.cli import defaults
+from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
+from kernelwright.agent.cli.output import Output
+from kernelwright.agent.llm.providers import PROVIDERS, present
+from kernelwright.tasks.errors import KernelwrightError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = verb()
+
+
+@app.command(epilog=example("kernelwright doctor\nkernelwright doctor --json"))
+def doctor(home: Home = None, store: StoreUrl = None, as_json: AsJson = False) -> Output:
+    """Say what was detected, what is used by default, and why the rest is unavailable."""
+    rows = [*_system(), *_packages(), *_backends(), *_models(), _place(home, store)]
+    kind = defaults.device_kind(None)
+    chosen = {"device": kind, "backend": defaults.backend(None), "model": defaults.model()}
+    usable = all(row["ok"] for row in rows if row["needed"])
+    data = {"doctor": rows, "defaults": chosen, "ok": usable}
+    return Output(data, lambda console: _print(rows, chosen, console), 0 if usable else 1)
+
+
+def _row(what: str, found: str, problem: str = "", *, needed: bool = False) -> dict[str, Any]:
+    return {"what": what, "ok": not problem, "found": found, "problem": problem, "needed": needed}
+
+
+def _system() -> Iterator[dict[str, Any]]:
+    old = "" if sys.version_info >= (3, 10) else "Kernelwright needs Python 3.10 or newer"
+    yield _row("python", platform.python_version(), old, needed=True)
+    cuda = defaults.device_kind(None) == "cuda"
+    name = _gpu_name() if cuda else ""
+    cores = f"{os.cpu_count()} cores"
+    yield _row("cpu", f"{platform.machine()}, {cores}", needed=True)
+    problem = "" if cuda else "no CUDA device is visible: kernels are judged on the CPU, Triton ones only simulated"
+    yield _row("cuda device", name, problem)
+    compiler = next((path for c in ("g++", "clang++") if (path := shutil.which(c))), None)
+    yield _row("C++ compiler", compiler or "", "" if compiler else "install g++: backend cpp and torch.compile need it")
+
+
+def _gpu_name() -> str:
+    """The first GPU's name by the driver's own tool, which needs no torch."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return "present, name unknown"
+    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "present, nvidia-smi does not answer"
+    return done.stdout.strip().splitlines()[0] if done.stdout.strip() else "present, name unknown"
+
+
+def _packages() -> Iterator[dict[str, Any]]:
+    for name, needed, why in (
+        ("torch", True, "kernels cannot be judged"),
+        ("numpy", True, "kernels cannot be judged"),
+        ("sqlalchemy", True, "runs cannot be kept"),
+        ("chromadb", True, "memory cannot recall"),
+        ("triton", False, "backend triton is unavailable"),
+        ("litellm", False, "language models cannot be called"),
+    ):
+        try:
+            yield _row(name, version(name), needed=needed)
+        except PackageNotFoundError:
+            yield _row(name, "", f"not installed: {why}; pip install {name}", needed=needed)
+
+
+def _backends() -> Iterator[dict[str, Any]]:
+    from kernelwright.evaluator.backends.registry import BACKENDS, backend
+
+    kind = defaults.device_kind(None)
+    for name in BACKENDS:
+        try:
+            problem = backend(name).available(kind)
+        except KernelwrightError as error:
+            problem = str(error)
+        yield _row(f"backend {name}", "" if problem else f"on {kind}", problem)
+
+
+def _models() -> Iterator[dict[str, Any]]:
+    yield _row("playbook", "built in, needs no model")
+    keys = present(os.environ)
+    known = ", ".join(p.key for p in PROVIDERS)
+    problem = "" if keys else f"no provider's key is set ({known})"
+    yield _row("model keys", ", ".join(p.key for p in keys), problem)
+
+
+def _place(home: Path | None, store: str | None) -> dict[str, Any]:
+    try:
+        place = workspace(home, store)
+        place.open_store().close()
+    except KernelwrightError as error:
+        return _row("workspace", "", str(error), needed=True)
+    return _row("workspace", str(place.home), needed=True)
+
+
+def _print(rows: list[dict[str, Any]], chosen: dict[str, str], console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "what", "found"):
+        table.add_column(heading)
+    for row in rows:
+        mark = Text("ok", "green") if row["ok"] else Text("no", "red" if row["needed"] else "yellow")
+        table.add_row(mark, Text(row["what"]), Text(row["found"] or row["problem"]))
+    console.print(table)
+    used = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    console.print(f"used by default: {used}", markup=False, highlight=False)

@@ -1,0 +1,110 @@
+"""A run on the terminal: progress while it works, then the table or the JSON object of design §3."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kernelwright.agent.cli.figures import interval, latency
+from kernelwright.agent.cli.interrupt import Interrupt
+from kernelwright.agent.cli.output import Output
+from kernelwright.agent.cli.progress import Progress
+from kernelwright.tasks.codec import to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kernelwright.agent.run import Result
+    from kernelwright.agent.watch import Watch
+    from kernelwright.agent.workspace import Workspace
+    from kernelwright.memory.records import TaskOutcome
+
+SOLVED = ("improved", "solved")
+INTERRUPTED = 130
+
+
+def work(run: Callable[[Watch], Result], workspace: Workspace) -> Output:
+    """Run ``run`` under Ctrl-C's two meanings and with progress on stderr."""
+    with Interrupt() as interrupt, Progress(interrupt, sys.stderr) as progress:
+        result = run(progress)
+    return as_output(result, workspace, interrupted=interrupt.asked)
+
+
+def as_output(result: Result, workspace: Workspace, *, interrupted: bool = False) -> Output:
+    """The result as the contract's object, as a table, and its exit code."""
+    data: dict[str, Any] = {
+        "run": result.run.id,
+        "status": result.run.status,
+        "tasks": [_task_json(outcome, result, workspace) for outcome in result.outcomes],
+        "report": str(workspace.run(result.run.id) / "report.html"),
+    }
+    if result.rejudged is not None:
+        data["rejudged"] = to_json(result.rejudged)
+    solved = all(outcome.status in SOLVED for outcome in result.outcomes)
+    same = result.rejudged is None or not result.rejudged.differences
+    code = INTERRUPTED if interrupted else 0 if solved and same else 1
+    return Output(data, lambda console: _print(result, data, console), code)
+
+
+def _task_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> dict[str, Any]:
+    return {
+        "task": outcome.task,
+        "status": outcome.status,
+        "attempts": outcome.attempts,
+        "best": _best_json(outcome, result, workspace),
+        "cost_usd": outcome.cost_usd,
+        "reason": outcome.reason,
+    }
+
+
+def _best_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> dict[str, Any] | None:
+    verdict = outcome.verdict
+    if verdict is None:
+        return None
+    task = next(t for t in result.run.tasks if t.name == outcome.task)
+    path = workspace.best(result.run.id, task) / "kernel.py"
+    timing = verdict.timing
+    names = ("eager", "compile", "best")
+    return {
+        "kernel_id": verdict.kernel_id,
+        "path": str(path) if path.is_file() else None,
+        "latency_us": timing.latency_us.median if timing else None,
+        "speedup": {name: to_json(timing.speedup.get(name)) if timing else None for name in names},
+        "roofline_fraction": timing.roofline_fraction if timing else None,
+        "library_share": verdict.library_share,
+    }
+
+
+def _print(result: Result, data: Mapping[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"run {result.run.id}", title_justify="left")
+    for heading in ("task", "attempts", "status", "latency", "vs eager", "vs torch.compile"):
+        table.add_column(heading, justify="right" if heading == "attempts" else "left", no_wrap=heading != "task")
+    for outcome in result.outcomes:
+        timing = outcome.verdict.timing if outcome.verdict else None
+        shown = timing.speedup if timing else {}
+        figures = (latency(timing), interval(shown.get("eager")), interval(shown.get("compile")))
+        table.add_row(outcome.task, str(outcome.attempts), outcome.status, *figures)
+    console.print(table)
+    for outcome, row in zip(result.outcomes, data["tasks"], strict=True):
+        if outcome.status not in SOLVED:
+            console.print(f"{outcome.task}: {outcome.reason}", markup=False, highlight=False)
+        elif row["best"]["path"] is not None:
+            console.print(f"{outcome.task}: {_near(row['best']['path'])}", markup=False, highlight=False)
+    for difference in result.rejudged.differences if result.rejudged else ():
+        line = f"{difference.attempt}: recorded {difference.recorded}, judged again {difference.now}"
+        console.print(line, markup=False, highlight=False)
+    console.print(f"report: {_near(data['report'])}", markup=False, highlight=False)
+    if result.run.status in ("interrupted", "waiting"):
+        console.print(f"{result.run.status}; go on with: kernelwright resume {result.run.id}", markup=False, highlight=False)
+
+
+def _near(path: str) -> str:
+    """The path as short as it can be written from here."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path

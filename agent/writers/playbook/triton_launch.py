@@ -1,0 +1,99 @@
+"""How ``forward`` launches the kernels of a nest: block sizes, grid and warps as cheap Python over the sizes at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kernelwright.agent.writers.playbook.index import text
+from kernelwright.agent.writers.playbook.triton_expr import Code, Group
+
+TUNING: dict[str, list[Any]] = {
+    "schedule": ["auto", "row", "loop", "split"],
+    "row_tile": [4096, 1, 2048, 8192, 16384],
+    "lane_elements": [16, 8, 32, 64],
+    "loop_tile": [4096, 2048, 8192, 1024],
+    "column_block": [64, 32, 128, 256],
+    "map_tile": [1024, 2048, 4096, 512],
+    "stages": [2, 1, 3, 4],
+    "online_unroll": [2, 4, 1],
+    "split_programs": [528, 264, 1056],
+}
+"""Parameter of a nest -> its values, the default first."""
+ROW_LIMIT = 32768
+"""Most elements of a tile that is held in registers: 64 a thread at 16 warps."""
+
+
+def tuned(point: Mapping[str, Any], name: str) -> Any:
+    """Parameter ``name`` of ``point``, or its default."""
+    return point.get(name, TUNING[name][0])
+
+
+@dataclass
+class Piece:
+    """One ``@triton.jit`` function and the lines of ``forward`` that launch it."""
+
+    name: str
+    source: str
+    launch: list[str] = field(default_factory=list)
+
+
+def block_lines(groups: Mapping[str, Group], mode: str, square: bool, point: Mapping[str, Any]) -> list[str]:
+    """Assignments of the block sizes: columns and loops first, then as many rows as fill the tile."""
+    size = {name: f"p2({text(group.extent)})" for name, group in groups.items()}
+    inner = [name for name in groups if name.startswith("BK")]
+    lines = []
+    if "BC" in groups:
+        widest = 64 if square else tuned(point, "column_block") if inner else tuned(point, "map_tile")
+        lines.append(f"BC = min({size['BC']}, {widest})")
+    for name in inner:
+        whole = mode == "row"
+        most = f"max(1, {tuned(point, 'loop_tile')} // BC)" if "BC" in groups else str(tuned(point, "loop_tile"))
+        lines.append(f"{name} = {size[name]}" if whole else f"{name} = min({size[name]}, {most})")
+    if "BR" in groups:
+        room = tuned(point, "row_tile") if inner else tuned(point, "map_tile")
+        across = f"max({', '.join(inner)})" if len(inner) > 1 else inner[0] if inner else "BC"
+        lines.append(f"BR = min({size['BR']}, {'64' if square else f'max(1, {room} // {across})'})")
+    return lines
+
+
+def launch(code: Code, name: str, outer: tuple[Group, ...], groups: Mapping[str, Group], mode: str, parts: bool, blocks: list[str],
+           point: Mapping[str, Any]) -> Piece:  # fmt: skip
+    """The kernel's text and its launch. ``parts``: the programs of a tile share a loop."""
+    planes = [plane for plane in ("PF", "PI") if any(f"{plane} +" in line for line in code.lines)]
+    more = [*planes, *(["PARTS"] if mode == "split" else [])]
+    options = [option for block in groups for option in (block, f"{block}_EVEN")]
+    options += ["PARTS_BLOCK"] if mode == "split" else []
+    options += ["IDX", "STAGES"]
+    head = ", ".join([*code.parameters, *more, *(f"{option}: tl.constexpr" for option in options)])
+    source = "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines])
+    passed = [*code.arguments, *more, *(f"{b}={b}" for b in groups), *(f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items())]
+    passed += ["PARTS_BLOCK=p2(PARTS)"] if mode == "split" else []
+    elements = " * ".join([b for b in groups if not b.startswith("BK")] + _longest(groups)) or "1"
+    passed += ["IDX=IDX", f"STAGES={tuned(point, 'stages')}", f"num_warps=warps({elements}, {tuned(point, 'lane_elements')})"]
+    grid = f"({tile_count(outer)}, {'PARTS' if parts else '1'})"
+    return Piece(name, source, [*blocks, f"{name}[{grid}]({', '.join(passed)})"])
+
+
+def tile_count(outer: tuple[Group, ...]) -> str:
+    """How many tiles cover the outer axes, as Python."""
+    return " * ".join(f"-(-({text(g.extent)}) // {g.block})" if g.block else f"({text(g.extent)})" for g in outer) or "1"
+
+
+def _longest(groups: Mapping[str, Group]) -> list[str]:
+    inner = [name for name in groups if name.startswith("BK")]
+    return [f"max({', '.join(inner)})"] if len(inner) > 1 else inner
+
+
+RUNTIME = '''
+def p2(n):
+    """The least power of two that is at least n."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def warps(elements, each):
+    """Warps for a tile, so that a thread has about ``each`` elements."""
+    return max(1, min(p2(elements // (32 * each)), 16 if elements <= 32768 else 32))
+'''
+"""Functions that the launches call."""

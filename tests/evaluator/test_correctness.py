@@ -1,0 +1,83 @@
+"""The numeric rule: what it accepts, what it must not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from kernelwright.evaluator.correctness import compare
+
+
+def triple(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    """A float64 oracle and its rounding to ``dtype`` with the noise of a long sum."""
+    generator = torch.Generator().manual_seed(7)
+    oracle = torch.randn(64, 33, generator=generator, dtype=torch.float64)
+    eager = (oracle * (1 + 1e-7 * torch.randn(64, 33, generator=generator))).to(dtype)
+    return oracle, eager
+
+
+def test_eager_itself_passes_with_ratio_at_most_one() -> None:
+    oracle, eager = triple()
+    found = compare(eager, oracle, eager)
+    assert found.passed
+    assert found.ratio <= 1
+
+
+@pytest.mark.parametrize("inner", [torch.float16, torch.bfloat16])
+def test_lower_precision_inside_fp32_is_rejected(inner: torch.dtype) -> None:
+    oracle, eager = triple()
+    assert not compare(eager.to(inner).float(), oracle, eager).passed
+
+
+def test_tf32_rounding_everywhere_is_rejected_though_kernelbench_would_pass_it() -> None:
+    oracle, eager = triple()
+    bits = (eager.view(torch.int32) + 0x1000) & ~0x1FFF
+    found = compare(bits.view(torch.float32), oracle, eager)
+    assert not found.passed
+    assert found.kernelbench["1e-2"]
+
+
+def test_one_wrong_element_is_found_and_named() -> None:
+    oracle, eager = triple()
+    candidate = eager.clone()
+    candidate[5, 8] += 0.01
+    found = compare(candidate, oracle, eager)
+    assert not found.passed
+    assert found.where == (5, 8)
+    assert "[5, 8]" in found.detail
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_nonfinite_is_never_a_wildcard(value: float) -> None:
+    oracle, eager = triple()
+    candidate = eager.clone()
+    candidate[0, 0] = value
+    assert not compare(candidate, oracle, eager).passed
+    oracle[0, 0] = value
+    eager[0, 0] = value
+    assert compare(candidate, oracle, eager).passed
+    assert not compare(torch.zeros_like(eager) + eager.nan_to_num(0, 0, 0), oracle, eager).passed
+
+
+def test_overflow_of_the_reference_excuses_either() -> None:
+    oracle = torch.tensor([1e39, 1.0], dtype=torch.float64)
+    eager = oracle.float()
+    assert torch.isinf(eager[0])
+    assert compare(eager, oracle, eager).passed
+
+
+def test_integers_and_booleans_are_exact() -> None:
+    expected = torch.tensor([1, 2, 3])
+    assert compare(expected, expected, expected).passed
+    found = compare(torch.tensor([1, 2, 4]), expected, expected)
+    assert not found.passed
+    assert found.where == (2,)
+    flags = torch.tensor([True, False])
+    assert not compare(~flags, flags, flags).passed
+
+
+def test_rtol_overrides_and_empty_tensors_agree() -> None:
+    oracle, eager = triple()
+    assert compare(eager.half().float(), oracle, eager, rtol=1e-2).passed
+    nothing = torch.empty(0, 4)
+    assert compare(nothing, nothing.double(), nothing).passed

@@ -1,0 +1,96 @@
+"""Timing arithmetic on synthetic clocks: overheads cancel, intervals hold, the stop rule stops."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from kernelwright.evaluator.stopwatch import (
+    Samples,
+    geometric_mean,
+    interleave,
+    interval,
+    measure,
+    measure_spacer,
+    narrow,
+    ratios,
+)
+from kernelwright.tasks.records import Interval
+
+
+class Sleeper:
+    """A side whose calls take ``per_call`` seconds and whose requests cost ``overhead`` besides."""
+
+    def __init__(self, name: str, per_call: float, overhead: float) -> None:
+        self.name = name
+        self._per_call, self._overhead = per_call, overhead
+        self.slots: list[int] = []
+        self.seen: list[list[int]] = []
+
+    def prepare(self, slots: Sequence[int]) -> None:
+        self.slots = list(slots)
+        self.seen.append(self.slots)
+
+    def run(self, repeats: int) -> Mapping[str, float | None]:
+        time.sleep(self._overhead + self._per_call * len(self.slots))
+        return {"host_us": 0.0}
+
+    def space(self, count: int, repeats: int) -> None:
+        time.sleep(0.001 * count * repeats)
+
+
+def test_fixed_overhead_cancels_and_contents_never_repeat() -> None:
+    side = Sleeper("a", 0.004, 0.02)
+    took, _ = measure(side, 2, 8, 0, random.Random(1))
+    assert took == pytest.approx(4000, rel=0.2)
+    used = [slot for slots in side.seen for slot in slots]
+    assert len(used) == len(set(used)) == 8
+
+
+def test_spacer_is_subtracted() -> None:
+    side = Sleeper("a", 0.0, 0.0)
+    assert measure_spacer(side, 2, 1, 5) == pytest.approx(2000, rel=0.3)
+    samples = interleave([side], lambda s: (50.0, None), lambda s: 20.0, lambda s: True, 1)
+    assert samples.times["a"] == [30.0]
+
+
+def test_blocks_visit_sides_forward_and_back_and_drop_impossible_ones() -> None:
+    visits: list[str] = []
+    figures = iter([1.0, 2.0, 2.0, 1.0, -5.0, 2.0, 2.0, 1.0, 1.0, 4.0, 4.0, 1.0])
+    sides = [Sleeper("base", 0, 0), Sleeper("candidate", 0, 0)]
+
+    def visit(side: object) -> tuple[float, float | None]:
+        visits.append(side.name)  # type: ignore[attr-defined]
+        return next(figures), None
+
+    samples = interleave(sides, visit, lambda s: 0.0, lambda s: False, 3)
+    assert visits[:4] == ["base", "candidate", "candidate", "base"]
+    assert samples.spoilt == 1
+    assert ratios(samples, "base", "candidate") == [0.5, 0.25]
+
+
+def test_interval_covers_the_median_of_a_known_distribution() -> None:
+    rng = random.Random(3)
+    hits = 0
+    for trial in range(60):
+        found = interval([rng.gauss(10, 1) for _ in range(30)], seed=trial)
+        hits += found.low <= 10 <= found.high
+    assert hits >= 50
+
+
+def test_geometric_mean_of_ratios() -> None:
+    found = geometric_mean([Interval(2.0, 1.9, 2.1), Interval(0.5, 0.45, 0.55)])
+    assert found.median == pytest.approx(1.0)
+    assert found.low < 1 < found.high
+    assert geometric_mean([Interval(2.0, 1.9, 2.1)]).low == pytest.approx(1.9)
+
+
+def test_stop_rule_waits_for_narrow_intervals() -> None:
+    steady = Samples({"eager": [2.0] * 12, "candidate": [1.0] * 12})
+    assert narrow(steady, "candidate", 0.01, 12)
+    assert not narrow(steady, "candidate", 0.01, 13)
+    noisy = Samples({"eager": [1.0, 3.0] * 6, "candidate": [1.0] * 12})
+    assert not narrow(noisy, "candidate", 0.01, 12)
