@@ -7,11 +7,12 @@ prompt shows. A complete file that does not parse is still a kernel: the judge's
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import warnings
 
 from kernelwright.agent import edits
-from kernelwright.agent.edits import parses
 from kernelwright.tasks.records import Kernel
 
 LONGEST = 1_000_000
@@ -23,7 +24,7 @@ _STRATEGY = re.compile(r"^[\s>#*_`-]*strategy[*_`]*\s*:[*_`]*\s*(\S.*)$", re.IGN
 _MODEL = re.compile(r"^\s*class\s+ModelNew\b", re.MULTILINE)
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _OPENING = re.compile(r"^(import |from |class |def |@|#|\"\"\"|'''|r?\"\"\"|[A-Za-z_]\w* *=)")
-_CUTS = 64
+_CUTS = 24
 """Places tried when the end of an unfenced file is searched for."""
 
 
@@ -70,7 +71,7 @@ def _source(text: str, start: str | None) -> tuple[str | None, str]:
     closed, rest = _blocks(text)
     whole = [block for block in closed if _MODEL.search(block) and not edits.has_markers(block) and not _is_diff(block)]
     if whole:
-        return next((block for block in reversed(whole) if parses(block)), whole[-1]), ""
+        return next((block for block in reversed(whole) if _parsed(block)), whole[-1]), ""
     if has_edits:
         return edits.apply_text(text, start)
     diff = next((block for block in (*reversed(closed), rest, text) if _is_diff(block)), "")
@@ -141,6 +142,26 @@ def _unfenced(text: str) -> tuple[str | None, str]:
     for first in starts:
         for last in (*fences[:1], len(lines), *reversed(ends[:_CUTS])):
             body = "\n".join(lines[first:last])
-            if parses(body) and _MODEL.search(body):
+            if _finished(body):
                 return body, ""
-    return None, "truncated: the code has no closing fence and does not parse; answer with the whole file, shorter"
+    return None, "truncated: the code has no closing fence and is not complete; answer with the whole file, shorter"
+
+
+def _parsed(source: str) -> ast.Module | None:
+    """The syntax tree, None for what is not Python; warnings about escapes in native code are nobody's business here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+def _finished(source: str) -> bool:
+    """Whether ``source`` parses and its ``ModelNew`` has a ``forward`` that returns: half a file can parse by luck."""
+    tree = _parsed(source)
+    if tree is None:
+        return False
+    models = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ModelNew"]
+    methods = [node for model in models for node in model.body if isinstance(node, ast.FunctionDef)]
+    return any(isinstance(n, ast.Return) for m in methods if m.name == "forward" for n in ast.walk(m))

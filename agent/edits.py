@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from dataclasses import dataclass
 
 _SEARCH = re.compile(r"^\s{0,3}<{5,9}\s*SEARCH\b.*$", re.IGNORECASE)
@@ -25,17 +23,6 @@ class Edit:
 def has_markers(text: str) -> bool:
     """Whether ``text`` opens a SEARCH block."""
     return any(_SEARCH.match(line) for line in text.split("\n"))
-
-
-def parses(source: str) -> bool:
-    """Whether ``source`` is valid Python; warnings about escapes in native code are nobody's business here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return False
-    return True
 
 
 def apply_text(text: str, start: str | None) -> tuple[str | None, str]:

@@ -15,13 +15,12 @@ from kernelwright.agent.workspace import Workspace
 from kernelwright.agent.writers import WRITERS
 from kernelwright.agent.writers.replay import RecordedEngine
 from kernelwright.agent.writers.writer import Setup, Writer
+from kernelwright.evaluator.backends.registry import backend as find_backend
 from kernelwright.evaluator.engines.engine import Engine
 from kernelwright.evaluator.settings import Settings
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Step
-from kernelwright.memory.store import Store
-from kernelwright.tasks.errors import UnknownName
-from kernelwright.tasks.records import Task
+from kernelwright.tasks.records import Idea, Task
 from kernelwright.tasks.resolve import resolve
 
 ENGINES = {
@@ -34,7 +33,7 @@ _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @contextmanager
-def opened(config: RunConfig, workspace: Workspace, store: Store) -> Iterator[Parts]:
+def opened(config: RunConfig, workspace: Workspace, memory: Memory) -> Iterator[Parts]:
     """The loop's parts for ``config``; closed when left, in the opposite order.
 
     Raises:
@@ -45,15 +44,14 @@ def opened(config: RunConfig, workspace: Workspace, store: Store) -> Iterator[Pa
         stack.callback(writer.close)
         engine = make_engine(config, workspace)
         stack.callback(engine.close)
-        memory = open_memory(workspace, store, config.memory_exclude)
-        yield Parts(store, memory, writer, engine, config.backend, config.jobs)
+        yield Parts(memory.store, memory, writer, engine, config.backend, config.jobs)
 
 
 def check_names(config: RunConfig) -> None:
     """Refuse names that nothing answers to before a run is made of them."""
     resolve("policy", config.policy, POLICIES)
     resolve("engine", config.engine, ENGINES)
-    resolve("backend", config.backend, BACKENDS)
+    find_backend(config.backend)
     if config.model in WRITERS or _IMPORT_PATH.fullmatch(config.model):
         resolve("model", config.model, WRITERS)
 
@@ -81,9 +79,11 @@ def make_engine(config: RunConfig, workspace: Workspace) -> Engine:
     return engine
 
 
-def make_policy(config: RunConfig, run: str, task: Task, steps: Sequence[Step], values: Values, workspace: Workspace) -> Policy:
+def make_policy(
+    config: RunConfig, run: str, task: Task, steps: Sequence[Step], values: Values, workspace: Workspace
+) -> Policy:
     """The task's policy, told what an earlier process learned."""
-    script = ()
+    script: tuple[Idea, ...] = ()
     if config.model.startswith("replay:"):
         recorded = recording.load(config.model.removeprefix("replay:"), workspace)
         script = tuple(step.idea for step in recorded.of(task))

@@ -19,6 +19,7 @@ from kernelwright.agent.report import write_report
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Watch
 from kernelwright.agent.workspace import Workspace
+from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import RunRecord, Step, TaskOutcome
 from kernelwright.memory.store import Store
 from kernelwright.tasks.codec import from_json, to_json
@@ -50,13 +51,13 @@ def start(config: RunConfig, tasks: Sequence[Task], workspace: Workspace, watch:
     created = datetime.now(timezone.utc)
     run_id = f"{created:%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     run = RunRecord(run_id, to_json(config), "running", created.isoformat(timespec="microseconds"), tuple(tasks))
-    store = workspace.open_store()
+    memory = workspace.open_memory(config.memory_exclude)
     try:
-        store.create_run(run)
+        memory.store.create_run(run)
         with workspace.hold(run.id):
-            return _drive(run, workspace, store, watch)
+            return _drive(run, workspace, memory, watch)
     finally:
-        store.close()
+        memory.close()
 
 
 def resume(run_id: str, workspace: Workspace, watch: Watch) -> Result:
@@ -70,10 +71,14 @@ def resume(run_id: str, workspace: Workspace, watch: Watch) -> Result:
         run = store.run(run_id)
         if run.status == "finished":
             return _result(run, workspace, store)
-        with workspace.hold(run.id):
-            return _drive(run, workspace, store, watch)
     finally:
         store.close()
+    memory = workspace.open_memory(from_json(RunConfig, run.config).memory_exclude)
+    try:
+        with workspace.hold(run.id):
+            return _drive(run, workspace, memory, watch)
+    finally:
+        memory.close()
 
 
 def report(run_id: str, workspace: Workspace) -> Result:
@@ -87,13 +92,13 @@ def report(run_id: str, workspace: Workspace) -> Result:
         store.close()
 
 
-def _drive(run: RunRecord, workspace: Workspace, store: Store, watch: Watch) -> Result:
-    config = from_json(RunConfig, run.config)
+def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch) -> Result:
+    config, store = from_json(RunConfig, run.config), memory.store
     store.set_run_status(run.id, "running")
     try:
         for name, why in config.refused.items():
             store.set_outcome(run.id, name, refused(name, why))
-        _work(run, config, workspace, store, watch)
+        _work(run, config, workspace, memory, watch)
     except (KernelwrightError, KeyboardInterrupt):
         with suppress(KernelwrightError):
             store.set_run_status(run.id, "interrupted")
@@ -108,11 +113,12 @@ def _drive(run: RunRecord, workspace: Workspace, store: Store, watch: Watch) -> 
     return result
 
 
-def _work(run: RunRecord, config: RunConfig, workspace: Workspace, store: Store, watch: Watch) -> None:
+def _work(run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Watch) -> None:
     """Every task that has no final outcome yet, one after the other."""
     if not run.tasks:
         return
-    with opened(config, workspace, store) as parts:
+    store = memory.store
+    with opened(config, workspace, memory) as parts:
         recording.note_device(run.id, workspace, parts.engine.device())
         for task in run.tasks:
             known = store.outcomes(run.id).get(task.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from kernelwright.tasks.errors import InputError, WorkspaceError
 from kernelwright.tasks.records import Task
 
 if TYPE_CHECKING:  # the store brings SQLAlchemy, which listing a folder does not need
+    from kernelwright.memory.memory import Memory
     from kernelwright.memory.store import Store
 
 DEFAULT_HOME = ".kernelwright"
@@ -66,7 +67,13 @@ class Workspace:
         """The store; the caller closes it."""
         from kernelwright.memory.store import Store
 
-        return Store(self.store_url)
+        return Store(self.store_url, self.home / "artifacts")
+
+    def open_memory(self, exclude: Collection[str] = ()) -> Memory:
+        """The memory, with the store in it; the caller closes it. The index opens when it is first needed."""
+        from kernelwright.memory.memory import open_memory
+
+        return open_memory(self.home, self.store_url, exclude=exclude)
 
     @contextmanager
     def hold(self, run: str) -> Iterator[None]:

@@ -31,25 +31,27 @@ class NativeSource:
         return source_hash(self.source)
 
 
-def native_sources(source: str) -> tuple[NativeSource, ...]:
-    """Every native source that ``source`` loads, in order, without running it.
+def native_sources(source: str | ast.Module) -> tuple[NativeSource, ...]:
+    """Every native source that a kernel's text (or its tree) loads, in order, without running it.
 
     Raises:
         BuildError: a call whose source the text does not give, or an unknown language; names line and remedy.
         SyntaxError: ``source`` does not parse.
     """
-    tree = parse(source)
+    tree = parse(source) if isinstance(source, str) else source
+    nodes = list(ast.walk(tree))
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
-        names.update(import_aliases(node))
-    values = constants(tree)
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names.update(import_aliases(node))
+    calls = [(dotted(node.func, names), node) for node in nodes if isinstance(node, ast.Call)]
+    calls = [(path, call) for path, call in calls if path == _LOAD or path in _INLINE]
+    values = constants(tree, nodes) if calls else {}
     found = []
-    for call in sorted(calls, key=lambda c: (c.lineno, c.col_offset)):
-        path = dotted(call.func, names)
+    for path, call in sorted(calls, key=lambda c: (c[1].lineno, c[1].col_offset)):
         if path == _LOAD:
             found.append(NativeSource(call.lineno, _literal(call, values)))
-        elif path in _INLINE:
+        else:
             raise BuildError(f"line {call.lineno}: {path} is not supported; use native.load(cpp=…) with plain pointers")
     return tuple(found)
 

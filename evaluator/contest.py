@@ -15,7 +15,7 @@ from typing import Any
 
 from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
-from kernelwright.evaluator.stopwatch import Samples, interleave, interval, measure, measure_spacer, narrow, ratios
+from kernelwright.evaluator.stopwatch import Samples, Side, interleave, interval, measure, measure_spacer, narrow, ratios
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
@@ -124,7 +124,8 @@ class _Contest:
     def _calibrate(self) -> None:
         """Warm both sides, then choose calls a run, slots and the length of the flush."""
         fastest, host = math.inf, 0.0
-        for side in [*self._baselines, self._candidate]:
+        everyone: list[Side] = [*self._baselines, self._candidate]
+        for side in everyone:
             side.prepare([i % self._pool.copies for i in range(4)])
             for _ in range(3):
                 account = side.run(0)
@@ -150,7 +151,7 @@ class _Contest:
         deadline = time.monotonic() + self._settings.timing_seconds
         blocks = 0
 
-        def visit(side: Any) -> tuple[float, float | None]:
+        def visit(side: Side) -> tuple[float, float | None]:
             self._session.ask("shuffle", key=self._opened.key)
             found = measure(side, self._n, self._pool.copies, self._repeats, self._rng)
             if side is self._candidate and (blocks == 0 or self._rng.random() < 0.1):
@@ -165,9 +166,9 @@ class _Contest:
                 return True
             return narrow(samples, _CANDIDATE, self._settings.half_width, self._settings.min_blocks)
 
-        sides = [*self._baselines, self._candidate]
+        sides: list[Side] = [*self._baselines, self._candidate]
 
-        def spacer(side: Any) -> float:
+        def spacer(side: Side) -> float:
             return measure_spacer(side, self._repeats) if self._repeats else 0.0
 
         samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)

@@ -84,9 +84,14 @@ _SPACES = {
 """Namespaces of library work; any other was registered by the kernel itself, and what those call is seen too."""
 _LIBRARY_KERNEL = re.compile(
     r"at::native|at::cuda|at::_|cublas|cudnn|cutlass|cusparse|cufft|cusolver|thrust::|cub::|pytorch_flash|fmha|flash_fwd|"
-    r"xmma|gemm_|gemmk|gemv|nvjet|regular_fft|vector_fft|winograd|implicit_convolve|"
-    r"^(?:ampere|volta|turing|hopper|sm\d+)_"
+    r"xmma|gemm|gemv|regular_fft|vector_fft|winograd|implicit_convolve|dot_kernel|reduce_1Block"
 )
+"""Names with template arguments or namespaces, as C++ gives them."""
+_LIBRARY_PREFIX = re.compile(
+    r"(?:maxwell|pascal|volta|turing|ampere|hopper|blackwell|sm\d+|nvjet|cutlass|cudnn|fmha_cutlass|splitKreduce|gemv\d|gemmSN|gemmk\d)"
+    r"(?:_|[A-Z0-9])"
+)
+"""Plain names, as Triton gives them to a kernel's own work too: only what assembly libraries call themselves."""
 _FREE_KERNEL = re.compile(
     r"FillFunctor|copy_kernel|direct_copy|CopyKernel|float\d*_copy|MemsetKernel|arange|elementwise_kernel_with_index"
 )
@@ -116,13 +121,13 @@ def classify(op: str) -> str:
         if match["space"] not in _SPACES:
             return "free"
         return "free" if _is_free(base_name(op)) else "library"
-    if _LIBRARY_KERNEL.search(op):
-        return "free" if _FREE_KERNEL.search(op) else "library"
-    return "free"
+    pattern = _LIBRARY_PREFIX.match if re.fullmatch(r"\w+", op) else _LIBRARY_KERNEL.search
+    return "library" if pattern(op) and not _FREE_KERNEL.search(op) else "free"
 
 
 def _is_free(name: str) -> bool:
-    return name in _FREE or name.lower() in _FREE or name.removesuffix("_copy") in _FREE
+    asks = name.startswith("is_") or name.endswith(("_available", "_is_acceptable"))
+    return asks or name in _FREE or name.lower() in _FREE or name.removesuffix("_copy") in _FREE
 
 
 def library_class(op: str) -> str:

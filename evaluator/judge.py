@@ -49,6 +49,7 @@ from kernelwright.tasks.records import (
     Use,
     Verdict,
 )
+from kernelwright.tasks.shapes import keep_accepted
 
 _SIMULATOR_ELEMENTS = 1 << 18
 """Largest input, in elements, that a simulated backend is asked to run."""
@@ -122,10 +123,17 @@ class Judge:
             TaskError: the reference does not load, fails, or is random.
         """
         session = self._session_for(task)
-        for case in task.cases_for(self.kind, Use.CORRECTNESS, Use.TIMING, Use.HELD_OUT):
-            for dtype in case.dtypes:
-                if self._feasible_here(case, dtype):
+        for use in Use:
+            for case, dtype in self.pairs(session, use):
+                if not (self.simulated and (dtype == "bfloat16" or use is Use.TIMING)):
                     session.open(case, dtype)
+
+    def pairs(self, session: Session, use: Use) -> list[tuple[ShapeCase, str]]:
+        """The (case, dtype) pairs of one use on this device; of derived alternatives the first that is accepted."""
+        cases = session.task.cases_for(self.kind, use)
+        if any(c.derived for c in cases):
+            cases = keep_accepted(cases, lambda c: session.open(c, c.dtypes[0]) is not None)
+        return [(case, dtype) for case in cases for dtype in case.dtypes]
 
     def judge(self, kernel: Kernel, task: Task) -> Verdict:
         """The verdict on ``kernel``.
@@ -141,9 +149,6 @@ class Judge:
         finally:
             hearing.close()
         return replace(verdict, seconds=round(time.monotonic() - began, 3))
-
-    def _feasible_here(self, case: ShapeCase, dtype: str) -> bool:
-        return not (self.simulated and (dtype == "bfloat16" or case.use is Use.TIMING))
 
     def _session_for(self, task: Task) -> Session:
         if self._session is not None and (self._session.task != task or not self._session.alive):
@@ -180,7 +185,7 @@ class Judge:
     def environment(self) -> dict[str, Any]:
         """What the verdict says of where it was reached."""
         measured = self._ceilings
-        found = {"device": self.device, "kind": self.kind, "versions": {"python": platform.python_version()}}
+        found: dict[str, Any] = {"device": self.device, "kind": self.kind, "versions": {"python": platform.python_version()}}
         if measured is not None:
             found |= {"device": measured.name, "cores": measured.cores, "versions": dict(measured.versions)}
             found |= {"memory_gbps": measured.memory_gbps, "tflops": dict(measured.tflops)}
@@ -269,18 +274,17 @@ class _Hearing:
     def _open(self, session: Session, use: Use) -> list[OpenCase]:
         """The cases of one use that can be judged here; the others are recorded as skipped."""
         found = []
-        for case in self._task.cases_for(self._judge.kind, use):
-            for dtype in case.dtypes:
-                if self._judge.simulated and dtype == "bfloat16":
-                    self._skip(case, dtype, "the interpreter's bfloat16 is wrong")
-                    continue
-                opened = session.open(case, dtype)
-                if opened is None:
-                    continue
-                if self._judge.simulated and opened.numel > _SIMULATOR_ELEMENTS:
-                    self._skip(case, dtype, f"{opened.numel} elements are too many for the interpreter")
-                else:
-                    found.append(opened)
+        for case, dtype in self._judge.pairs(session, use):
+            if self._judge.simulated and dtype == "bfloat16":
+                self._skip(case, dtype, "the interpreter's bfloat16 is wrong")
+                continue
+            opened = session.open(case, dtype)
+            if opened is None:
+                continue
+            if self._judge.simulated and opened.numel > _SIMULATOR_ELEMENTS:
+                self._skip(case, dtype, f"{opened.numel} elements are too many for the interpreter")
+            else:
+                found.append(opened)
         return found
 
     def _skip(self, case: ShapeCase, dtype: str, why: str) -> None:

@@ -51,6 +51,8 @@ class Names:
         if isinstance(node, ast.Attribute):
             base = self.path(node.value)
             return f"{base}.{node.attr}" if base else ""
+        if isinstance(node, ast.NamedExpr):
+            return self.path(node.value)
         if isinstance(node, ast.Subscript):
             return self._entry(node)
         if isinstance(node, ast.Call) and node.args:
@@ -82,12 +84,14 @@ def text(node: ast.AST | None) -> str:
 
 def _own_nodes(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
     """Nodes of a scope, without what is inside the functions and classes in it."""
-    pending: list[ast.AST] = list(reversed(body))
+    pending: list[ast.AST] = list(body)
     while pending:
         node = pending.pop()
         yield node
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            pending.extend(reversed(list(ast.iter_child_nodes(node))))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+            pending.extend(ast.iter_child_nodes(node))
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[str, ast.expr | None]]:

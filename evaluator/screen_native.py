@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 
@@ -16,10 +17,10 @@ _FAST_MATH = re.compile(r"fast-math|__attribute__\s*\(\(\s*optimize|#\s*pragma\s
 _TRAPS = ("syscall", "int $0x80", "svc #", "sysenter")
 
 
-def screen_native(source: str) -> list[Finding]:
-    """Findings in the native sources of a kernel that parses; none where building will refuse a source."""
+def screen_native(tree: ast.Module) -> list[Finding]:
+    """Findings in the native sources of a kernel; none where building will refuse one."""
     try:
-        return [finding for native in native_sources(source) for finding in _screen(native)]
+        return [finding for native in native_sources(tree) for finding in _screen(native)]
     except BuildError:
         return []
 
@@ -59,6 +60,8 @@ def _rejected(tokens: Sequence[tuple[int, str, str]], position: int, ours: set[s
     if before in (".", "->") or (text in ours and before != "::"):
         return ""
     called = after == "(" or before == "::"
+    if any(a[2] == text and b[2] == "=" for a, b in zip(tokens, tokens[1:], strict=False)):
+        return rules.CPP_CALLS[text] if called else ""  # a variable of that name
     taken = rules.CPP_CALLS[text] == "process" and before in ("=", "&") and after in (";", ",", ")")
     return rules.CPP_CALLS[text] if called or taken else ""
 

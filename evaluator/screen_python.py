@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 
 from kernelwright.evaluator import screen_rules as rules
@@ -231,6 +232,8 @@ class PythonScreen(ast.NodeVisitor):
         self._called(path, node)
         if path == "builtins.getattr" and (reached := self.names.path(node)):
             self._used(reached, node)
+        if path == "kernelwright.evaluator.native.load":
+            return  # its source is read as C++, where comments count for nothing
         self._visit_parts(node, skip_function=path in _DYNAMIC | IMPORTERS)
 
     def _visit_parts(self, node: ast.Call, skip_function: bool) -> None:
@@ -246,7 +249,8 @@ class PythonScreen(ast.NodeVisitor):
         self.visit(node.value)
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        if isinstance(node.value, str) and len(node.value) < 300 and (node.value == "/proc" or "/proc/" in node.value):
+        value = node.value
+        if isinstance(value, str) and "\n" not in value and (value == "/proc" or "/proc/" in value):
             self._add(rules.REJECT, "proc", node, f"names {node.value!r:.60}")
 
     def _used(self, path: str, node: ast.AST) -> None:
@@ -315,6 +319,7 @@ class PythonScreen(ast.NodeVisitor):
         self.findings.append(Finding(tier, rule, getattr(node, "lineno", 0), f"{what}: {rules.WHY[rule]}"))
 
 
+@functools.lru_cache(maxsize=4096)
 def _look_up(path: str) -> tuple[str, str]:
     """Tier and rule of the longest prefix of ``path`` that the table knows."""
     if path.startswith(rules.SWITCH_PREFIXES):

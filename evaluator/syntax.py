@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MAX_TEXT = 2_000_000
 """Longest string that folding may make: a source is data, and `"x" * 10**9` must not cost the judge its memory."""
@@ -46,11 +46,11 @@ def dotted(node: ast.AST, names: Mapping[str, str]) -> str:
     return ""
 
 
-def constants(tree: ast.Module) -> dict[str, object]:
-    """Module-level names assigned exactly once to a constant expression -> value."""
+def constants(tree: ast.Module, nodes: Iterable[ast.AST]) -> dict[str, object]:
+    """Module-level names assigned exactly once, among all ``nodes`` of the tree, to a constant expression -> value."""
     values: dict[str, object] = {}
     stores: dict[str, int] = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
             stores[node.id] = stores.get(node.id, 0) + 1
     for statement in tree.body:

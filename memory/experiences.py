@@ -31,6 +31,11 @@ def usable(backend: str) -> tuple[str, ...]:
     return (backend, ANY)
 
 
+def api_scopes(backend: str) -> tuple[str, ...]:
+    """Where a backend's API knowledge lies."""
+    return (scope("api", backend), scope("api", ""))
+
+
 def insert(
     tx: Connection, new: Sequence[Experience], content: str, origin: str, artifacts: Artifacts
 ) -> tuple[Experience, ...]:
@@ -66,17 +71,22 @@ def of_scope(tx: Connection, name: str, artifacts: Artifacts) -> tuple[Experienc
     return tuple(_experience(row, artifacts) for row in tx.execute(query.order_by(experiences.c.id)).mappings())
 
 
-def counts(tx: Connection, column: str = "scope") -> dict[str, int]:
-    """Value of ``column`` (``scope``, ``kind``, ``backend``) -> experiences that are not retired."""
+def counts(tx: Connection, column: str) -> dict[str, int]:
+    """Value of ``column`` (``kind``, ``backend``) -> experiences that are not retired."""
     by = experiences.c[column]
     query = sa.select(by, sa.func.count()).where(sa.not_(experiences.c.retired)).group_by(by).order_by(by)
     return {row[0]: row[1] for row in tx.execute(query)}
 
 
+def scopes(tx: Connection) -> dict[str, int]:
+    """Scope -> experiences, retired ones too: what the index holds."""
+    by = experiences.c.scope
+    return {row[0]: row[1] for row in tx.execute(sa.select(by, sa.func.count()).group_by(by).order_by(by))}
+
+
 def ids_of_scope(tx: Connection, name: str) -> set[str]:
-    """Ids of one scope that are not retired."""
-    query = sa.select(experiences.c.id).where(experiences.c.scope == name, sa.not_(experiences.c.retired))
-    return set(tx.execute(query).scalars())
+    """Ids of one scope, retired ones too."""
+    return set(tx.execute(sa.select(experiences.c.id).where(experiences.c.scope == name)).scalars())
 
 
 def ids_of_origin(tx: Connection, prefix: str) -> set[str]:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BATCH = 1000
+_failed: Counter[Path] = Counter()
+"""Chroma keeps a client a spelling of the path for the whole process, a broken one too: after a failure, spell anew."""
 _CONFIGURATION = {"hnsw": {"space": "cosine", "ef_search": 200}}
 
 
@@ -39,7 +42,7 @@ class Source(Protocol):
         ...
 
     def counts(self) -> Mapping[str, int]:
-        """Scope -> how many experiences."""
+        """Scope -> how many experiences there ever were: they are added and never taken away, so that counts tell."""
         ...
 
     def ids(self, scope: str) -> set[str]:
@@ -76,7 +79,8 @@ class Index:
         self._leave = False
         """The folder cannot be read, and another process writes it: do without."""
         self._collections: dict[str, Any] = {}
-        self._pending: dict[str, dict[str, NDArray[np.float32]]] = {}
+        self._pending: dict[str, dict[str, str]] = {}
+        """Scope -> id -> text of what the folder does not have yet."""
 
     @property
     def writes(self) -> bool:
@@ -95,7 +99,7 @@ class Index:
 
     def add(self, scope: str, texts: Mapping[str, str]) -> None:
         """Take in new experiences of a scope (id -> text). The folder has them by the next :meth:`query` or close."""
-        self._pending.setdefault(scope, {}).update(zip(texts, embed(list(texts.values())), strict=True))
+        self._pending.setdefault(scope, {}).update(texts)
 
     def query(self, text: str, scopes: Sequence[str], n: int) -> tuple[Near, ...]:
         """The ``n`` nearest experiences of the scopes, nearest first."""
@@ -187,7 +191,10 @@ class Index:
 
         if not self.writes and (self._leave or not self.path.is_dir()):
             return
-        self._client = chromadb.PersistentClient(str(self.path), Settings(anonymized_telemetry=False))
+        spelling = str(self.path) + "/." * _failed[self.path]
+        _failed[self.path] += 1
+        self._client = chromadb.PersistentClient(spelling, Settings(anonymized_telemetry=False))
+        _failed[self.path] -= 1
         for collection in self._client.list_collections():
             if collection.name.startswith(self._prefix()):
                 # Chroma opens without complaint where its vector files are gone; asked for a vector, it complains.
@@ -265,7 +272,8 @@ class Index:
             rows = list(self._pending[scope].items())
             for i in range(0, len(rows), _BATCH):
                 part = rows[i : i + _BATCH]
-                self._collection(scope).upsert(ids=[item for item, _ in part], embeddings=[v for _, v in part])
+                vectors = embed([text for _, text in part])
+                self._collection(scope).upsert(ids=[item for item, _ in part], embeddings=vectors)
             del self._pending[scope]
 
     def _query(self, vector: NDArray[np.float32], scopes: Sequence[str], n: int) -> tuple[Near, ...]:
@@ -278,7 +286,8 @@ class Index:
             if held:
                 found = collection.query(query_embeddings=[vector], n_results=min(n, held), include=["distances"])
                 near.update(zip(found["ids"][0], (1.0 - d for d in found["distances"][0]), strict=True))
-            near.update({item: float(v @ vector) for item, v in self._pending.get(scope, {}).items()})
+            if pending := self._pending.get(scope):
+                near.update(zip(pending, (embed(list(pending.values())) @ vector).tolist(), strict=True))
         ranked = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))
         return tuple(Near(item, similarity) for item, similarity in ranked[:n])
 

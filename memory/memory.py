@@ -82,7 +82,7 @@ class Memory:
         shown = {lessons.content(a) for a in (*history, *related, *([start] if start else []))}
         text = recall.query_text(idea, task, backend, start, history)
         wanted = round(self.settings.annealed(self.settings.pool, idea.number) * self.settings.places)
-        near = self._pool(text, backend, wanted, shown)
+        near = self._current(text, experiences.usable(backend), wanted, shown)
         with self.store.read() as tx:
             outlines = experiences.outlines(tx, [n.id for n in near])
             worth = values.lookup(tx, idea.stage.value, backend, task.family, [n.id for n in near])
@@ -170,11 +170,12 @@ class Memory:
         Their value is the one away from any backend and family, at the stage where it is larger in size.
         """
         self._open()
-        with self.store.read() as tx:
-            scopes: Collection[str] = experiences.counts(tx)
-        if backend is not None:
-            scopes = (*experiences.usable(backend), experiences.scope("api", backend), experiences.scope("api", ""))
-        near = self._index.query(text, tuple(scopes), n)
+        if backend is None:
+            with self.store.read() as tx:
+                scopes = tuple(experiences.scopes(tx))
+        else:
+            scopes = (*experiences.usable(backend), *experiences.api_scopes(backend))
+        near = self._current(text, scopes, n, ())
         with self.store.read() as tx:
             found = experiences.load(tx, [item.id for item in near], self.store.artifacts)
             by_stage = [values.lookup(tx, stage.value, ANY, ANY, list(found)) for stage in IdeaStage]
@@ -217,11 +218,11 @@ class Memory:
             raise HarnessError(f"idea {idea.id} refines {idea.parent!r}, which is not in the store", "resume the run")
         return start
 
-    def _pool(self, text: str, backend: str, wanted: int, shown: Collection[str]) -> list[Near]:
-        """The nearest that may be recalled: not shown already, each kernel once, no excluded task."""
+    def _current(self, text: str, scopes: Sequence[str], wanted: int, shown: Collection[str]) -> list[Near]:
+        """The nearest that may be recalled: current, not shown already, each kernel once, of no excluded task."""
         n = wanted + wanted // 2 + 8
         while True:
-            near = self._index.query(text, experiences.usable(backend), n)
+            near = self._index.query(text, scopes, n)
             with self.store.read() as tx:
                 outlines = experiences.outlines(tx, [item.id for item in near])
             pool: list[Near] = []
@@ -241,7 +242,7 @@ class Memory:
             with self.store.read() as tx:
                 own = [
                     e
-                    for scope in (experiences.scope("api", backend), experiences.scope("api", ""))
+                    for scope in experiences.api_scopes(backend)
                     for e in experiences.of_scope(tx, scope, self.store.artifacts)
                 ]
             self._apis[backend] = {e.id: (e, recall.api_names(e.lesson)) for e in own}
@@ -257,7 +258,7 @@ class _Source:
 
     def counts(self) -> Mapping[str, int]:
         with self._store.read() as tx:
-            return experiences.counts(tx)
+            return experiences.scopes(tx)
 
     def ids(self, scope: str) -> set[str]:
         with self._store.read() as tx:

@@ -14,7 +14,9 @@ from kernelwright.tasks.records import Attempt, Idea, Task
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*(?=(\s*[(<\[])?)")
 _SPAN = re.compile(r"```.*?```|`([^`\n]+)`", re.DOTALL)
-_KEYWORDS = frozenset(["if", "for", "while", "switch", "return", "sizeof", "static_cast", "range", "len", "int", "float", "double", "auto", "print"])
+_KEYWORDS = frozenset(
+    ("if", "for", "while", "switch", "return", "sizeof", "static_cast", "range", "len", "int", "float", "print")
+)
 
 
 @dataclass(frozen=True)

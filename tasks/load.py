@@ -133,7 +133,7 @@ def _read_source(path: Path) -> str:
     if missing:
         raise TaskError(
             f"{path} does not define {' or '.join(missing)}",
-            "a task file defines class Model(nn.Module) and get_inputs(), and get_init_inputs() where it takes arguments",
+            "a task file defines class Model(nn.Module), get_inputs(), and get_init_inputs() if Model takes arguments",
         )
     return source
 

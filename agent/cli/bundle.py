@@ -11,7 +11,10 @@ from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb
 from kernelwright.agent.cli.output import Output
 from kernelwright.tasks.codec import to_json
 
-app = verb("Judge the kernels of an `optimize --engine bundle` run on a machine that is not reached from here.")
+app = verb(
+    "Judge the kernels of an `optimize --engine bundle` run on a machine that is not reached from here.",
+    "kernelwright bundle create 261122-130500-3f2a --out job",
+)
 
 
 @app.command(epilog=example("kernelwright bundle create 261122-130500-3f2a --out job\nssh gpu 'job/run.sh'"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,11 +19,14 @@ StoreUrl = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 
-def verb(help: str | None = None) -> typer.Typer:
-    """A verb's Typer: plain help (rich costs a third of the start), no completion commands."""
-    return typer.Typer(
-        add_completion=False, rich_markup_mode=None, help=help, context_settings={"help_option_names": ["-h", "--help"]}
-    )
+def verb(help: str | None = None, shown: str = "") -> typer.Typer:
+    """A verb's Typer: plain help (rich costs a third of the start), no completion commands.
+
+    A verb with commands of its own says what it is for and shows an example; the others leave that to their function.
+    """
+    names = {"help_option_names": ["-h", "--help"]}
+    epilog = example(shown) if shown else None
+    return typer.Typer(add_completion=False, rich_markup_mode=None, help=help, epilog=epilog, context_settings=names)
 
 
 def workspace(home: Path | None, store: str | None) -> Workspace:
@@ -37,7 +40,3 @@ def example(text: str) -> str:
     """The examples at the end of a verb's help, line by line."""
     return "Examples:\n\n\b\n" + "\n".join(f"  {line}" for line in text.strip().splitlines())
 
-
-def settings(**more: Any) -> dict[str, Any]:
-    """Context settings of a command."""
-    return {"help_option_names": ["-h", "--help"], **more}

@@ -86,8 +86,9 @@ class Client:
         )
 
     def _price(self, response: Any) -> float | None:
-        """US dollars by litellm's own price map; None when it does not know the model."""
+        """US dollars by litellm's own price map; None when it does not hold the model that was asked for."""
         try:
+            self._litellm.get_model_info(self.model)
             return float(self._litellm.completion_cost(completion_response=response, model=self.model))
         except Exception:  # a process boundary: the price map raises different classes for models it does not hold
             return None

@@ -23,9 +23,7 @@ PROVIDERS = (
     Provider("gemini", "GEMINI_API_KEY", "gemini/gemini-2.5-pro"),
     Provider("deepseek", "DEEPSEEK_API_KEY", "deepseek/deepseek-chat"),
     Provider("mistral", "MISTRAL_API_KEY", "mistral/mistral-large-latest"),
-    Provider("xai", "XAI_API_KEY", "xai/grok-4"),
     Provider("groq", "GROQ_API_KEY", "groq/openai/gpt-oss-120b"),
-    Provider("openrouter", "OPENROUTER_API_KEY", "openrouter/openai/gpt-5"),
 )
 
 

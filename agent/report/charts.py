@@ -128,7 +128,7 @@ def _whisker(bar: Bar, scale: Scale, top: float) -> Markup:
 
 
 def _words(label: str, told: str, top: float, class_: str = "") -> list[Markup]:
-    short = label if len(label) <= 38 else label[:37] + "…"
+    short = label if len(label) <= 38 else "…" + label[-37:]
     return [
         text(EDGE, top + 11, short, f"row {class_}".strip()),
         text(WIDTH - EDGE, top + 11, told, f"told {class_}".strip(), "end"),

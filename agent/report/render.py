@@ -76,7 +76,8 @@ def render_report(
 
 def _exported(folder: Path, slug: str) -> tuple[str, ...]:
     best = folder / "best" / slug
-    return tuple(sorted(p.relative_to(folder).as_posix() for p in best.rglob("*") if p.is_file()))
+    files = sorted((p for p in best.rglob("*") if p.is_file()), key=lambda p: (p.suffix != ".py", p))
+    return tuple(p.relative_to(folder).as_posix() for p in files)
 
 
 def _environment() -> jinja2.Environment:

@@ -101,8 +101,8 @@ def _outline(value: Any) -> list[str]:
     if isinstance(value, list):
         if any(isinstance(v, (Mapping, list)) or "\n" in str(v) for v in value):
             return [f"{'  ' if i else '- '}{row}" for v in value for i, row in enumerate(_outline(v))]
-        return [", ".join(map(str, value)) or "none"]
-    return str(value).splitlines() or [""]
+        return [", ".join(_outline(v)[0] for v in value) or "none"]
+    return [f"{value:.6g}"] if isinstance(value, float) else str(value).splitlines() or [""]
 
 
 def pairs(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -135,7 +135,7 @@ def without_passwords(text: str) -> str:
 
 def _ratio_digits(value: float) -> str:
     # Two decimals near 1, where speedups are compared; never so few that a slow kernel reads 0.00.
-    return f"{value:.2f}" if 0.1 <= value < 10 else _three_digits(value)
+    return f"{value:.2f}" if 0.05 <= value < 10 else _three_digits(value)
 
 
 def _three_digits(value: float) -> str:

@@ -31,7 +31,7 @@ class Baselines:
                 for _ in range(3):
                     call(*arguments)
                 self._ready[key, name] = call
-            except Exception as error:  # torch.compile raises what its many parts raise; the baseline is left out
+            except Exception as error:  # noqa: BLE001 - torch.compile raises what its many parts raise; the baseline is left out
                 self._failed[key, name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         return {name: self._failed[key, name] for name in names if (key, name) in self._failed}
 
@@ -42,4 +42,4 @@ class Baselines:
     def _compiled(model: Any, mode: str) -> Callable[..., Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.compile(model, mode=mode, dynamic=False)  # type: ignore[no-any-return]
+            return torch.compile(model, mode=mode, dynamic=False)

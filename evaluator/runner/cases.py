@@ -6,9 +6,8 @@ import copy
 import linecache
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 
 from kernelwright.evaluator.correctness import compare
 from kernelwright.evaluator.runner.arena import Arena, dtype_of, layout
-from kernelwright.evaluator.runner.observe import dispatched
+from kernelwright.evaluator.runner.observe import observe
 from kernelwright.evaluator.runner.trees import decode, describe, encode
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import Task
@@ -193,6 +192,8 @@ class Case:
     def describe(self) -> dict[str, Any]:
         """All that the judge and a candidate need to know."""
         outputs = len(self._expected.eager) - len(self._expected.mutated)
+        arguments = self.arguments([t.clone() for t in self._inputs])
+        seen = observe(lambda: self.model(*arguments), cuda=False)
         return {
             "arenas": [{"name": name, "arena": arena.describe()} for name, arena in self._arenas],
             "init": self._init_tree,
@@ -206,22 +207,10 @@ class Case:
             "mutated": list(self._expected.mutated),
             "training": self._task.training,
             "sizes": {**integers(self._task.source), **self._sizes},
-            "ops": self._operators(),
             "bytes": _nbytes([*self._inputs, *self._expected.eager, *self.model.state_dict().values()]),
-            "flops": self._flops(),
+            "ops": seen["ops"],
+            "flops": seen["flops"],
         }
-
-    def _operators(self) -> dict[str, int]:
-        arguments = self.arguments([t.clone() for t in self._inputs])
-        return dict(dispatched(lambda: self.model(*arguments)))
-
-    def _flops(self) -> int:
-        from torch.utils.flop_counter import FlopCounterMode
-
-        arguments = self.arguments([t.clone() for t in self._inputs])
-        with FlopCounterMode(display=False) as counter:
-            self.model(*arguments)
-        return int(counter.get_total_flops())
 
     def publish(self, tensors: Sequence[torch.Tensor]) -> None:
         """Write ``tensors`` where the candidate reads its inputs: always the same addresses."""
@@ -365,6 +354,8 @@ def _cutter(inputs: Sequence[Any], leading: int | None) -> Callable[[torch.Tenso
     if leading is None or not tensors:
         return lambda t: t
     common = tensors[0].shape[0]
+    if leading >= common:
+        raise Refused(f"the leading dimension is {common}: it cannot be cut to {leading}")
     return lambda t: t[:leading] if t.dim() and t.shape[0] == common else t
 
 

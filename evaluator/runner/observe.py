@@ -1,4 +1,4 @@
-"""Which operators did the work of a call: the dispatcher and the profiler, not the text of the source."""
+"""Which operators did the work of a call, as the profiler saw them and not as the source's text has it."""
 
 from __future__ import annotations
 
@@ -8,50 +8,57 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-
-
-class _Recorder(TorchDispatchMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.ops: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.ops[func.name().split(".")[0]] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def dispatched(call: Callable[[], Any]) -> Counter[str]:
-    """ATen operators that ``call`` dispatches on this thread, below autograd: ``{"aten::addmm": 1, …}``."""
-    recorder = _Recorder()
-    with recorder:
-        call()
-    return recorder.ops
+from torch._C._autograd import DeviceType
 
 
 def observe(call: Callable[[], Any], cuda: bool) -> dict[str, Any]:
-    """Operators seen by the dispatcher in one call and by the profiler in another, with their share of time.
+    """Operators of one call and what they took.
 
-    Returns ``ops`` (name -> count), ``times`` (name -> own µs; device µs on a GPU) and ``total_us``.
+    Only the outermost operators count: ``aten::linear`` is one, whatever it is made of.
+
+    Returns ``ops`` (``aten::addmm`` -> count), ``times`` (-> µs with all it called; device µs on a GPU), ``kernels``
+    (device kernel -> µs; empty on the CPU), ``total_us`` of the whole call and ``flops`` (matrix products, convolutions,
+    sums and products, by the profiler's formulas; 0 on a GPU).
     """
-    ops = dispatched(call)
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if cuda:
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with torch.profiler.profile(activities=activities) as profile:
+        with _profiler(cuda) as profile, torch.autograd.profiler.record_function(_WHOLE):
             call()
             if cuda:
                 torch.cuda.synchronize()
-    times: dict[str, float] = {}
-    kernels: dict[str, float] = {}
-    for event in profile.key_averages():
-        own = float(event.self_device_time_total if cuda else event.self_cpu_time_total)
-        if event.key.startswith("aten::"):
-            ops[event.key] = max(ops[event.key], int(event.count))
-            times[event.key] = times.get(event.key, 0.0) + own
-        elif cuda and own > 0:
-            kernels[event.key] = own
-    total = sum(kernels.values()) if cuda else sum(e.self_cpu_time_total for e in profile.key_averages())
-    return {"ops": dict(ops), "times": times, "kernels": kernels, "total_us": float(total)}
+    events = profile.events() if cuda else profile.function_events
+    ops: Counter[str] = Counter()
+    times: Counter[str] = Counter()
+    kernels: Counter[str] = Counter()
+    total = 0.0
+    for event in events:
+        if cuda and event.device_type != DeviceType.CPU:
+            kernels[event.name] += event.self_device_time_total
+        elif event.name == _WHOLE:
+            total = float(event.cpu_time_total)
+        elif "::" in event.name and not _inside_operator(event):
+            ops[event.name] += 1
+            times[event.name] += event.device_time_total if cuda else event.cpu_time_total
+    kernels.pop(_WHOLE, None)
+    total = float(sum(kernels.values())) if cuda else total
+    flops = 0 if cuda else sum(int(event.flops or 0) for event in events)
+    return {"flops": flops, "ops": dict(ops), "times": dict(times), "kernels": dict(kernels), "total_us": total}
+
+
+_WHOLE = "kernelwright.call"
+
+
+def _inside_operator(event: Any) -> bool:
+    parent = event.cpu_parent
+    while parent is not None:
+        if "::" in parent.name:
+            return True
+        parent = parent.cpu_parent
+    return False
+
+
+def _profiler(cuda: bool) -> Any:
+    """Without a GPU the light profiler will do: starting the other one takes three seconds in a fresh process."""
+    if not cuda:
+        return torch.autograd.profiler.profile(use_kineto=False, with_flops=True)
+    return torch.profiler.profile(activities=list(torch.profiler.supported_activities()))

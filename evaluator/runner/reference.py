@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
+from kernelwright.evaluator.correctness import compare
 from kernelwright.evaluator.runner.baselines import Baselines
+from kernelwright.evaluator.runner.cases import Case, Refused
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
 from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers, spin_after
-from kernelwright.evaluator.runner.cases import Case, Refused
 from kernelwright.evaluator.runner.pool import Pool
-from kernelwright.evaluator.correctness import compare
 from kernelwright.tasks.codec import from_json
 from kernelwright.tasks.records import Task
 
@@ -54,7 +54,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             reply = {"refused": f"the reference does not fit in memory: {str(error).splitlines()[0]}"}
-        except Exception as error:  # process boundary: the reference is the user's code and may raise anything
+        except Exception as error:  # noqa: BLE001 - process boundary: the reference is the user's code and may raise anything
             tail = traceback.format_exc().splitlines()[-6:]
             reply = {"refused": f"{type(error).__name__}: {error}"[:800], "traceback": tail}
         channel.send(reply, fds)

@@ -34,6 +34,8 @@ def main(fd: int) -> None:
 
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401
+    for module in _ROLES.values():
+        importlib.import_module(module)
     channel = Channel(socket.socket(fileno=fd))
     channel.send({"ready": True, "torch": torch.__version__})
     while True:
@@ -90,7 +92,7 @@ def _child(request: dict[str, Any], fds: list[int], server_fd: int) -> None:
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:  # process boundary: whatever escapes must not unwind into the server's loop
+    except BaseException:  # noqa: BLE001 - process boundary: whatever escapes must not unwind into the server's loop
         import traceback
 
         traceback.print_exc()

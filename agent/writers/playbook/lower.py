@@ -123,6 +123,10 @@ class Lowering:
         """A size argument."""
         return self.symbols.size(value, near)
 
+    def number(self, value: Any) -> Poly:
+        """An integer argument that is no size: strides, groups, paddings."""
+        return self.symbols.number(value)
+
     def hint(self, poly: Poly) -> int:
         """The value of ``poly`` at the first trace."""
         return self.symbols.evaluate(poly)[0]

@@ -94,11 +94,6 @@ class Code:
         """Names of the kernel's parameters: prefixed, so that they meet no local name."""
         return [p + n for p, names in (("p_", self.buffers), ("n_", self.symbols), ("a_", self.numbers)) for n in names]
 
-    @property
-    def arguments(self) -> list[str]:
-        """What forward passes for them."""
-        return [*self.buffers, *self.symbols, *self.numbers]
-
 
 @dataclass(frozen=True)
 class Group:

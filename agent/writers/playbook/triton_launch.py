@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import text
+from kernelwright.agent.writers.playbook.index import Atom, Poly, Sym
+from kernelwright.agent.writers.playbook.index import text as poly_text
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group
 
 TUNING: dict[str, list[Any]] = {
@@ -23,6 +24,17 @@ TUNING: dict[str, list[Any]] = {
 """Parameter of a nest -> its values, the default first."""
 ROW_LIMIT = 32768
 """Most elements of a tile that is held in registers: 64 a thread at 16 warps."""
+
+
+def text(poly: Poly) -> str:
+    """A size as Python over the launcher's parameters (``n_`` and the symbol's name)."""
+
+    def name(atom: Atom) -> str:
+        if not isinstance(atom, Sym):
+            raise TypeError(f"{atom!r} is no size")
+        return f"n_{atom.name}"
+
+    return poly_text(poly, name)
 
 
 def tuned(point: Mapping[str, Any], name: str) -> Any:
@@ -68,7 +80,7 @@ def launch(code: Code, name: str, outer: tuple[Group, ...], groups: Mapping[str,
     options += ["IDX", "STAGES"]
     head = ", ".join([*code.parameters, *more, *(f"{option}: tl.constexpr" for option in options)])
     source = "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines])
-    passed = [*code.arguments, *more, *(f"{b}={b}" for b in groups), *(f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items())]
+    passed = [*code.parameters, *more, *(f"{b}={b}" for b in groups), *(f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items())]
     passed += ["PARTS_BLOCK=p2(PARTS)"] if mode == "split" else []
     elements = " * ".join([b for b in groups if not b.startswith("BK")] + _longest(groups)) or "1"
     passed += ["IDX=IDX", f"STAGES={tuned(point, 'stages')}", f"num_warps=warps({elements}, {tuned(point, 'lane_elements')})"]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import Axis, Poly, product, text
+from kernelwright.agent.writers.playbook.index import Axis, Poly, product
 from kernelwright.agent.writers.playbook.ir import (
     Expr,
     Load,
@@ -30,7 +30,7 @@ from kernelwright.agent.writers.playbook.ir import (
     walk,
 )
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val, estimate
-from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, Piece, block_lines, launch, tile_count, tuned
+from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, Piece, block_lines, launch, text, tile_count, tuned
 from kernelwright.agent.writers.playbook.triton_math import identity
 
 UNROLL = 32

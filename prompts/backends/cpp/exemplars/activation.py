@@ -1,7 +1,7 @@
 """Mish: y = x * tanh(log(1 + exp(x))), elementwise.
 
-With e = exp(x) and w = e * (e + 2), tanh(log(1 + e)) is w / (w + 2): one exp, one division, no log. exp is clamped at x = 20, above which
-the factor is 1 in float32. One pass, one native call, huge pages for a fresh large output.
+With e = exp(x) and w = e * (e + 2), tanh(log(1 + e)) is w / (w + 2): one exp, one division, no log. exp is clamped at
+x = 20, above which the factor is 1 in float32. One pass, one native call.
 """
 
 import torch
@@ -10,7 +10,6 @@ import torch.nn as nn
 from kernelwright.evaluator.native import load
 
 lib = load(cpp=r'''
-#include <sys/mman.h>
 static inline float bits_f(uint32_t u) { float f; __builtin_memcpy(&f, &u, 4); return f; }
 static inline uint32_t f_bits(float f) { uint32_t u; __builtin_memcpy(&u, &f, 4); return u; }
 static inline float get(float v) { return v; }
@@ -19,10 +18,6 @@ static inline void put(float& d, float v) { d = v; }
 static inline void put(uint16_t& d, float v) {
   uint32_t u = f_bits(v), r = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   d = (uint16_t)(v != v ? (u >> 16) | 0x40u : r);
-}
-static inline void fresh(void* p, int64_t bytes) {  // fewer page faults on newly allocated memory
-  uintptr_t a = ((uintptr_t)p + 4095) & ~(uintptr_t)4095, e = ((uintptr_t)p + bytes) & ~(uintptr_t)4095;
-  if (bytes >= (4 << 20) && e > a) madvise((void*)a, e - a, MADV_HUGEPAGE);
 }
 static inline float vexp(float x) {  // float32-accurate, vectorises
   x = x < -104.0f ? -104.0f : x;
@@ -38,7 +33,6 @@ static inline float vexp(float x) {  // float32-accurate, vectorises
   return p * bits_f((uint32_t)((h + 127) << 23)) * bits_f((uint32_t)((k - h + 127) << 23));
 }
 template <class T> static void run(const T* __restrict__ x, T* __restrict__ y, int64_t n) {
-  fresh(y, n * (int64_t)sizeof(T));
   #pragma omp parallel for simd schedule(static) if(n > 20000)
   for (int64_t i = 0; i < n; ++i) {
     float v = get(x[i]);

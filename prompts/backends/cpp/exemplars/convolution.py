@@ -1,8 +1,10 @@
-"""Two-dimensional convolution with bias: x (N, CI, H, W), weight (CO, CI, KH, KW), one stride and one padding for both directions.
+"""Two-dimensional convolution with bias: x (N, CI, H, W), weight (CO, CI, KH, KW), one stride and one padding for
+both directions.
 
-Direct, vectorised over output columns, which are contiguous in NCHW. The input is first copied into zero-padded rows, split by column phase (column modulo stride), so
-that every tap reads contiguous vectors at any stride and the inner loops have no bounds checks. CT output channels × NV vectors of columns accumulate in registers:
-each loaded vector is used CT times, each weight is a broadcast. Weights are repacked to [CO / CT][CI][KH][KW][CT] in each call.
+Direct, vectorised over output columns, which are contiguous in NCHW. The input is first copied into zero-padded rows,
+split by column phase (column modulo stride), so that every tap reads contiguous vectors at any stride and the inner
+loops have no bounds checks. CT output channels × NV vectors of columns accumulate in registers: each loaded vector is
+used CT times, each weight is a broadcast. Weights are repacked to [CO / CT][CI][KH][KW][CT] in each call.
 """
 
 import torch

@@ -1,7 +1,8 @@
 """Gated residual, then root-mean-square scaling: h = a * sigmoid(a) * b + r; y = h / sqrt(mean(h²) + eps) * weight.
 
-a, b, r: (..., n); weight: parameter (n,). Eager makes six passes over memory, this kernel one: h of a row lives in an L1 buffer between the fused elementwise loop,
-which also sums the squares, and the scaling loop. In bf16 nothing is rounded before the store.
+a, b, r: (..., n); weight: parameter (n,). Eager makes six passes over memory, this kernel one: h of a row lives in an
+L1 buffer between the fused elementwise loop, which also sums the squares, and the scaling loop. In bf16 nothing is
+rounded before the store.
 """
 
 import torch

@@ -1,7 +1,8 @@
 """Weighted gather and sum: y[b] = sum over j of w[b, j] * table[idx[b, j]].
 
-table: (V, D) parameter; idx: (B, J) int64; w: (B, J) -> (B, D). Rows of the table are contiguous: the inner loop runs along D, accumulating in a block
-that stays in L1. The next row is prefetched, since gathers from a table beyond the cache wait for memory, not for arithmetic. One thread owns an output row.
+table: (V, D) parameter; idx: (B, J) int64; w: (B, J) -> (B, D). Rows of the table are contiguous: the inner loop runs
+along D, accumulating in a block that stays in L1. The next row is prefetched, since gathers from a table beyond the
+cache wait for memory, not for arithmetic. One thread owns an output row.
 """
 
 import torch

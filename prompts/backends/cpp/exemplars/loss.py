@@ -1,7 +1,8 @@
 """Cross-entropy against soft targets, mean over rows: mean_r (logsumexp(x_r) * sum(t_r) - sum(t_r * x_r)).
 
-x, t: (rows, classes) -> scalar. Two passes over a row while it is in L1/L2: the maximum, then one fused loop for sum(exp), sum(t) and sum(t * x).
-Row losses go to a scratch array and are added in a fixed order, so that the result does not depend on the number of threads.
+x, t: (rows, classes) -> scalar. Two passes over a row while it is in L1/L2: the maximum, then one fused loop for
+sum(exp), sum(t) and sum(t * x). Row losses go to a scratch array and are added in a fixed order, so that the result
+does not depend on the number of threads.
 """
 
 import torch

@@ -1,7 +1,8 @@
 """Suffix sums along the last dimension: y[..., i] = x[..., i] + x[..., i + 1] + … + x[..., n - 1].
 
-A scan is a chain of dependent adds. Eight rows are scanned side by side, so that eight independent chains hide the latency of the add; the rows that are
-left over go one by one. The carry is a double: a running sum of n float32 values would lose accuracy that eager's blocked scan keeps.
+A scan is a chain of dependent adds. Eight rows are scanned side by side, so that eight independent chains hide the
+latency of the add; the rows that are left over go one by one. The carry is a double: a running sum of n float32
+values would lose accuracy that eager's blocked scan keeps.
 """
 
 import torch

@@ -1,9 +1,11 @@
 """Linear layer: y = x @ weight.T + bias, x: (..., K), weight: (N, K), bias: (N,).
 
-The scheme of every fast CPU matrix product. B (here weight) is packed into panels of NR columns and A into panels of MR rows, both contiguous along k, so that the
-inner kernel streams; an MR × NR tile of C lives in registers for a block of KC values of k (12 × 32 floats are 24 of 32 AVX-512 registers). B's block is
-packed once by all threads, each thread packs its own rows of A. Panels are padded with zeros, so only the store knows about edges. bf16 is widened while packing and
-summed in float; the bias and the rounding happen in the last k block. The weight may change between calls, so it is packed in each call.
+The scheme of every fast CPU matrix product. B (here weight) is packed into panels of NR columns and A into panels of
+MR rows, both contiguous along k, so that the inner kernel streams; an MR × NR tile of C lives in registers for a
+block of KC values of k (12 × 32 floats are 24 of 32 AVX-512 registers). B's block is packed once by all threads, each
+thread packs its own rows of A. Panels are padded with zeros, so only the store knows about edges. bf16 is widened
+while packing and summed in float; the bias and the rounding happen in the last k block. The weight may change between
+calls, so it is packed in each call.
 """
 
 import torch

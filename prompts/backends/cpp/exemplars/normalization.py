@@ -1,8 +1,9 @@
 """Standardise each row, then scale and shift: y = (x - mean) / (std + eps) * gain + offset, std with n - 1.
 
-x: (..., n); gain and offset are parameters of shape (n,). A row is read once from memory: the three passes over it (sum, squared deviations,
-result) run from L1. Deviations are summed after the mean is known, since E[x²] - mean² cancels in float32. Explicit partial sums per lane come from
-`omp simd reduction`. Rows are independent: one parallel loop.
+x: (..., n); gain and offset are parameters of shape (n,). A row is read once from memory: the three passes over it
+(sum, squared deviations, result) run from L1. Deviations are summed after the mean is known, since E[x²] - mean²
+cancels in float32. Explicit partial sums per lane come from `omp simd reduction`. Rows are independent: one parallel
+loop.
 """
 
 import torch

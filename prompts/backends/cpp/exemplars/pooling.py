@@ -1,7 +1,8 @@
 """Two-dimensional max pooling: window k × k, stride s, padding p (padding counts as -inf).
 
-x: (N, C, H, W). Taps outside, output columns inside: for each output row and each tap, the range of output columns whose input exists is computed
-once, so that the inner loop has no bounds checks and vectorises. NaN propagates as in torch. Planes (n, c) and output rows are independent.
+x: (N, C, H, W). Taps outside, output columns inside: for each output row and each tap, the range of output columns
+whose input exists is computed once, so that the inner loop has no bounds checks and vectorises. NaN propagates as in
+torch. Planes (n, c) and output rows are independent.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Euclidean norm over a middle dimension: y[b, d] = sqrt(sum over s of x[b, s, d]²).
 
-x: (B, S, D), contiguous in d. The vector dimension is d, never the strided s: a block of columns accumulates in a local array while s advances,
-so that every load is contiguous and no reduction across lanes is needed. Work is split over B × column blocks; when these are
-too few for the threads, s is split as well and the partial sums are merged.
+x: (B, S, D), contiguous in d. The vector dimension is d, never the strided s: a block of columns accumulates in a
+local array while s advances, so that every load is contiguous and no reduction across lanes is needed. Work is split
+over B × column blocks; when these are too few for the threads, s is split as well and the partial sums are merged.
 """
 
 import torch

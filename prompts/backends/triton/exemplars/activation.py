@@ -1,7 +1,8 @@
 """Mish: y = x * tanh(log(1 + exp(x))), elementwise.
 
-With e = exp(x) and w = e * (e + 2), tanh(log(1 + e)) is w / (w + 2): one exp, one division, no tanh. exp is clamped at x = 20, above which the factor is 1
-in float32. One 1-D pass, arithmetic in float32, 8 elements a thread: 16-byte loads in bf16 and two of them in float32.
+With e = exp(x) and w = e * (e + 2), tanh(log(1 + e)) is w / (w + 2): one exp, one division, no tanh. exp is clamped
+at x = 20, above which the factor is 1 in float32. One 1-D pass, arithmetic in float32, 8 elements a thread: 16-byte
+loads in bf16 and two of them in float32.
 """
 
 import torch

@@ -1,7 +1,10 @@
-"""Two-dimensional convolution with bias: x (N, CI, H, W), weight (CO, CI, KH, KW), one stride and one padding for both directions.
+"""Two-dimensional convolution with bias: x (N, CI, H, W), weight (CO, CI, KH, KW), one stride and one padding for
+both directions.
 
-Implicit matrix product: rows are output positions (n, oh, ow), columns output channels, and k runs over channels within one tap at a time, so that a tap's bounds check is one mask per row and no patch matrix is
-ever stored. Lanes along rows are neighbouring output columns, so the NCHW loads are contiguous. The weight is read in place by strides. float32 uses tf32x3 (float32 accuracy).
+Implicit matrix product: rows are output positions (n, oh, ow), columns output channels, and k runs over channels
+within one tap at a time, so that a tap's bounds check is one mask per row and no patch matrix is ever stored. Lanes
+along rows are neighbouring output columns, so the NCHW loads are contiguous. The weight is read in place by strides.
+float32 uses tf32x3 (float32 accuracy).
 """
 
 import torch

@@ -1,7 +1,8 @@
 """Gated residual, then root-mean-square scaling: h = a * sigmoid(a) * b + r; y = h / sqrt(mean(h²) + eps) * weight.
 
-a, b, r: (..., n); weight: parameter (n,). Eager makes six passes over memory, this kernel one: a row's h never leaves the registers of its program. Padding lanes give h = 0, so that the sum of
-squares needs no second mask. In bf16 nothing is rounded before the store.
+a, b, r: (..., n); weight: parameter (n,). Eager makes six passes over memory, this kernel one: a row's h never leaves
+the registers of its program. Padding lanes give h = 0, so that the sum of squares needs no second mask. In bf16
+nothing is rounded before the store.
 """
 
 import torch

@@ -1,7 +1,8 @@
 """Weighted gather and sum: y[b] = sum over j of w[b, j] * table[idx[b, j]].
 
-table: (V, D) parameter; idx: (B, J) int64; w: (B, J) -> (B, D). A program owns one output row and a block of D: it loads PICKS indices as a block, gathers [PICKS, COLS] tiles whose
-rows are contiguous (several gathers are in flight at once), multiplies by the weights and accumulates; the picks are reduced once, at the end.
+table: (V, D) parameter; idx: (B, J) int64; w: (B, J) -> (B, D). A program owns one output row and a block of D: it
+loads PICKS indices as a block, gathers [PICKS, COLS] tiles whose rows are contiguous (several gathers are in flight
+at once), multiplies by the weights and accumulates; the picks are reduced once, at the end.
 """
 
 import torch

@@ -1,7 +1,9 @@
 """Cross-entropy against soft targets, mean over rows: mean_r (logsumexp(x_r) * sum(t_r) - sum(t_r * x_r)).
 
-x, t: (rows, classes) -> scalar. One program a row, both tensors read exactly once in chunks, any row length. The running maximum is a scalar per chunk: one exp an element plus
-one rescaling a chunk (online logsumexp); sums stay BLOCK wide in registers and are reduced across lanes once. Row losses go to scratch and one program adds them in a fixed order.
+x, t: (rows, classes) -> scalar. One program a row, both tensors read exactly once in chunks, any row length. The
+running maximum is a scalar per chunk: one exp an element plus one rescaling a chunk (online logsumexp); sums stay
+BLOCK wide in registers and are reduced across lanes once. Row losses go to scratch and one program adds them in a
+fixed order.
 """
 
 import torch

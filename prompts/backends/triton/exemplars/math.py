@@ -1,7 +1,9 @@
 """Suffix sums along the last dimension: y[..., i] = x[..., i] + x[..., i + 1] + … + x[..., n - 1].
 
-A program owns ROWS rows and walks them from the end in chunks: tl.cumsum scans a chunk within the program (reverse=True), a float64 carry per row links the chunks, so that long rows keep
-their accuracy. Every element is read and written once. Few and very long rows would instead be split over programs: chunk sums first, then a scan of these, then the chunks.
+A program owns ROWS rows and walks them from the end in chunks: tl.cumsum scans a chunk within the program
+(reverse=True), a float64 carry per row links the chunks, so that long rows keep their accuracy. Every element is read
+and written once. Few and very long rows would instead be split over programs: chunk sums first, then a scan of these,
+then the chunks.
 """
 
 import torch

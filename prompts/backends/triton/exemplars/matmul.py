@@ -1,8 +1,10 @@
 """Linear layer: y = x @ weight.T + bias, x: (..., K), weight: (N, K), bias: (N,).
 
-Tiles of [M, N] with a float32 accumulator, k in a pipelined loop, bias added before the single store. Programs are ordered in groups of 8 row blocks so that neighbours
-share panels in L2. weight is read as its transpose by strides, no copy. Rows and columns beyond the edge wrap around (their results are masked at the store), so that only k
-needs a mask, and not even that when K is a multiple of BLOCK_K. float32 inputs use tf32x3, which keeps float32 accuracy on tensor cores; plain TF32 is rejected.
+Tiles of [M, N] with a float32 accumulator, k in a pipelined loop, bias added before the single store. Programs are
+ordered in groups of 8 row blocks so that neighbours share panels in L2. weight is read as its transpose by strides,
+no copy. Rows and columns beyond the edge wrap around (their results are masked at the store), so that only k needs a
+mask, and not even that when K is a multiple of BLOCK_K. float32 inputs use tf32x3, which keeps float32 accuracy on
+tensor cores; plain TF32 is rejected.
 """
 
 import torch

@@ -1,7 +1,8 @@
 """Standardise each row, then scale and shift: y = (x - mean) / (std + eps) * gain + offset, std with n - 1.
 
-x: (..., n); gain and offset are parameters of shape (n,). One pass: a row (n up to 16,384) is loaded once into the registers of one program and all statistics
-come from there. The centred values are masked again before they are squared, since the padding became -mean. Short rows share a program (ROWS > 1).
+x: (..., n); gain and offset are parameters of shape (n,). One pass: a row (n up to 16,384) is loaded once into the
+registers of one program and all statistics come from there. The centred values are masked again before they are
+squared, since the padding became -mean. Short rows share a program (ROWS > 1).
 """
 
 import torch

@@ -1,7 +1,8 @@
 """Two-dimensional max pooling: window k × k, stride s, padding p (padding counts as -inf).
 
-x: (N, C, H, W). Memory-bound: overlapping windows hit L1 and L2, so a flat 1-D block over output elements with unrolled taps is enough. Neighbouring lanes are neighbouring output
-columns, so their loads fall into the same lines. NaN propagates as in torch: tl.maximum alone would drop it.
+x: (N, C, H, W). Memory-bound: overlapping windows hit L1 and L2, so a flat 1-D block over output elements with
+unrolled taps is enough. Neighbouring lanes are neighbouring output columns, so their loads fall into the same lines.
+NaN propagates as in torch: tl.maximum alone would drop it.
 """
 
 import torch

@@ -1,8 +1,9 @@
 """Euclidean norm over a middle dimension: y[b, d] = sqrt(sum over s of x[b, s, d]²).
 
-x: (B, S, D). Programs own a block of the contiguous dimension d, so that every load is a full line; tiles [STEPS, COLS] are added elementwise into a register
-accumulator and the reduction across lanes happens once, at the end. When B × column blocks are too few to fill the device, S is split over programs and a second small kernel adds
-the partial sums (a fixed order, so the result repeats bitwise; atomics would not).
+x: (B, S, D). Programs own a block of the contiguous dimension d, so that every load is a full line; tiles [STEPS,
+COLS] are added elementwise into a register accumulator and the reduction across lanes happens once, at the end. When
+B × column blocks are too few to fill the device, S is split over programs and a second small kernel adds the partial
+sums (a fixed order, so the result repeats bitwise; atomics would not).
 """
 
 import torch

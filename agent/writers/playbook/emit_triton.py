@@ -1,0 +1,137 @@
+"""A :class:`~.ir.Program` as one Python file of Triton kernels, for a point of its parameter space."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kernelwright.agent.writers.playbook.graph import Unsupported
+from kernelwright.agent.writers.playbook.index import product
+from kernelwright.agent.writers.playbook.ir import Buffer, Conv, Kernel, Matmul, Nest, Program, Scatter, conv_nest, matmul_nest
+from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
+from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, as_product
+from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope
+from kernelwright.agent.writers.playbook.triton_launch import RUNTIME, Piece, launch
+from kernelwright.agent.writers.playbook.triton_launch import text as size_text
+from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUNING
+from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source
+from kernelwright.agent.writers.playbook.triton_nest import NestWriter, plan
+
+ATOMICS = {"sum": "tl.atomic_add", "max": "tl.atomic_max", "min": "tl.atomic_min"}
+
+
+def emit_nest(nest: Nest, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
+    """Kernels of a nest and the lines of ``forward`` that run them."""
+    return NestWriter(nest, program, point, plan(nest, program, point), nest.name).pieces()
+
+
+def emit_product(kernel: Matmul | Conv, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
+    """Kernels of a matrix product or convolution: tensor cores, or a plain nest where it is too thin for them."""
+    item = as_product(kernel, program)
+    if item is None:
+        return emit_nest(matmul_nest(kernel) if isinstance(kernel, Matmul) else conv_nest(kernel), program, point)
+    writer = ProductWriter(item, program, point)
+    pieces, lines = writer.pieces()
+    split = writer.split()
+    if split == 1:
+        return pieces, lines
+    shares = Buffer("PF", (product((split, *(a.extent for a in (*item.scalars, *item.m, *item.n)))),), "float32", "temp")
+    summed = _with_buffer(program, shares)
+    more, launches = emit_nest(writer.epilogue(split), summed, point)
+    return [*pieces, *more], [*lines, *launches]
+
+
+def _with_buffer(program: Program, buffer: Buffer) -> Program:
+    return replace(program, buffers=(*program.buffers, buffer))
+
+
+def emit_scatter(kernel: Scatter, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
+    """A scatter: one program a block of points, by atomics where positions may coincide and values combine."""
+    if kernel.op not in (*ATOMICS, "set"):
+        raise Unsupported(f"a scatter by {kernel.op!r} has no atomic operation in Triton")
+    code = Code(program)
+    scope = Scope(code)
+    group = Group(kernel.axes, 1, "c", "BC")
+    count = product(a.extent for a in kernel.axes)
+    code.add("c = tl.program_id(0).to(IDX) * BC + tl.arange(0, BC)[None, :]")
+    code.add(f"c_in = c < {scope.size(count)}")
+    scope.masks[1] = "c_in"
+    scope.bind(group)
+    if kernel.guard is not None:
+        scope.guard = scope.expr(kernel.guard)
+    value = scope.expr(kernel.value)
+    address = scope.pointer(kernel.buffer, kernel.offset)
+    element = f"p_{kernel.buffer}.dtype.element_ty"
+    shape = "[1, BC]"
+    pointer = f"tl.broadcast_to({address.text}, {shape})"
+    what = f"tl.broadcast_to(({value.text}) + tl.zeros([], {COMPUTE[kernel.value.kind]}), {shape}).to({element})"
+    mask = f"tl.broadcast_to({scope.mask(frozenset({1})).text}, {shape})"
+    code.add(f"{ATOMICS.get(kernel.op, 'tl.store')}({pointer}, {what}, mask={mask})")
+    piece = launch(code, kernel.name, (group,), {"BC": group}, "map", False, [f"BC = min(p2({size_text(count)}), 256)"], point)
+    return [piece], piece.launch
+
+
+def emit_kernel(kernel: Kernel, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
+    """The ``@triton.jit`` functions of one kernel of the program, and the Python that launches them."""
+    if isinstance(kernel, Nest):
+        return emit_nest(kernel, program, point)
+    if isinstance(kernel, Scatter):
+        return emit_scatter(kernel, program, point)
+    return emit_product(kernel, program, point)
+
+
+def launcher(name: str, lines: list[str]) -> tuple[str, str]:
+    """Text of function ``launch_<name>`` and of the call of it in ``forward``."""
+    found = list(dict.fromkeys(re.findall(r"\b([pna])_(\w+)", "\n".join(lines))))
+    head = ", ".join(["IDX", "device", *(f"{kind}_{word}" for kind, word in found)])
+    body = "\n".join(f"    {line}" for line in lines)
+    call = ", ".join(["IDX", "device", *(word for _, word in found)])
+    return f"def launch_{name}({head}):\n{body}", f"launch_{name}({call})"
+
+
+def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Module text of every kernel with its launcher, and the calls that ``forward`` makes in order."""
+    parts, calls = [], []
+    for kernel in program.kernels:
+        pieces, lines = emit_kernel(kernel, program, point)
+        source, call = launcher(kernel.name, lines)
+        parts += [*(piece.source for piece in pieces), source]
+        calls.append(call)
+    body = "\n\n\n".join(parts)
+    return "\n\n\n".join(filter(None, [RUNTIME.strip(), helper_source(called(body)), body])), calls
+
+
+def called(body: str) -> set[str]:
+    """Helpers that ``body`` calls, with those that they call."""
+    names: set[str] = set()
+    todo = set(re.findall(r"\bkw_\w+", body))
+    while todo:
+        names |= todo
+        todo = {n for name in todo for n in re.findall(r"\bkw_\w+", HELPERS[name])} - names
+    return names
+
+
+COMPUTE = {"float": "tl.float32", "int": "tl.int64", "bool": "tl.int1"}
+
+
+def space(program: Program) -> dict[str, list[Any]]:
+    """The parameters that matter to ``program``'s kernels -> their values, the default first."""
+    found: dict[str, list[Any]] = {}
+    for kernel in program.kernels:
+        nest = kernel if isinstance(kernel, Nest) else None
+        if isinstance(kernel, (Matmul, Conv)):
+            if as_product(kernel, program) is not None:
+                found.update(DOT_TUNING)
+                continue
+            nest = matmul_nest(kernel) if isinstance(kernel, Matmul) else conv_nest(kernel)
+        if nest is None:
+            continue
+        chosen = plan(nest, program, {})
+        names = ["map_tile", "lane_elements"]
+        if any(p.vector for p in chosen.loops.values()):
+            names = ["schedule", "row_tile", "lane_elements", "loop_tile", "stages", "online_unroll", "split_programs"]
+            names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []
+        found.update({name: NEST_TUNING[name] for name in names})
+    return found

@@ -1,0 +1,148 @@
+"""Nests over the same outer points become one: shared loads are read once, per-row results stay in registers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from kernelwright.agent.writers.playbook.index import Poly
+from kernelwright.agent.writers.playbook.ir import Expr, Kernel, Load, Loop, Matmul, Nest, Reduce, Scalar, Store, loads
+from kernelwright.agent.writers.playbook.simplify import exprs_of, map_nest, move
+
+
+def merge(kernels: list[Kernel]) -> list[Kernel]:
+    """``kernels`` with mergeable nests joined, in an order that respects what they read."""
+    result: list[Kernel] = []
+    for kernel in kernels:
+        place = _place(result, kernel) if isinstance(kernel, Nest) else None
+        if place is None:
+            result.append(kernel)
+            continue
+        joined = join(result[place], kernel)  # type: ignore[arg-type]
+        if joined is None:
+            result.append(kernel)
+        else:
+            result[place] = joined
+    return result
+
+
+def written(kernel: Kernel) -> set[str]:
+    """Buffers that a kernel writes."""
+    if isinstance(kernel, Nest):
+        return {s.buffer for loop in kernel.phases for s in loop.stores}
+    return {s.buffer for s in kernel.stores} if hasattr(kernel, "stores") else {kernel.buffer}
+
+
+def _loads(nest: Nest) -> list[Load]:
+    found = [load for loop in nest.phases for e in exprs_of(loop) for load in loads(e)]
+    for loop in nest.phases:
+        for s in loop.stores:
+            found.extend(loads(Load("", s.offset, "int"))[1:])
+    return found
+
+
+def _place(before: list[Kernel], nest: Nest) -> int | None:
+    """Where ``nest`` may move up to: an earlier nest with its outer extents that shares data with it."""
+    reads = {load.buffer for load in _loads(nest)}
+    extents = [a.extent for a in nest.outer]
+    for place in range(len(before) - 1, -1, -1):
+        other = before[place]
+        if isinstance(other, Nest) and [a.extent for a in other.outer] == extents and nest.outer:
+            shared = reads & ({load.buffer for load in _loads(other)} | written(other))
+            if shared:
+                return place
+        if reads & written(other):
+            return None
+    return None
+
+
+def join(first: Nest, second: Nest) -> Nest | None:
+    """The two nests as one; None where the second reads what other points of the first write."""
+    change = {b: Poly.of(a) for a, b in zip(first.outer, second.outer, strict=True)}
+    known = {tuple(a.extent for a in loop.axes): loop.axes for loop in first.phases if loop.axes}
+    for loop in second.phases:
+        for own, other in zip(loop.axes, known.get(tuple(a.extent for a in loop.axes), loop.axes), strict=True):
+            change[own] = Poly.of(other)
+    moved = map_nest(second, change)
+    phases = [_rebase(loop, change) for loop in moved.phases]
+    if any(p.scans for p in [*first.phases, *phases]):
+        return None
+    stored = {(s.buffer, s.offset): (s.value, loop.axes) for loop in first.phases for s in loop.stores}
+    names = {r.name for loop in first.phases for r in loop.reduces}
+    rename: dict[str, str] = {}
+    reduces = {(r.op, r.value, r.index, loop.axes): r.name for loop in first.phases for r in loop.reduces}
+    result: list[Loop] = []
+    for loop in phases:
+        new = _merge_loop(loop, stored, written(first), rename, (names, reduces))
+        if new is None:
+            return None
+        if new.reduces or new.stores:
+            result.append(new)
+    return replace(first, phases=_together([*first.phases, *result]))
+
+
+def _rebase(loop: Loop, change: dict) -> Loop:  # type: ignore[type-arg]
+    axes = []
+    for axis in loop.axes:
+        poly = change.get(axis)
+        axes.append(axis if poly is None else poly.terms[0][0][0])
+    return replace(loop, axes=tuple(axes))
+
+
+def _merge_loop(loop: Loop, stored: dict, touched: set[str], rename: dict[str, str], seen: tuple) -> Loop | None:  # type: ignore[type-arg]
+    names, reduces = seen
+    bad = False
+
+    def leaf(node: Expr) -> Expr | None:
+        nonlocal bad
+        if isinstance(node, Scalar) and node.name in rename:
+            return Scalar(rename[node.name], node.kind)
+        if isinstance(node, Load) and node.buffer in touched:
+            value = stored.get((node.buffer, node.offset))
+            if value is None or not set(value[1]) <= set(loop.axes) or value[0].kind != node.kind:
+                bad = True
+                return None
+            return value[0]  # type: ignore[no-any-return]
+        return None
+
+    kept = []
+    for r in loop.reduces:
+        value = move(r.value, {}, leaf)
+        key = (r.op, value, r.index, loop.axes)
+        if key in reduces:
+            rename[r.name] = reduces[key]
+            continue
+        name = r.name
+        while name in names:
+            name = f"{name}m"
+        names.add(name)
+        rename[r.name] = name
+        reduces[key] = name
+        kept.append(Reduce(name, r.op, value, r.kind, r.index))
+    stores = tuple(Store(s.buffer, s.offset, move(s.value, {}, leaf)) for s in loop.stores)
+    return None if bad else replace(loop, reduces=tuple(kept), stores=stores)
+
+
+def _together(loops: list[Loop]) -> tuple[Loop, ...]:
+    """Loops over the same axes joined where nothing in between is needed."""
+    result: list[Loop] = []
+    for loop in loops:
+        needs = _scalars(loop)
+        for place in range(len(result) - 1, -1, -1):
+            other = result[place]
+            if other.axes == loop.axes and bool(other.reduces) == bool(loop.reduces):
+                later = {r.name for x in result[place:] for r in x.reduces}
+                if not needs & later:
+                    result[place] = replace(other, reduces=other.reduces + loop.reduces, stores=other.stores + loop.stores)
+                    break
+        else:
+            result.append(loop)
+    return tuple(result)
+
+
+def _scalars(loop: Loop) -> set[str]:
+    from kernelwright.agent.writers.playbook.ir import expr_scalars
+
+    return {name for e in exprs_of(loop) for name in expr_scalars(e)}
+
+
+__all__ = ["Matmul", "join", "merge", "written"]

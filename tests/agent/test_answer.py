@@ -1,0 +1,209 @@
+"""What writers really send: fences gone wrong, prose, edits, JSON, diffs, half an answer, rubbish."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernelwright.agent.answer import read_answer
+
+KERNEL = '''import torch
+import torch.nn as nn
+from kernelwright.evaluator.native import load
+
+lib = load(cpp=r"""
+extern "C" void twice(const float* x, float* y, int64_t n) {
+  #pragma omp parallel for simd
+  for (int64_t i = 0; i < n; ++i) y[i] = 2.0f * x[i];
+}
+""")
+
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        y = torch.empty_like(x)
+        lib.twice(x, y, x.numel())
+        return y
+'''
+
+
+def source(text: str, start: str | None = None) -> str:
+    kernel, problem, _ = read_answer(text, "cpp", start)
+    assert kernel is not None, problem
+    assert problem == ""
+    assert kernel.backend == "cpp"
+    return kernel.source
+
+
+def problem(text: str, start: str | None = None) -> str:
+    kernel, why, _ = read_answer(text, "cpp", start)
+    assert kernel is None
+    assert why
+    return why
+
+
+def fenced(code: str, fence: str = "```", language: str = "python") -> str:
+    return f"{fence}{language}\n{code}{fence}\n"
+
+
+def edit(search: str, replace: str) -> str:
+    return f"<<<<<<< SEARCH\n{search}\n=======\n{replace}\n>>>>>>> REPLACE\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        fenced(KERNEL),
+        "Strategy: one pass.\n\n" + fenced(KERNEL) + "\nThis is fast because it is one pass.",
+        fenced(KERNEL, "~~~"),
+        fenced(KERNEL, "````"),
+        fenced(KERNEL, language=""),
+        fenced(KERNEL, language="py title=kernel.py"),
+        fenced(KERNEL).replace("\n", "\r\n"),
+        "\ufeff" + fenced(KERNEL),
+        KERNEL,
+        "Here is the kernel:\n\n" + KERNEL + "\nI hope that it helps.\nIt is one pass.",
+        "```python\n" + KERNEL,
+        "```python\n" + KERNEL + "~~~\nand that is all.",
+        "```python\n" + KERNEL + "'''\n",
+        json.dumps({"strategy": "one pass", "code": KERNEL}),
+        "```json\n" + json.dumps({"answer": {"files": [KERNEL]}}) + "\n```",
+        json.dumps({"code": fenced(KERNEL)}),
+        "<think>\n```python\nclass ModelNew: pass\n```\n</think>\n" + fenced(KERNEL),
+    ],
+)
+def test_a_whole_file_is_read_however_it_is_wrapped(text: str) -> None:
+    assert source(text) == KERNEL
+
+
+def test_of_several_blocks_the_last_complete_model_counts() -> None:
+    sketch = fenced("class ModelNew(nn.Module):\n    ...\n")
+    usage = fenced("print(ModelNew()(x))\n")
+    half = "```python\nclass ModelNew(nn.Module):\n    def forward(self, x"
+    assert source(sketch + fenced(KERNEL) + usage) == KERNEL
+    assert source(fenced(KERNEL) + "or, better:\n" + half) == KERNEL
+    assert source(fenced(KERNEL) + fenced("class ModelNew(:\n")) == KERNEL
+
+
+def test_a_closed_block_that_does_not_parse_is_left_to_the_judge() -> None:
+    broken = KERNEL.replace("def forward(self, x):", "def forward(self, x:")
+    assert source(fenced(broken)) == broken
+
+
+@pytest.mark.parametrize("last", ["lib.twice(x", "y = torch", "def forward(self, x):", "class ModelNew"])
+def test_an_answer_cut_off_is_truncated_not_guessed(last: str) -> None:
+    assert "truncated" in problem("```python\n" + KERNEL[: KERNEL.index(last) + len(last)])
+
+
+def test_a_cut_inside_the_model_never_yields_the_part_before_it() -> None:
+    helper = KERNEL + "\n\nclass Unused:\n    pass\n"
+    assert "truncated" in problem("```python\n" + helper[: helper.index("lib.twice(x") + 9])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "empty"),
+        (" \n\t\n", "empty"),
+        ("I am sorry, I cannot write this kernel.", "no code block"),
+        (fenced("print('hello')\n"), "no code block"),
+        ('{"error": "overloaded"}', "JSON"),
+        ("[1, 2, 3]", "JSON"),
+        ("x" * 1_000_001, "1000001 characters"),
+        ("The class ModelNew goes like this.", "ModelNew"),
+        (edit("a", "b"), "no start point"),
+    ],
+)
+def test_what_is_no_kernel_says_why(text: str, says: str) -> None:
+    assert says in problem(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "strategy"),
+    [
+        ("Strategy: two rows a thread.\n" + fenced(KERNEL), "two rows a thread."),
+        ("**Strategy:** two rows a thread.\n" + fenced(KERNEL), "two rows a thread."),
+        ("## Strategy: `two rows`\n" + fenced(KERNEL), "two rows"),
+        (fenced(KERNEL), ""),
+    ],
+)
+def test_the_strategy_line(text: str, strategy: str) -> None:
+    assert read_answer(text, "cpp", None)[2] == strategy
+
+
+def test_the_strategy_survives_an_unreadable_answer() -> None:
+    assert read_answer("Strategy: nothing yet", "cpp", None)[2] == "nothing yet"
+
+
+def test_edits_apply_in_order() -> None:
+    text = edit("  #pragma omp parallel for simd", "  #pragma omp parallel for simd schedule(static)")
+    text += "and then\n" + edit("for simd schedule(static)", "unused")
+    assert "does not match" in problem(text, KERNEL), "whole lines only"
+    text = edit("        return y", "        return y.clone()") + edit("        return y.clone()", "        return y  # last")
+    assert source(text, KERNEL) == KERNEL.replace("return y", "return y  # last")
+
+
+def test_edits_in_a_fence_with_prose() -> None:
+    text = "Strategy: static.\n```text\n" + edit("        return y", "        return y + 0") + "```\nDone."
+    assert source(text, KERNEL) == KERNEL.replace("return y", "return y + 0")
+
+
+def test_an_edit_may_differ_in_white_space_where_the_place_is_unique() -> None:
+    text = edit("y = torch.empty_like(x)\nlib.twice(x,  y, x.numel())", "y = torch.zeros_like(x)\nlib.twice(x, y, 1)")
+    changed = KERNEL.replace("empty_like", "zeros_like").replace("x.numel()", "1")
+    assert source(text, KERNEL) == changed, "and the replacement is indented like the place it goes to"
+
+
+def test_edits_that_do_not_fit_name_the_block() -> None:
+    good = edit("        return y", "        return y + 0")
+    assert problem(good + edit("    not there", "x"), KERNEL).startswith("edit block 2 does not match")
+    assert "matches 2 places" in problem(edit("import torch", "x"), "import torch\nimport torch\nclass ModelNew: pass\n")
+    assert "not closed" in problem(good + "<<<<<<< SEARCH\n        y = 1\n=======\n", KERNEL)
+    assert "no =======" in problem("<<<<<<< SEARCH\na\n>>>>>>> REPLACE\n", KERNEL)
+    assert "empty SEARCH" in problem(edit("", "x = 1"), KERNEL)
+    assert "unchanged" in problem(edit("        return y", "        return y"), KERNEL)
+    assert "remove class ModelNew" in problem(edit("class ModelNew(nn.Module):", "class Other(nn.Module):"), KERNEL)
+
+
+def test_an_edit_can_delete_lines() -> None:
+    assert source(edit("  #pragma omp parallel for simd", ""), KERNEL) == KERNEL.replace(
+        "  #pragma omp parallel for simd\n", ""
+    )
+
+
+def test_a_whole_file_wins_over_edits_beside_it() -> None:
+    assert source(edit("        return y", "        return x") + fenced(KERNEL), KERNEL) == KERNEL
+
+
+def test_a_unified_diff_applies_by_its_content() -> None:
+    diff = "--- a/kernel.py\n+++ b/kernel.py\n@@ -14,4 +14,4 @@\n     def forward(self, x):\n"
+    diff += "-        y = torch.empty_like(x)\n+        y = torch.zeros_like(x)\n         lib.twice(x, y, x.numel())\n"
+    assert source(fenced(diff, language="diff"), KERNEL) == KERNEL.replace("empty_like", "zeros_like")
+    assert "start point" in problem(diff)
+
+
+def test_lone_surrogates_and_nulls_do_not_reach_the_kernel() -> None:
+    kernel, _, _ = read_answer(fenced(KERNEL.replace("import torch\n", "import torch  # \ud800\0\n", 1)), "cpp", None)
+    assert kernel is not None
+    assert len(kernel.kernel_id) == 20
+
+
+PIECES = st.sampled_from(
+    ["```", "```python\n", "~~~\n", "<<<<<<< SEARCH\n", "=======\n", ">>>>>>> REPLACE\n", "class ModelNew", ":\n", "    ",
+     "{", '"', "\\", "@@ -1 +1 @@\n", "+x\n", "-y\n", "import torch\n", "'''", "Strategy:", "<think>", "\n", "\r", "\0", "\ud800",
+     KERNEL, KERNEL[:200], "(" * 300, "[" * 300]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(PIECES, st.text(max_size=20)), max_size=12).map("".join), st.sampled_from([None, KERNEL, ""]))
+def test_no_text_makes_it_raise(text: str, start: str | None) -> None:
+    kernel, why, strategy = read_answer(text, "triton", start)
+    assert (kernel is None) == bool(why)
+    assert "\n" not in strategy
+    if kernel is not None:
+        assert "ModelNew" in kernel.source
+        assert kernel.kernel_id

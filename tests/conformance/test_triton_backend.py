@@ -1,0 +1,154 @@
+"""The triton backend keeps the contract: interpreted here, and compiled for a GPU that is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance.backends import BackendConformance
+
+from kernelwright.evaluator.backends.backend import Backend
+from kernelwright.evaluator.backends.triton import TritonBackend, jit_functions
+from kernelwright.tasks.records import Kernel
+
+pytest.importorskip("triton")
+
+GOOD = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.autotune(configs=[triton.Config({"BLOCK": b}, num_warps=4) for b in (128, 256, 512, 1024)], key=["n"])
+@triton.jit
+def twice(x, y, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = i < n
+    v = tl.load(x + i, mask=inside)
+    tl.store(y + i, v + v, mask=inside)
+
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        y = torch.empty_like(x)
+        n = x.numel()
+        twice[lambda meta: (triton.cdiv(n, meta["BLOCK"]),)](x, y, n)
+        return y
+"""
+
+LAUNCHES = '''
+import torch, triton
+import triton.language as tl
+
+@triton.heuristics({"B": lambda a: triton.next_power_of_2(a["n"])})
+@triton.jit
+def rows(x, y, n, B: tl.constexpr):
+    i = tl.arange(0, B)
+    tl.store(y + i, tl.exp(tl.load(x + i, mask=i < n)), mask=i < n)
+
+@triton.jit
+def matmul(a, b, c, K, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+    m, n, k = tl.arange(0, BM), tl.arange(0, BN), tl.arange(0, BK)
+    acc = tl.zeros((BM, BN), tl.float32)
+    for start in range(0, K, BK):
+        acc += tl.dot(tl.load(a + m[:, None] * K + (start + k)[None, :]), tl.load(b + (start + k)[:, None] * BN + n[None, :]))
+    tl.store(c + m[:, None] * BN + n[None, :], acc)
+
+class ModelNew(torch.nn.Module):
+    def forward(self, x):
+        y = torch.empty_like(x)
+        rows[(1,)](x, y, x.numel())
+        rows[(1,)](y, x, x.numel())
+        a, c = torch.ones(128, 128, dtype=torch.float16), torch.empty(128, 128)
+        matmul[(1, 1)](a, a, c, 128, 128, 128, 64, num_warps=4)
+        return y
+'''
+
+COMPILE = """
+import importlib.util, json, sys, torch
+from kernelwright.evaluator.backends.triton_compile import compile_launches
+spec = importlib.util.spec_from_file_location("kernel", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+error = ""
+with compile_launches() as launches:
+    try:
+        module.ModelNew()(torch.zeros(1000))
+    except Exception as problem:
+        error = f"{type(problem).__name__}: {problem}"
+print(json.dumps([[vars(entry) for entry in launches], error]))
+"""
+
+
+def compiled(source: str, folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """What compiling every launch of a kernel's forward gave, and the error that ended it."""
+    path = folder / "kernel.py"
+    path.write_text(source)
+    environment = os.environ | {"TRITON_CACHE_DIR": str(folder / "cache"), "TRITON_DEFAULT_FP_FUSION": "1"}
+    environment.pop("TRITON_INTERPRET", None)
+    command = [sys.executable, "-c", COMPILE, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    launches, error = json.loads(done.stdout.splitlines()[-1])
+    return launches, error
+
+
+class TestTritonBackend(BackendConformance):
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return TritonBackend()
+
+    @pytest.fixture
+    def good(self) -> str:
+        return GOOD
+
+    @pytest.fixture
+    def broken(self) -> tuple[str, str]:
+        return "", ""
+
+    def test_only_the_cpu_interprets(self, backend: Backend) -> None:
+        assert backend.run_entry("cpu")["TRITON_INTERPRET"] == "1"
+        assert "TRITON_INTERPRET" not in backend.run_entry("cuda")
+
+    def test_jitted_functions_are_listed(self, backend: Backend, tmp_path: Path) -> None:
+        found = backend.build(Kernel(GOOD, "triton"), tmp_path).evidence["triton"]["functions"]
+        assert found == [{"name": "twice", "line": 9, "arguments": 4, "constexprs": ["BLOCK"], "tuned": True}]
+        assert jit_functions("from triton import jit as j\n@j\ndef f(x): pass\ndef g(): pass")[0]["name"] == "f"
+        bare = backend.build(Kernel("import torch", "triton"), tmp_path)
+        assert "no @triton.jit" in bare.evidence["triton"]["note"]
+
+    def test_launches_compile_for_a_gpu_that_is_not_there(self, tmp_path: Path) -> None:
+        launches, error = compiled(LAUNCHES, tmp_path)
+        assert error == ""
+        rows, matmul = launches
+        assert (rows["name"], rows["launches"], rows["grid"]) == ("rows", 2, [1, 1, 1])
+        assert rows["signature"] == {"x": "*fp32", "y": "*fp32", "n": "i32", "B": "constexpr"}
+        assert rows["constexprs"]["B"] == 1024
+        assert 8 <= rows["registers"] <= 255
+        assert rows["instructions"]["MUFU"] > 0
+        assert matmul["instructions"]["HGMMA"] > 0, "the tensor cores of sm_90"
+        assert matmul["shared_bytes"] > 0
+        assert (matmul["num_warps"], matmul["spill_bytes"]) == (4, 0)
+
+    def test_an_autotuner_compiles_three_configurations_at_most(self, tmp_path: Path) -> None:
+        launches, error = compiled(GOOD, tmp_path)
+        assert error == ""
+        assert [entry["constexprs"]["BLOCK"] for entry in launches] == [128, 256, 512]
+        assert launches[0]["launches"] == 2, "tried once, then chosen"
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("tl.exp(", "tl.nothing(", "CompilationError"),
+            ("128, 128, 64, num_warps", "512, 512, 512, num_warps", "shared memory"),
+        ],
+    )
+    def test_what_the_compiler_or_the_chip_refuses_is_raised(self, old: str, new: str, message: str, tmp_path: Path) -> None:
+        assert old in LAUNCHES
+        error = compiled(LAUNCHES.replace(old, new), tmp_path)[1]
+        assert message in error

@@ -1,0 +1,108 @@
+"""Backend knowledge as first experiences."""
+
+from __future__ import annotations
+
+import re
+
+from kernelwright.memory import seeds
+from kernelwright.memory.seeds import sections
+
+FACTS = """# Toy: facts
+
+An introduction that belongs to no section.
+
+## Wide loads
+<!-- for: softmax reduction -->
+
+`toy.load_wide(p, n)` moves 16 bytes.
+
+```text
+## not a heading
+```
+
+## Barriers
+
+`toy.barrier()` waits.
+"""
+
+
+def knowledge(tmp_path, facts=FACTS):
+    folder = tmp_path / "backends" / "toy"
+    (folder / "exemplars").mkdir(parents=True, exist_ok=True)
+    (folder / "facts.md").write_text(facts)
+    (folder / "pitfalls.md").write_text("# Pitfalls\n\n## Missing masks\n\nMask the tail.\n")
+    (folder / "practices.md").write_text("## Row kernels\n\nOne program a row.\n")
+    (folder / "exemplars" / "softmax.py").write_text('"""Softmax in one pass."""\nx = toy.load_wide(p, n)\n')
+    return tmp_path / "backends"
+
+
+def test_sections_split_at_headings_outside_fences():
+    assert [heading for heading, _ in sections(FACTS)] == ["Wide loads", "Barriers"]
+    assert "## not a heading" in dict(sections(FACTS))["Wide loads"]
+
+
+def test_every_section_and_exemplar_is_an_experience(tmp_path):
+    found = {s.experience.lesson.split("\n")[0]: s.experience for s in seeds.read(knowledge(tmp_path))}
+    kinds = {lesson: e.kind for lesson, e in found.items()}
+    assert kinds == {
+        "Wide loads": "api",
+        "Barriers": "api",
+        "Missing masks": "practice",
+        "Row kernels": "practice",
+        "Softmax in one pass.": "trace",
+    }
+    wide = found["Wide loads"]
+    assert (wide.backend, wide.family) == ("toy", "softmax")
+    assert "reduction" in wide.text
+    assert "<!--" not in wide.lesson
+    assert "load_wide" in found["Softmax in one pass."].code
+
+
+def test_no_folder_is_no_knowledge(tmp_path):
+    assert seeds.read(tmp_path / "nowhere") == ()
+
+
+def test_planting_again_changes_nothing_and_an_edit_replaces(tmp_path, scenes):
+    def opened():
+        return scenes.open_here(tmp_path / "home", knowledge_at)
+
+    knowledge_at = knowledge(tmp_path)
+    for _ in range(2):
+        memory = opened()
+        assert memory.stats().kinds == {"api": 2, "practice": 2, "trace": 1}
+        assert memory.stats().indexed == 5
+        memory.close()
+    knowledge(tmp_path, FACTS.replace("16 bytes", "32 bytes"))
+    memory = opened()
+    texts = [r.experience.lesson for r in memory.search("wide loads", "toy")]
+    assert memory.stats().kinds["api"] == 2
+    assert any("32 bytes" in t for t in texts)
+    assert not any("16 bytes" in t for t in texts)
+    memory.close()
+    knowledge(tmp_path)
+    memory = opened()
+    assert any("16 bytes" in r.experience.lesson for r in memory.search("wide loads", "toy"))
+    memory.close()
+
+
+def test_api_knowledge_comes_beside_the_places_for_code_that_names_it(tmp_path, scenes):
+    memory = scenes.open_here(tmp_path / "home", knowledge(tmp_path))
+    task = scenes.task()
+    memory.store.create_run(scenes.run("r1", task))
+    context = memory.recall(scenes.idea(task), task, "toy")
+    assert {r.experience.kind for r in context.items} == {"practice", "trace"}
+    assert [e.lesson.split("\n")[0] for e in context.knowledge] == ["Wide loads"]
+    assert memory.recall(scenes.idea(task), task, "cpp").knowledge == ()
+    memory.close()
+
+
+def test_the_packages_own_knowledge_is_read_whole():
+    found = seeds.read(seeds.folder())
+    backends = {s.experience.backend for s in found}
+    for path in seeds.folder().glob("*/*.md"):
+        headings = re.findall(r"^## (.+)$", path.read_text(), re.MULTILINE)
+        own = [s for s in found if s.origin == f"{seeds.ORIGIN}{path.parent.name}/{path.stem}"]
+        assert len(own) == len(headings), path
+    for path in seeds.folder().glob("*/exemplars/*.py"):
+        assert any(s.experience.code == path.read_text() for s in found), path
+    assert backends == {p.parent.name for p in seeds.folder().glob("*/*.md")}
