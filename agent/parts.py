@@ -16,6 +16,7 @@ from kernelwright.agent.writers import WRITERS
 from kernelwright.agent.writers.replay import RecordedEngine
 from kernelwright.agent.writers.writer import Setup, Writer
 from kernelwright.evaluator.backends.registry import backend as find_backend
+from kernelwright.evaluator.device import parse_device
 from kernelwright.evaluator.engines.engine import Engine
 from kernelwright.evaluator.settings import Settings
 from kernelwright.memory.memory import Memory
@@ -52,6 +53,8 @@ def check_names(config: RunConfig) -> None:
     resolve("policy", config.policy, POLICIES)
     resolve("engine", config.engine, ENGINES)
     find_backend(config.backend)
+    if config.engine == "local" and config.device is not None:
+        parse_device(config.device)
     if config.model in WRITERS or _IMPORT_PATH.fullmatch(config.model):
         resolve("model", config.model, WRITERS)
 

@@ -73,6 +73,8 @@ def _view(assignment: Assignment) -> dict[str, Any]:
     best = max((a for a in context.history if a.speedup is not None), key=lambda a: a.speedup or 0.0, default=None)
     draft = idea.stage is IdeaStage.DRAFT or start is None
     known = knowledge.relevant(assignment.backend, task)
+    exemplar = None if start is not None and start.feasible else knowledge.exemplar(assignment.backend, task)
+    shown = frozenset({section.title for section in known} | ({exemplar.code} if exemplar else set()))
     return {
         "stage": "draft" if draft else "refine",
         "backend": assignment.backend,
@@ -80,8 +82,8 @@ def _view(assignment: Assignment) -> dict[str, Any]:
         "device": device,
         "hardware": _hardware(device),
         "knowledge": [*known, *_extra(context.knowledge, known)],
-        "exemplar": None if start is not None and start.feasible else knowledge.exemplar(assignment.backend, task),
-        "experience": [e for item in context.items if (e := _experience(item.experience, task, known)) is not None],
+        "exemplar": exemplar,
+        "experience": [e for item in context.items if (e := _experience(item.experience, task, shown)) is not None],
         "start": None if start is None else _start(start, task),
         "diagnosis": diagnose(start.verdict) if start is not None and start.feasible else None,
         "variants": _variants(context.relatives, best, start),
@@ -119,29 +121,26 @@ def _hardware(device: DeviceInfo) -> Hardware | None:
 
 def _extra(recalled: tuple[Experience, ...], known: tuple[knowledge.Section, ...]) -> list[knowledge.Section]:
     """Recalled API knowledge that the chosen sections do not hold already."""
-    shown = {section.title for section in known}
-    extra = []
+    titles = {section.title for section in known}
+    extra: dict[str, knowledge.Section] = {}
     for item in recalled:
-        title, _, body = item.text.strip().partition("\n")
-        title = title.lstrip("# ").strip()
-        if title not in shown and not any(_same(item.text, section) for section in known):
-            extra.append(knowledge.Section("facts", title, (body.strip() + "\n\n" + item.code).strip()))
-            shown.add(title)
-    return extra
+        title, _, body = (item.lesson or item.text).strip().partition("\n")
+        if title not in titles and title not in extra:
+            extra[title] = knowledge.Section("facts", title, f"{body.strip()}\n\n{item.code}".strip())
+    return list(extra.values())
 
 
-def _same(text: str, section: knowledge.Section) -> bool:
-    return section.title in text[:300] and section.body[:60] in text
-
-
-def _experience(item: Experience, task: Task, known: tuple[knowledge.Section, ...]) -> dict[str, Any] | None:
-    """An item as the template shows it; None for knowledge that the prompt holds already."""
-    if any(_same(item.text, section) for section in known):
+def _experience(item: Experience, task: Task, shown: frozenset[str]) -> dict[str, Any] | None:
+    """An item as the template shows it; None for knowledge that the prompt holds already (``shown``: titles, code)."""
+    title, _, body = (item.lesson or item.text).strip().partition("\n")
+    seeded = item.task.startswith("knowledge/")
+    if seeded and (item.code in shown if item.code else title in shown):
         return None
+    text = f"{title}\n{body}".strip()
     own = item.task == task.name
-    text = item.lesson or item.text
     return {
         "item": item,
+        "seeded": seeded,
         "own": own,
         "text": _scrub(text, task) if own else text,
         "code": item.code if len(item.code) <= _CODE else "",

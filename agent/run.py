@@ -99,9 +99,12 @@ def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch) -
         for name, why in config.refused.items():
             store.set_outcome(run.id, name, refused(name, why))
         _work(run, config, workspace, memory, watch)
-    except (KernelwrightError, KeyboardInterrupt):
+    except (KernelwrightError, KeyboardInterrupt) as error:
         with suppress(KernelwrightError):
             store.set_run_status(run.id, "interrupted")
+        if isinstance(error, KernelwrightError):
+            kept = f"what was measured is kept: kernelwright resume {run.id}"
+            error.remedy = f"{error.remedy}; {kept}" if error.remedy else kept
         raise
     outcomes = store.outcomes(run.id)
     finished = all(task.name in outcomes and outcomes[task.name].status in FINAL for task in run.tasks)

@@ -60,9 +60,7 @@ def _literal(call: ast.Call, values: dict[str, object]) -> str:
     where = f"line {call.lineno}: load(…)"
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     if "cuda" in keywords:
-        raise BuildError(
-            f"{where}: the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)"
-        )
+        raise BuildError(f"{where}: the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)")
     if call.args or set(keywords) != {"cpp"}:
         raise BuildError(f"{where} takes the source as its one keyword: load(cpp=r'''…''')")
     try:

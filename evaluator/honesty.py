@@ -182,9 +182,7 @@ def rule(
             continue
         return Finding("reject", "library", 0, f"{op} ran {count}× in forward: {_remedy(kind, classes)}")
     if native_calls <= 0:
-        return Finding(
-            "reject", "no_own_work", 0, "forward launched no kernel of its own; all it did was left to torch"
-        )
+        return Finding("reject", "no_own_work", 0, "forward launched no kernel of its own; all it did was left to torch")
     return None
 
 

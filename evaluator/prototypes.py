@@ -24,6 +24,10 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT = re.compile(
+    r"""//[^\n]*|/\*.*?\*/|(?P<literal>R"(?P<d>[^()\\\s]{0,16})\(.*?\)(?P=d)"|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])')""",
+    re.DOTALL,
+)
 _DIRECTIVE = re.compile(r"^[ \t]*#(?:[^\n\\]|\\.)*", re.MULTILINE | re.DOTALL)
 _DEFINE = re.compile(r"\s*#\s*define\s+([A-Za-z_]\w*)(?!\()[ \t]+(.*)", re.DOTALL)
 
@@ -60,9 +64,7 @@ _QUALIFIERS = frozenset(
         "noexcept",
     }
 )
-_SPECIFIERS = frozenset(
-    {"static", "inline", "constexpr", "typedef", "using", "struct", "class", "enum", "union", "namespace"}
-)
+_SPECIFIERS = frozenset({"static", "inline", "constexpr", "typedef", "using", "struct", "class", "enum", "union", "namespace"})
 _ATTRIBUTES = frozenset({"__attribute__", "__declspec", "alignas", "__asm__", "asm"})
 _CLOSING = {"(": ")", "{": "}", "[": "]", "[[": "]]"}
 
@@ -112,9 +114,7 @@ def prototypes(source: str) -> dict[str, Prototype]:
             continue  # a variable, a declaration of somebody else's function, or internal linkage
         prototype = _prototype(declaration, opening, aliases)
         if found.setdefault(name, prototype) != prototype:
-            raise BuildError(
-                f'extern "C" {name} is defined twice: {found[name]} and {prototype}; give each its own name'
-            )
+            raise BuildError(f'extern "C" {name} is defined twice: {found[name]} and {prototype}; give each its own name')
     if not found:
         raise BuildError(
             'no extern "C" function with a body found; write `extern "C" void name(const float* x, int64_t n) {…}` '
@@ -139,12 +139,12 @@ def code_tokens(source: str) -> Iterator[tuple[int, str, str]]:
 def _tokens(source: str) -> tuple[list[str], dict[str, str]]:
     """Tokens without comments and directives, object-like macros expanded; and names of aliased types."""
     macros: dict[str, list[str]] = {}
-    blank = re.sub(r"//[^\n]*|/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m[0]), source, flags=re.DOTALL)
-    for directive in _DIRECTIVE.finditer(blank):
+    clean = _COMMENT.sub(lambda m: m[0] if m["literal"] else re.sub(r"[^\n]", " ", m[0]), source)
+    for directive in _DIRECTIVE.finditer(clean):
         if define := _DEFINE.match(directive[0]):
             macros[define[1]] = [text for _, _, text in code_tokens(define[2].replace("\\\n", " "))]
     tokens: list[str] = []
-    for _, kind, text in code_tokens(_DIRECTIVE.sub("", source)):
+    for _, kind, text in code_tokens(_DIRECTIVE.sub("", clean)):
         tokens.extend(_expand(text, macros, ()) if kind == "word" else [text])
     return tokens, _aliases(tokens)
 
@@ -256,9 +256,7 @@ def _prototype(declaration: Sequence[str], opening: int, aliases: Mapping[str, s
     name = declaration[opening - 1]
     result = _type(declaration[: opening - 1], aliases, f'extern "C" {name}: its result')[0]
     if result.pointer:
-        raise BuildError(
-            f'extern "C" {name} returns {result}; return void or a scalar and write results through a pointer'
-        )
+        raise BuildError(f'extern "C" {name} returns {result}; return void or a scalar and write results through a pointer')
     inside = declaration[opening + 1 : _skip(declaration, opening) - 1]
     parameters = []
     for position, part in enumerate(_split(inside)):

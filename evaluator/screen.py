@@ -91,8 +91,6 @@ def _defines_forward(node: ast.ClassDef) -> bool:
     for statement in _top_level(node.body):
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) and statement.name == "forward":
             return True
-        if isinstance(statement, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == "forward" for t in statement.targets
-        ):
+        if isinstance(statement, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "forward" for t in statement.targets):
             return True
     return False

@@ -12,7 +12,11 @@ from kernelwright.evaluator.prototypes import code_tokens, defined_names
 from kernelwright.evaluator.screen_python import Finding
 from kernelwright.evaluator.toolchain import BuildError
 
-_INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]((?:/|\.\./|[^>"]*/\.\./)[^>"]*)[>"]', re.MULTILINE)
+_INCLUDE = re.compile(
+    r"""^[ \t]*#[ \t]*(?:include(?:_next)?|import|embed)[ \t]*(?:[<"]((?:/|\.\./|[^>"]*/\.\./)[^>"]*)[>"]|([A-Za-z_]\w*))""",
+    re.MULTILINE,
+)
+"""Of an absolute path, a parent folder, or what a macro says."""
 _FAST_MATH = re.compile(r"fast-math|__attribute__\s*\(\(\s*optimize|#\s*pragma\s+GCC\s+optimize|associative-math")
 _TRAPS = ("syscall", "int $0x80", "svc #", "sysenter")
 
@@ -42,8 +46,8 @@ def _screen(native: NativeSource) -> Iterator[Finding]:
             elif text in rules.CPP_FLAGS:
                 yield _finding(rules.FLAG, rules.CPP_FLAGS[text], native, f"{where} uses {text}")
     for include in _INCLUDE.finditer(native.source):
-        tier, rule = (rules.REJECT, "proc") if include[1].startswith("/proc") else (rules.FLAG, "include")
-        yield _finding(tier, rule, native, f"includes {include[1]}")
+        tier, rule = (rules.REJECT, "proc") if (include[1] or "").startswith("/proc") else (rules.FLAG, "include")
+        yield _finding(tier, rule, native, f"includes {include[1] or include[2]}")
     if match := _FAST_MATH.search(native.source):
         yield _finding(rules.FLAG, "fast_math", native, f"says {match[0]}")
 

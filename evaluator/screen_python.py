@@ -12,9 +12,7 @@ from kernelwright.evaluator.names import IMPORTERS, Names, text
 _WRITE_MODES = frozenset("wax+")
 _EDITS = frozenset({"update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__"})
 _DYNAMIC = frozenset({"builtins.exec", "builtins.eval", "builtins.compile"})
-_SETTERS = frozenset(
-    {"builtins.setattr", "builtins.delattr", "builtins.object.__setattr__", "builtins.type.__setattr__"}
-)
+_SETTERS = frozenset({"builtins.setattr", "builtins.delattr", "builtins.object.__setattr__", "builtins.type.__setattr__"})
 _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
@@ -158,15 +156,9 @@ class PythonScreen(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        calls = (
-            self.names.path(c.func) for statement in node.body for c in ast.walk(statement) if isinstance(c, ast.Call)
-        )
+        calls = (self.names.path(c.func) for statement in node.body for c in ast.walk(statement) if isinstance(c, ast.Call))
         used = next(
-            (
-                path
-                for path in calls
-                if path.startswith(("torch.nn.functional.", "torch.ops.")) or _is_torch_function(path)
-            ),
+            (path for path in calls if path.startswith(("torch.nn.functional.", "torch.ops.")) or _is_torch_function(path)),
             "",
         )
         if used and self._functions:
@@ -192,17 +184,13 @@ class PythonScreen(ast.NodeVisitor):
     def _stored_attribute(self, target: ast.Attribute, value: ast.expr | None) -> None:
         base = self.names.path(target.value)
         if base:
-            switch = base.startswith(
-                ("torch.backends", "torch._dynamo.config", "torch._inductor.config", "triton.knobs")
-            )
+            switch = base.startswith(("torch.backends", "torch._dynamo.config", "torch._inductor.config", "triton.knobs"))
             self._add(rules.REJECT, "global_switch" if switch else "patching", target, f"assigns {base}.{target.attr}")
         elif target.attr in rules.BAD_STORES:
             self._add(rules.REJECT, "patching", target, f"assigns .{target.attr}")
         elif self._functions and isinstance(target.value, ast.Name) and target.value.id not in ("self", "cls", "ctx"):
             if isinstance(value, ast.Lambda):
-                self._add(
-                    rules.FLAG, "instance_override", target, f"puts a function on {target.value.id}.{target.attr}"
-                )
+                self._add(rules.FLAG, "instance_override", target, f"puts a function on {target.value.id}.{target.attr}")
         elif self._functions[-1:] == ["forward"] and isinstance(target.value, ast.Name) and target.value.id == "self":
             self._add(rules.RECORD, "state", target, f"assigns self.{target.attr}")
 
@@ -213,13 +201,13 @@ class PythonScreen(ast.NodeVisitor):
             self._used(self.names.path(node), node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        path = self.names.path(node)
         if isinstance(node.ctx, ast.Load):
             if node.attr in rules.BAD_ATTRIBUTES:
                 self._add(rules.REJECT, rules.BAD_ATTRIBUTES[node.attr], node, f"uses .{node.attr}")
-            elif node.attr in rules.FLAG_ATTRIBUTES:
+            elif node.attr in rules.FLAG_ATTRIBUTES and not path:  # torch.bfloat16 is a dtype, x.bfloat16 a cast
                 tier, rule = rules.FLAG_ATTRIBUTES[node.attr]
                 self._add(tier, rule, node, f"uses .{node.attr}")
-        path = self.names.path(node)
         if path and isinstance(node.ctx, ast.Load):
             self._used(path, node)
             if not isinstance(node.value, (ast.Name, ast.Attribute)):
@@ -335,6 +323,4 @@ def _look_up(path: str) -> tuple[str, str]:
 
 
 def _is_torch_function(path: str) -> bool:
-    return path in (
-        f"torch.{name}" for name in ("matmul", "mm", "bmm", "softmax", "conv2d", "addmm", "einsum", "sum", "mean")
-    )
+    return path in (f"torch.{name}" for name in ("matmul", "mm", "bmm", "softmax", "conv2d", "addmm", "einsum", "sum", "mean"))

@@ -141,7 +141,7 @@ _FLAGGED: Mapping[str, str] = {
         random.seed numpy.random.seed torch.default_generator torch.Generator
     """,
     "introspection": """
-        sys.modules inspect gc ctypes traceback linecache tracemalloc dis weakref os.getpid os.getppid os.fstat
+        sys.modules sys.path inspect gc ctypes traceback linecache tracemalloc dis weakref os.getpid os.getppid os.fstat
         psutil resource torch._C torch.cuda.cudart torch.library torch.utils.dlpack torch.jit builtins.globals
         builtins.vars builtins.memoryview torch.cuda.memory torch.overrides torch.utils._python_dispatch
         torch.distributed os.sched_setaffinity
@@ -156,6 +156,7 @@ _FLAGGED: Mapping[str, str] = {
 }
 
 _ALLOWED = """
+    torch._inductor.runtime
     importlib.util.find_spec importlib.metadata time.struct_time kernelwright.evaluator.native.load
     kernelwright.evaluator.native.OutsideEnvelope kernelwright.evaluator.native.BuildError torch.compiler
     io.StringIO io.BytesIO torch.jit.is_scripting torch.jit.is_tracing torch.jit.ignore torch.jit.export
@@ -175,9 +176,7 @@ def _table() -> dict[str, tuple[str, str]]:
 
 
 TABLE: Mapping[str, tuple[str, str]] = _table()
-PARENTS = frozenset(
-    {"kernelwright", "kernelwright.evaluator", "kernelwright.evaluator.native", "importlib", "importlib.util"}
-)
+PARENTS = frozenset({"kernelwright", "kernelwright.evaluator", "kernelwright.evaluator.native", "importlib", "importlib.util"})
 """Packages that an import of something allowed binds on its way."""
 
 SWITCH_PREFIXES = ("torch._C._set_", "torch._C._cuda_set", "torch._C._jit_set", "torch._C._backport")

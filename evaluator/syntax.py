@@ -34,12 +34,7 @@ def dotted(node: ast.AST, names: Mapping[str, str]) -> str:
     if isinstance(node, ast.Attribute):
         base = dotted(node.value, names)
         return f"{base}.{node.attr}" if base else ""
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "getattr"
-        and len(node.args) >= 2
-    ):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) >= 2:
         base, name = dotted(node.args[0], names), node.args[1]
         if base and isinstance(name, ast.Constant) and isinstance(name.value, str):
             return f"{base}.{name.value}"

@@ -27,8 +27,9 @@ from pathlib import Path
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-fPIC", "-shared")
 """The flags of design §3. Never ``-ffast-math``: it would change what the kernel computes."""
 PRELUDE = '#include <cstdint>\n#include <cmath>\n#line 1 "kernel.cpp"\n'
-_LINK = ("-Wl,-z,defs",)
-"""An undefined symbol fails here, with its name, and no kernel binds to whatever the runner happens to have loaded."""
+_LINK = ("-fno-semantic-interposition", "-Wl,-Bsymbolic", "-Wl,-z,defs")
+"""Helpers that are not ``static`` are inlined all the same, calls stay inside the library, and an undefined symbol fails
+here, with its name: no kernel binds to whatever the runner happens to have loaded."""
 _DIAGNOSTICS = ("-Wall", "-Wno-unused", "-Wno-unknown-pragmas", "-fdiagnostics-color=never", "-fmax-errors=20")
 _LIMITS = 'ulimit -v 6291456; ulimit -f 1048576; ulimit -t "$1"; shift; exec "$@"'
 TIMEOUT_S = 120.0
@@ -108,6 +109,7 @@ def build_library(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Libra
     Raises:
         BuildError: no compiler, a refused header, a compiler error or a timeout; ``log`` holds the first errors.
     """
+    cache = cache.absolute()
     if header := _TORCH_HEADER.search(source):
         raise BuildError(
             f"#include <{header[1]}>: kernels get no torch or Python headers (they would cost 38 s a build); "
@@ -117,9 +119,7 @@ def build_library(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Libra
         raise BuildError(reason)
     compiler = find_compiler()
     version = compiler_version(compiler)
-    key = hashlib.sha256(
-        "\0".join((source, PRELUDE, *FLAGS, *_LINK, compiler, version, machine())).encode()
-    ).hexdigest()[:24]
+    key = hashlib.sha256("\0".join((source, PRELUDE, *FLAGS, *_LINK, compiler, version, machine())).encode()).hexdigest()[:24]
     library, facts = cache / f"{key}.so", cache / f"{key}.json"
     if (known := _read_facts(library, facts)) is not None:
         return known

@@ -11,12 +11,12 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kernelwright.evaluator.engines.engine import Job
+from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.evaluator.engines.local import LocalEngine
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.codec import from_json, to_json
@@ -72,8 +72,8 @@ def put(path: Path, data: Any) -> None:
     part.replace(path)
 
 
-def judge_all(bundle: Path, device: str | None) -> int:
-    """Judge every job without a result; returns how many could not be judged.
+def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = LocalEngine) -> int:
+    """Judge every job without a result, on an engine that ``make`` makes; returns how many could not be judged.
 
     Raises:
         InputError: no bundle, or a backend or device that is not here.
@@ -81,10 +81,11 @@ def judge_all(bundle: Path, device: str | None) -> int:
     manifest = read_manifest(bundle)
     left = [job for job in manifest.jobs if not (bundle / "results" / f"{job}.json").is_file()]
     _say(f"{len(manifest.jobs)} jobs, {len(left)} to judge")
-    failed, engine = 0, None
+    failed = 0
+    engine: Engine | None = None
     try:
         for number, job_id in enumerate(left, start=1):
-            engine = engine or LocalEngine(manifest.backend, device or manifest.device, bundle / "cache", manifest.settings)
+            engine = engine or make(manifest.backend, device or manifest.device, bundle / "cache", manifest.settings)
             failure = bundle / "failures" / f"{job_id}.json"
             try:
                 status = _judge_one(bundle, job_id, manifest.jobs[job_id], engine)
@@ -104,13 +105,15 @@ def judge_all(bundle: Path, device: str | None) -> int:
     return failed
 
 
-def _judge_one(bundle: Path, job_id: str, sha: str, engine: LocalEngine) -> str:
-    text = (bundle / "jobs" / f"{job_id}.json").read_text(encoding="utf-8")
+def _judge_one(bundle: Path, job_id: str, sha: str, engine: Engine) -> str:
+    path = bundle / "jobs" / f"{job_id}.json"
+    if not path.is_file():
+        raise InputError(f"{path} is not there", "copy the whole bundle")
+    text = path.read_text(encoding="utf-8")
     if sha256(text) != sha:
         raise InputError(f"job {job_id} is not what the manifest says", "create the bundle again")
     data = json.loads(text)
     job = Job(job_id, from_json(Kernel, data["kernel"]), from_json(Task, data["task"]))
-    engine.admit(job.task)
     verdict = engine.evaluate(job)
     put(bundle / "results" / f"{job_id}.json", {"job": sha, "verdict": to_json(verdict)})
     return f"{verdict.status.value}: {verdict.reason}"

@@ -282,9 +282,8 @@ class Index:
         near: dict[str, float] = {}
         for scope in scopes:
             collection = self._collection(scope)
-            held = collection.count() if collection is not None else 0
-            if held:
-                found = collection.query(query_embeddings=[vector], n_results=min(n, held), include=["distances"])
+            if collection is not None:
+                found = collection.query(query_embeddings=[vector], n_results=n, include=["distances"])
                 near.update(zip(found["ids"][0], (1.0 - d for d in found["distances"][0]), strict=True))
             if pending := self._pending.get(scope):
                 near.update(zip(pending, (embed(list(pending.values())) @ vector).tolist(), strict=True))

@@ -129,9 +129,9 @@ class Memory:
         if attempt is None:
             raise HarnessError(f"idea {step.idea.id} has no verdict yet", "commit answer and verdict first")
         made = lessons.from_attempt(attempt, step.context.start, task, backend, device)
-        with self.store.begin() as tx:
-            query = sa.select(steps.c.learned, steps.c.status).where(steps.c.id == attempt.id)
-            row = tx.execute(query.with_for_update()).one_or_none()
+
+        def commit(tx: Connection) -> tuple[Experience, ...]:
+            row = tx.execute(_STEP, {"of_id": attempt.id}).one_or_none()
             if row is None or row.status != attempt.status:
                 held = "nothing" if row is None else repr(row.status)
                 raise HarnessError(
@@ -139,7 +139,7 @@ class Memory:
                     "commit answer and verdict first",
                 )
             if row.learned:
-                return
+                return ()
             target = self._reward(tx, attempt, task, backend, device)
             change = values.Change(attempt.idea.stage.value, backend, task.family, step.context.valued, target)
             values.update(tx, change, self.settings.alpha)
@@ -148,17 +148,19 @@ class Memory:
             tx.execute(
                 steps.update().where(steps.c.id == attempt.id).values(learned=True, backend=backend, device=device)
             )
+            return added
+
+        added = self.store.write(commit)
         if self._ready:  # else it catches up when it is opened
             for new in added:
                 self._index.add(experiences.scope(new.kind, new.backend), {new.id: new.text})
 
     def _reward(self, tx: Connection, attempt: Attempt, task: Task, backend: str, device: str) -> float:
-        c = steps.c
-        where = (c.task_id == task.task_id) & (c.backend == backend) & (c.device == device) & c.learned
-        where &= c.status == Status.PASSED.value
+        query = _BEST
         if recall.excluded(task.name, self._exclude):
-            where &= c.run == attempt.idea.run
-        best = tx.execute(sa.select(sa.func.max(c.speedup)).where(where)).scalar_one()
+            query = query.where(steps.c.run == attempt.idea.run)
+        where = {"of_task": task.task_id, "of_backend": backend, "of_device": device}
+        best = tx.execute(query, where).scalar_one()
         raw = values.reward(attempt.idea.stage, attempt.feasible, attempt.speedup, best)
         return raw if attempt.idea.stage is IdeaStage.DRAFT else values.normalised(tx, backend, raw)
 
@@ -205,8 +207,7 @@ class Memory:
         if self._ready:
             return
         known = seeds.read(self.settings.seeds) if self.settings.seeds else ()
-        with self.store.begin() as tx:
-            seeds.plant(tx, known, self.store.artifacts)
+        self.store.write(lambda tx: seeds.plant(tx, known, self.store.artifacts))
         self._index.sync(_Source(self.store))
         self._ready = True
 
@@ -247,6 +248,17 @@ class Memory:
                 ]
             self._apis[backend] = {e.id: (e, recall.api_names(e.lesson)) for e in own}
         return self._apis[backend]
+
+
+# Built once: building a statement costs more than SQLite takes to run it.
+_STEP = sa.select(steps.c.learned, steps.c.status).where(steps.c.id == sa.bindparam("of_id")).with_for_update()
+_BEST = sa.select(sa.func.max(steps.c.speedup)).where(
+    steps.c.task_id == sa.bindparam("of_task"),
+    steps.c.backend == sa.bindparam("of_backend"),
+    steps.c.device == sa.bindparam("of_device"),
+    steps.c.learned,
+    steps.c.status == Status.PASSED.value,
+)
 
 
 class _Source:

@@ -6,10 +6,10 @@ flight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -21,6 +21,8 @@ from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import HarnessError, UnknownName, WorkspaceError
 from kernelwright.tasks.records import Answer, Attempt, Idea, Status, Task, Verdict
+
+T = TypeVar("T")
 
 __all__ = ["RunRecord", "Spent", "Step", "Store", "TaskOutcome"]
 
@@ -44,6 +46,8 @@ class Store:
                 raise WorkspaceError(f"the store {shown(url)} has no folder for artifacts", "give one beside the URL")
             artifacts = Path(str(database)).parent / "artifacts"
         self.artifacts = Artifacts(artifacts)
+        self._settled: dict[str, Attempt] = {}
+        """Attempts that were learned from: they change no more, and every recall reads them."""
         with self.read() as tx:
             self.identity: str = tx.execute(sa.select(meta.c.value).where(meta.c.key == "store")).scalar_one()
 
@@ -56,6 +60,17 @@ class Store:
         """One transaction that writes: all of it is committed, or none."""
         with translated(self._engine.url), self._writer.begin() as tx:
             yield tx
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """``work`` in one transaction, again where another process added the same row first (not on SQLite: it queues)."""
+        for left in (2, 1, 0):
+            try:
+                with self.begin() as tx:
+                    return work(tx)
+            except HarnessError as error:
+                if not left or not isinstance(error.__cause__, sa.exc.IntegrityError):
+                    raise
+        raise AssertionError("the last round returns or raises")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -168,17 +183,19 @@ class Store:
         values.update(tokens_in=answer.tokens_in, tokens_out=answer.tokens_out, cost_usd=answer.cost_usd)
         values["backend"] = answer.kernel.backend if answer.kernel else None
         values["status"] = None if answer.kernel else "unreadable"
-        self._set(idea_id, values, steps.c.verdict.is_(None), "was judged: its answer stands")
+        if not self._set(idea_id, values, steps.c.verdict.is_(None)):
+            raise self._out_of_order(idea_id, "was judged: its answer stands")
 
     def judge(self, idea_id: str, verdict: Verdict) -> None:
         """Commit a verdict. A later one replaces it, until memory has learned from it."""
         data = to_json(verdict)
         values = {"verdict": data, "status": verdict.status.value, "speedup": verdict.speedup}
-        with self.read() as tx:
-            there = tx.execute(sa.select(steps.c.learned, steps.c.verdict).where(steps.c.id == idea_id)).one_or_none()
-        if there is not None and there.learned and there.verdict == data:
-            return  # merged twice: the same verdict from the same bundle
-        self._set(idea_id, values, steps.c.answer.is_not(None), "has no answer, or was learned from")
+        if not self._set(idea_id, values, steps.c.answer.is_not(None)):
+            with self.read() as tx:
+                held = sa.select(steps.c.verdict).where(steps.c.id == idea_id)
+                if tx.execute(held).scalar_one_or_none() == data:
+                    return  # merged twice from one bundle
+            raise self._out_of_order(idea_id, "has no answer, or was learned from")
 
     def step(self, idea_id: str) -> Step | None:
         """One step, or None where the store does not hold it."""
@@ -212,10 +229,7 @@ class Store:
         if run_id is not None:
             where &= steps.c.run == run_id
         order = (sa.func.coalesce(steps.c.speedup, 0.0).desc(), steps.c.id)
-        with self.read() as tx:
-            found = tx.execute(sa.select(*_ATTEMPT).where(where).order_by(*order).limit(limit)).mappings().all()
-        here = [row for row in found if rows.present(row, self.artifacts)]
-        return tuple(a for row in here if (a := rows.attempt(row, self.artifacts)) is not None)
+        return tuple(self._attempts(where, *order, limit=limit, elsewhere_ok=True).values())
 
     def count(self) -> tuple[int, int]:
         """How many runs, and how many attempts with an answer."""
@@ -226,13 +240,14 @@ class Store:
 
     # How it is done
 
-    def _set(self, idea_id: str, values: Mapping[str, Any], allowed: sa.ColumnElement[bool], problem: str) -> None:
+    def _set(self, idea_id: str, values: Mapping[str, Any], allowed: sa.ColumnElement[bool]) -> bool:
         where = (steps.c.id == idea_id) & sa.not_(steps.c.learned) & allowed
         with self.begin() as tx:
-            if tx.execute(steps.update().where(where).values(**values)).rowcount == 1:
-                return
-            there = tx.execute(sa.select(steps.c.id).where(steps.c.id == idea_id)).one_or_none()
-        raise HarnessError(f"idea {idea_id} {problem if there else 'was never asked'}", "resume the run from its steps")
+            return tx.execute(steps.update().where(where).values(**values)).rowcount == 1
+
+    def _out_of_order(self, idea_id: str, problem: str) -> HarnessError:
+        asked = self.step(idea_id) is not None
+        return HarnessError(f"idea {idea_id} {problem if asked else 'was never asked'}", "resume the run from its steps")
 
     def _unknown_run(self, run_id: str) -> UnknownName:
         with self.read() as tx:
@@ -271,11 +286,27 @@ class Store:
             for idea, answer, verdict in [parts[row["id"]]]
         )
 
-    def _attempts(self, where: sa.ColumnElement[bool], elsewhere_ok: bool = False) -> dict[str, Attempt]:
+    def _attempts(
+        self,
+        where: sa.ColumnElement[bool],
+        *order: sa.ColumnElement[Any],
+        limit: int | None = None,
+        elsewhere_ok: bool = False,
+    ) -> dict[str, Attempt]:
+        """id -> finished attempt, by number unless ordered otherwise."""
+        query = sa.select(steps.c.id, steps.c.learned).where(where).order_by(*(order or (steps.c.number,)))
         with self.read() as tx:
-            found = tx.execute(sa.select(*_ATTEMPT).where(where).order_by(steps.c.number)).mappings().all()
+            wanted = tx.execute(query.limit(limit)).all()
+            fresh = [row.id for row in wanted if row.id not in self._settled]
+            found = tx.execute(sa.select(*_ATTEMPT).where(steps.c.id.in_(fresh))).mappings().all() if fresh else []
         here = [row for row in found if not elsewhere_ok or rows.present(row, self.artifacts)]
-        return {row["id"]: a for row in here if (a := rows.attempt(row, self.artifacts)) is not None}
+        read = {row["id"]: a for row in here if (a := rows.attempt(row, self.artifacts)) is not None}
+        known = {row.id: self._settled.get(row.id) or read.get(row.id) for row in wanted}
+        if len(self._settled) > _MOST_SETTLED:
+            self._settled.clear()
+        self._settled.update({row.id: read[row.id] for row in wanted if row.learned and row.id in read})
+        return {i: attempt for i, attempt in known.items() if attempt is not None}
 
 
+_MOST_SETTLED = 2000
 _ATTEMPT = (steps.c.id, steps.c.idea, steps.c.answer, steps.c.verdict)

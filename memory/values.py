@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -76,7 +76,7 @@ class Running:
 
 def normalised(tx: Connection, backend: str, raw: float) -> float:
     """Take a raw refinement reward into the backend's statistics, and return it normalised by them."""
-    row = tx.execute(sa.select(rewards).where(rewards.c.backend == backend).with_for_update()).one_or_none()
+    row = tx.execute(_STATISTICS, {"of_backend": backend}).one_or_none()
     before = Running() if row is None else Running(row.seen, row.mean, row.m2)
     after = before.add(raw)
     values = {"seen": after.count, "mean": after.mean, "m2": after.m2}
@@ -89,8 +89,9 @@ def normalised(tx: Connection, backend: str, raw: float) -> float:
 
 def lookup(tx: Connection, stage: str, backend: str, family: str, items: Collection[str]) -> dict[str, float]:
     """Item -> Q of those that have one: of (backend, family) where used there, else of the item anywhere."""
-    found = _in_force(tx, stage, backend, family, items, lock=False)
-    return {item: value.q for item, value in found.items()}
+    known = _known(tx, _READ, stage, backend, family, items)
+    anywhere = {item: value.q for (item, where), value in known.items() if where == ANY}
+    return anywhere | {item: value.q for (item, where), value in known.items() if where != ANY}
 
 
 @dataclass(frozen=True)
@@ -106,22 +107,20 @@ class Change:
 
 def update(tx: Connection, change: Change, alpha: float) -> None:
     """``Q ← Q + α (r − Q)`` for each item where it was used, and for the item anywhere."""
-    for backend, family in ((change.backend, change.family), (ANY, ANY)):
-        known = _in_force(tx, change.stage, backend, family, change.items, lock=True)
-        added, changed = [], []
-        for item in change.items:
-            old = known.get(item, _InForce(0.0, None))
+    known = _known(tx, _READ_TO_WRITE, change.stage, change.backend, change.family, change.items)
+    added: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    for item in change.items:
+        pooled = known.get((item, ANY), _Known(0.0, 0))
+        here = known.get((item, change.backend), _Known(pooled.q, 0))
+        for old, backend, family in ((here, change.backend, change.family), (pooled, ANY, ANY)):
+            keys = {"of_item": item, "of_stage": change.stage, "of_backend": backend, "of_family": family}
             q = old.q + alpha * (change.reward - old.q)
-            if old.visits is None:
-                row = {"item": item, "stage": change.stage, "backend": backend, "family": family}
-                added.append({**row, "q": q, "visits": 1})
-            else:
-                row = {"of_item": item, "of_stage": change.stage, "of_backend": backend, "of_family": family}
-                changed.append({**row, "new_q": q, "new_visits": old.visits + 1})
-        if added:
-            tx.execute(item_values.insert(), added)
-        if changed:
-            tx.execute(_UPDATE, changed)
+            (changed if old.visits else added).append({**keys, "new_q": q, "new_visits": old.visits + 1})
+    if added:
+        tx.execute(_INSERT, added)
+    if changed:
+        tx.execute(_UPDATE, changed)
 
 
 class StoredValues:
@@ -137,35 +136,34 @@ class StoredValues:
 
 
 @dataclass(frozen=True)
-class _InForce:
+class _Known:
     q: float
-    visits: int | None
-    """Of the item's own row here; None where the value is that of the item anywhere."""
+    visits: int
 
 
-def _in_force(
-    tx: Connection, stage: str, backend: str, family: str, items: Collection[str], *, lock: bool
-) -> dict[str, _InForce]:
-    c = item_values.c
-    here = (c.backend == backend) & (c.family == family)
-    anywhere = (c.backend == ANY) & (c.family == ANY)
-    query = sa.select(c.item, c.backend, c.family, c.q, c.visits)
-    query = query.where(c.item.in_(set(items)), c.stage == stage, here | anywhere).order_by(c.item)
-    found: dict[str, _InForce] = {}
-    for row in tx.execute(query.with_for_update() if lock else query):
-        own = (row.backend, row.family) == (backend, family)
-        if own or row.item not in found:
-            found[row.item] = _InForce(row.q, row.visits if own else None)
-    return found
+def _known(
+    tx: Connection, query: sa.Select[Any], stage: str, backend: str, family: str, items: Collection[str]
+) -> dict[tuple[str, str], _Known]:
+    """(item, backend or ANY) -> what is known of the item here, and anywhere."""
+    where = {"of_stage": stage, "of_backend": backend, "of_family": family, "of_items": list(items)}
+    return {(row.item, row.backend): _Known(row.q, row.visits) for row in tx.execute(query, where)}
 
 
-_UPDATE = (
-    item_values.update()
+# Built once: building a statement costs more than SQLite takes to run it.
+_COLUMN = item_values.c
+_READ = (
+    sa.select(_COLUMN.item, _COLUMN.backend, _COLUMN.q, _COLUMN.visits)
     .where(
-        item_values.c.item == sa.bindparam("of_item"),
-        item_values.c.stage == sa.bindparam("of_stage"),
-        item_values.c.backend == sa.bindparam("of_backend"),
-        item_values.c.family == sa.bindparam("of_family"),
+        _COLUMN.item.in_(sa.bindparam("of_items", expanding=True)),
+        _COLUMN.stage == sa.bindparam("of_stage"),
+        ((_COLUMN.backend == sa.bindparam("of_backend")) & (_COLUMN.family == sa.bindparam("of_family")))
+        | ((_COLUMN.backend == ANY) & (_COLUMN.family == ANY)),
     )
-    .values(q=sa.bindparam("new_q"), visits=sa.bindparam("new_visits"))
+    .order_by(_COLUMN.item)
 )
+_READ_TO_WRITE = _READ.with_for_update()
+_NEW: dict[str, Any] = {"q": sa.bindparam("new_q"), "visits": sa.bindparam("new_visits")}
+_KEYS: dict[str, Any] = {name: sa.bindparam(f"of_{name}") for name in ("item", "stage", "backend", "family")}
+_INSERT = item_values.insert().values(**_KEYS, **_NEW)
+_UPDATE = item_values.update().where(*(_COLUMN[name] == key for name, key in _KEYS.items())).values(**_NEW)
+_STATISTICS = sa.select(rewards).where(rewards.c.backend == sa.bindparam("of_backend")).with_for_update()

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from kernelwright.tasks.errors import InputError
@@ -74,10 +75,15 @@ def _decode_enum(cls: type[Enum], data: Any) -> Enum:
         raise InputError(f"{data!r} is no {cls.__name__}", f"known: {known}") from error
 
 
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)  # slow: it compiles every annotation
+
+
 def _decode_record(cls: Any, data: Mapping[str, Any]) -> Any:
     if not isinstance(data, Mapping):
         raise InputError(f"{cls.__name__} is {data!r}, expected an object", "check the file it was read from")
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.repr}
     unknown = sorted(set(data) - set(fields))
     if unknown:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -78,12 +79,21 @@ def _run_verb(verb: str, argv: Sequence[str], as_json: bool) -> int:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except usage_error as error:
-        show_error(error.format_message() or f"{verb} needs more", f"see `kernelwright {verb} --help`", as_json)
+        message = _with_value(error.format_message(), argv) or f"{verb} needs more"
+        show_error(message, f"see `kernelwright {verb} --help`", as_json)
         return USAGE
     if isinstance(result, Output):
         show(result, as_json)
         return result.code
     return result if isinstance(result, int) else 0
+
+
+def _with_value(message: str, argv: Sequence[str]) -> str:
+    """A usage error with the value that was given: typer names the option and leaves the value out."""
+    option = re.search(r"'(--?[\w-]+)'", message)
+    if option is None or option.group(1) not in argv[:-1]:
+        return message
+    return f"{message} (given: {argv[argv.index(option.group(1)) + 1]!r})"
 
 
 def overview() -> str:

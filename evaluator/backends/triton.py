@@ -96,6 +96,4 @@ def _driver_problem() -> str:
             continue
         if any(Path(node).exists() for node in nodes):
             return ""
-    return (
-        "no GPU driver found (libcuda.so.1 and /dev/nvidiactl); use --device cpu to interpret, or a machine with a GPU"
-    )
+    return "no GPU driver found (libcuda.so.1 and /dev/nvidiactl); use --device cpu to interpret, or a machine with a GPU"

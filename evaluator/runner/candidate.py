@@ -20,7 +20,7 @@ import torch
 from kernelwright.evaluator import native
 from kernelwright.evaluator.runner.arena import Arena, dtype_of
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
-from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers, spin_after
+from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
 from kernelwright.evaluator.runner.trees import decode, describe, encode
 
 _MODULE = "kernel_under_test"
@@ -40,6 +40,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "compile": candidate.compile,
         "prepare": candidate.prepare,
         "time": candidate.time,
+        "account": candidate.account,
         "space": candidate.space,
         "export": candidate.export,
     }
@@ -79,6 +80,7 @@ class Candidate:
         self._models: dict[str, Any] = {}
         self._prepared: list[list[Any]] = []
         self._outputs: list[Any] = []
+        self._calls = Calls([], 0.0, [])
         self._flush: Flusher | None = None
         self._launches: Callable[[], int] = lambda: 0
         torch.set_grad_enabled(False)
@@ -168,16 +170,21 @@ class Candidate:
 
     def prepare(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Make ready, outside the clock, the arguments of the calls that :meth:`time` will make."""
-        self._outputs = []
+        self._outputs, self._calls = [], Calls([], 0.0, [])
         self._prepared = [self._arguments(request, slot) for slot in request["slots"]]
-        self._flusher()
+        wake(self._flusher(), self._cuda)
         return {"ok": True}
 
     def time(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The prepared calls in a row; outputs are kept in order."""
         model = self._models[request["key"]]
-        self._outputs, account = run_calls(model, self._prepared, self._flusher(), request["repeats"], self._cuda)
-        return account
+        self._calls = run_calls(model, self._prepared, self._flusher(), request["repeats"], self._cuda)
+        self._outputs = self._calls.outputs
+        return {"host_us": self._calls.host_us}
+
+    def account(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """The device's own account of the last run: a claim, for cross-examination."""
+        return {"event_us": self._calls.event_us()}
 
     def space(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """What :meth:`time` does besides calling."""

@@ -16,7 +16,7 @@ from kernelwright.evaluator.correctness import compare
 from kernelwright.evaluator.runner.baselines import Baselines
 from kernelwright.evaluator.runner.cases import Case, Refused
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
-from kernelwright.evaluator.runner.clockwork import Flusher, run_calls, run_spacers, spin_after
+from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
 from kernelwright.evaluator.runner.pool import Pool
 from kernelwright.tasks.codec import from_json
 from kernelwright.tasks.records import Task
@@ -35,6 +35,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "baselines": reference.baselines,
         "prepare": reference.prepare,
         "time": reference.time,
+        "account": reference.account,
         "space": reference.space,
         "close_pool": reference.close_pool,
         "device": reference.device_facts,
@@ -71,6 +72,7 @@ class Reference:
         self._pools: dict[str, Pool] = {}
         self._baselines = Baselines()
         self._prepared: list[list[Any]] = []
+        self._calls = Calls([], 0.0, [])
         self._flush: Flusher | None = None
         torch.set_grad_enabled(False)
         if self._cuda:
@@ -136,15 +138,20 @@ class Reference:
     def prepare(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """Make ready, outside the clock, the arguments of the calls that :meth:`time` will make."""
         case, pool = self._cases[request["key"]], self._pools[request["key"]]
+        self._calls = Calls([], 0.0, [])
         self._prepared = [case.arguments(pool.tensors(slot)) for slot in request["slots"]]
-        self._flusher()
+        wake(self._flusher(), self._cuda)
         return {"ok": True}, []
 
     def time(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """The prepared calls of one baseline in a row."""
         call = self._baselines.get(request["key"], request["name"])
-        _, account = run_calls(call, self._prepared, self._flusher(), request["repeats"], self._cuda)
-        return account, []
+        self._calls = run_calls(call, self._prepared, self._flusher(), request["repeats"], self._cuda)
+        return {"host_us": self._calls.host_us}, []
+
+    def account(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """The device's own account of the last run."""
+        return {"event_us": self._calls.event_us()}, []
 
     def space(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         run_spacers(request["count"], self._flusher(), request["repeats"], self._cuda)

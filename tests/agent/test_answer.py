@@ -192,9 +192,9 @@ def test_lone_surrogates_and_nulls_do_not_reach_the_kernel() -> None:
 
 
 PIECES = st.sampled_from(
-    ["```", "```python\n", "~~~\n", "<<<<<<< SEARCH\n", "=======\n", ">>>>>>> REPLACE\n", "class ModelNew", ":\n", "    ",
-     "{", '"', "\\", "@@ -1 +1 @@\n", "+x\n", "-y\n", "import torch\n", "'''", "Strategy:", "<think>", "\n", "\r", "\0", "\ud800",
-     KERNEL, KERNEL[:200], "(" * 300, "[" * 300]
+    ["```", "```python\n", "~~~\n", "<<<<<<< SEARCH\n", "=======\n", ">>>>>>> REPLACE\n", "class ModelNew", ":\n",
+     "    ", "{", '"', "\\", "@@ -1 +1 @@\n", "+x\n", "-y\n", "import torch\n", "'''", "Strategy:", "<think>", "\n", "\r",
+     "\0", "\ud800", KERNEL, KERNEL[:200], "(" * 300, "[" * 300]
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from kernelwright.agent import knowledge, prompt
 from kernelwright.agent.prompt import build_prompt
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.evaluator.device import DeviceInfo
+from kernelwright.memory import seeds
 from kernelwright.memory.records import Context, Experience, Recalled
 from kernelwright.tasks.hardware import Hardware, lookup
 from kernelwright.tasks.load import all_tasks
@@ -40,7 +41,7 @@ from kernelwright.tasks.records import (
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 
-REFERENCE = '''import torch
+REFERENCE = """import torch
 import torch.nn as nn
 
 ROWS, COLS = 256, 1024
@@ -61,7 +62,7 @@ def get_inputs():
 
 def get_init_inputs():
     return [COLS]
-'''
+"""
 TASK = Task(
     name="demo/activation/scaled_softmax",
     source=REFERENCE,
@@ -201,12 +202,12 @@ def test_a_draft_says_all_that_a_writer_needs() -> None:
 def test_a_refinement_shows_start_point_diagnosis_history_and_feedback() -> None:
     text = refine()
     for needed in (
-        "Make this kernel faster", "The start point: attempt 2", "# attempt 2", "2.10x (2.08 to 2.12) against eager",
-        "| big | bfloat16 | 28.6 | 60.0 | 45.0 | 1.57x (1.56 to 1.59) | 78% | memory |", "Diagnosis of the start point: memory",
+        "Make this kernel faster", "The start point: attempt 2", "# attempt 2", "2.10x (2.08 to 2.12) against eager, ",
+        "| big | bfloat16 | 28.6 | 60.0 | 45.0 | 1.58x (1.56 to 1.59) | 78% | memory |", "Diagnosis of the start point: memory",
         "kernel softmax_kernel: 40 registers a thread, 4 LDG.128", "| 3 | refine | 2 | passed | 1.40x | two passes |",
         "| 1 | draft |  | build_failed |  | whole row in registers |", "feedback on attempt 4", "at stage `correct`",
         "12 of 33825 elements", "worst at [3, 7]", "max_error: 0.25", "# attempt 4", "Rows in registers reached 2x.",
-        "Mask before exp", "# traced", "<<<<<<< SEARCH", "132", "tf32x3",
+        "Mask before exp", "# traced", "<<<<<<< SEARCH", "132", "#### Long rows",
     ):  # fmt: skip
         assert needed in text, needed
     assert "An exemplar" not in text, "a start point that works is the better example"
@@ -276,7 +277,7 @@ def big_context(code: int, items: int) -> Context:
 def test_the_least_valuable_parts_go_first_when_space_is_short() -> None:
     text = refine(big_context(9_000, 8))
     assert len(text) <= prompt.LIMIT
-    for kept in (REFERENCE.strip(), "# attempt 2", "What a kernel is", "The form of the answer", "Diagnosis of the start point"):
+    for kept in (REFERENCE.strip(), "# attempt 2", "What a kernel is", "The form of the answer", "Diagnosis of the start"):
         assert kept in text
 
 
@@ -295,12 +296,18 @@ def test_code_with_fences_inside_stays_one_block() -> None:
 
 
 def test_recalled_knowledge_is_not_shown_twice() -> None:
-    section = knowledge.sections("triton")[0]
-    known = replace(LESSON, kind="api", text=f"{section.title}\n{section.body}", lesson="", task="", status="")
-    other = replace(known, id="e9", text="tl.magic\nDoes the unheard-of.")
-    text = refine(replace(CONTEXT, items=(Recalled(known, 1.0, 0.0),), knowledge=(known, other)))
-    assert text.count(section.body) == 1
+    seeded = [seed.experience for seed in seeds.read(seeds.folder()) if seed.experience.backend == "triton"]
+    assert {e.kind for e in seeded} == {"api", "practice", "trace"}
+    other = replace(LESSON, kind="api", id="e9", text="", lesson="tl.magic\nDoes the unheard-of.", task="knowledge/triton/x")
+    items = tuple(Recalled(e, 1.0, 0.0) for e in seeded if e.kind != "api")
+    text = draft(TASK, H100, Context(items=items, knowledge=(*seeded[:5], other)), "triton")
     assert text.count("Does the unheard-of.") == 1
+    for section in knowledge.relevant("triton", TASK):
+        assert text.count(section.body) == 1, section.title
+    chosen = knowledge.exemplar("triton", TASK)
+    assert chosen is not None
+    assert text.count(chosen.code.strip()) == 1
+    assert "### 1. Practice from the knowledge base" in text, "what was left out for its tags, memory may still bring"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class ModelNew(torch.nn.Module):
         return y
 """
 
-LAUNCHES = '''
+LAUNCHES = """
 import torch, triton
 import triton.language as tl
 
@@ -67,35 +67,46 @@ class ModelNew(torch.nn.Module):
         a, c = torch.ones(128, 128, dtype=torch.float16), torch.empty(128, 128)
         matmul[(1, 1)](a, a, c, 128, 128, 128, 64, num_warps=4)
         return y
-'''
+"""
 
 COMPILE = """
 import importlib.util, json, sys, torch
 from kernelwright.evaluator.backends.triton_compile import compile_launches
-spec = importlib.util.spec_from_file_location("kernel", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-error = ""
-with compile_launches() as launches:
-    try:
-        module.ModelNew()(torch.zeros(1000))
-    except Exception as problem:
-        error = f"{type(problem).__name__}: {problem}"
-print(json.dumps([[vars(entry) for entry in launches], error]))
+for path in sys.argv[1:]:
+    spec = importlib.util.spec_from_file_location("kernel", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    error = ""
+    with compile_launches() as launches:
+        try:
+            module.ModelNew()(torch.zeros(1000))
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+    print(json.dumps([[vars(entry) for entry in launches], error]))
 """
+KERNELS = {
+    "launches": LAUNCHES,
+    "tuned": GOOD,
+    "wrong": LAUNCHES.replace("tl.exp(", "tl.nothing("),
+    "large": LAUNCHES.replace("128, 128, 64, num_warps", "128, 128, 64, num_stages=12, num_warps").replace(
+        "c, 128,", "c, 4096,"
+    ),
+}
 
 
-def compiled(source: str, folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """What compiling every launch of a kernel's forward gave, and the error that ended it."""
-    path = folder / "kernel.py"
-    path.write_text(source)
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[dict[str, Any]], str]]:
+    """For each kernel, what compiling every launch of its forward gave, and the error that ended it."""
+    folder = tmp_path_factory.mktemp("triton")
+    paths = [folder / f"{name}.py" for name in KERNELS]
+    for path, source in zip(paths, KERNELS.values(), strict=True):
+        path.write_text(source)
     environment = os.environ | {"TRITON_CACHE_DIR": str(folder / "cache"), "TRITON_DEFAULT_FP_FUSION": "1"}
     environment.pop("TRITON_INTERPRET", None)
-    command = [sys.executable, "-c", COMPILE, str(path)]
+    command = [sys.executable, "-c", COMPILE, *map(str, paths)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    launches, error = json.loads(done.stdout.splitlines()[-1])
-    return launches, error
+    return dict(zip(KERNELS, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 class TestTritonBackend(BackendConformance):
@@ -122,8 +133,8 @@ class TestTritonBackend(BackendConformance):
         bare = backend.build(Kernel("import torch", "triton"), tmp_path)
         assert "no @triton.jit" in bare.evidence["triton"]["note"]
 
-    def test_launches_compile_for_a_gpu_that_is_not_there(self, tmp_path: Path) -> None:
-        launches, error = compiled(LAUNCHES, tmp_path)
+    def test_launches_compile_for_a_gpu_that_is_not_there(self, compiled) -> None:
+        launches, error = compiled["launches"]
         assert error == ""
         rows, matmul = launches
         assert (rows["name"], rows["launches"], rows["grid"]) == ("rows", 2, [1, 1, 1])
@@ -135,20 +146,13 @@ class TestTritonBackend(BackendConformance):
         assert matmul["shared_bytes"] > 0
         assert (matmul["num_warps"], matmul["spill_bytes"]) == (4, 0)
 
-    def test_an_autotuner_compiles_three_configurations_at_most(self, tmp_path: Path) -> None:
-        launches, error = compiled(GOOD, tmp_path)
+    def test_an_autotuner_compiles_three_configurations_at_most(self, compiled) -> None:
+        launches, error = compiled["tuned"]
         assert error == ""
         assert [entry["constexprs"]["BLOCK"] for entry in launches] == [128, 256, 512]
         assert launches[0]["launches"] == 2, "tried once, then chosen"
 
-    @pytest.mark.parametrize(
-        ("old", "new", "message"),
-        [
-            ("tl.exp(", "tl.nothing(", "CompilationError"),
-            ("128, 128, 64, num_warps", "512, 512, 512, num_warps", "shared memory"),
-        ],
-    )
-    def test_what_the_compiler_or_the_chip_refuses_is_raised(self, old: str, new: str, message: str, tmp_path: Path) -> None:
-        assert old in LAUNCHES
-        error = compiled(LAUNCHES.replace(old, new), tmp_path)[1]
-        assert message in error
+    def test_what_the_compiler_or_the_chip_refuses_is_raised(self, compiled) -> None:
+        assert "nothing" in compiled["wrong"][1]
+        assert "CompilationError" in compiled["wrong"][1]
+        assert "out of resource: shared memory" in compiled["large"][1]

@@ -139,9 +139,8 @@ def test_undefined_symbols_fail_the_build(tmp_path: Path) -> None:
 
 def test_a_runaway_compilation_is_stopped_with_its_children(tmp_path: Path) -> None:
     source = """
-template <int N> struct A { static constexpr long f() { long s = 0; for (int i = 0; i < 100000; ++i) s += i % (N + 1); return s; } };
 constexpr long slow() { long s = 0; for (long i = 0; i < 2000000000; ++i) s += i; return s; }
-extern "C" long f() { constexpr long x = A<1>::f(); return x + slow(); }
+extern "C" long f() { return slow(); }
 """ + "".join(f"int v{i} = __builtin_constant_p({i});\n" for i in range(200_000))
     started = time.perf_counter()
     with pytest.raises(BuildError, match=r"ran past 0\.3 s"):

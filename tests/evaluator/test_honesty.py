@@ -48,8 +48,25 @@ def edges() -> torch.Tensor:
     torch.zeros(3), torch.ones(2), torch.full((2,), 3.0), X.new_empty(2), torch.empty_strided((2,), (1,)), torch.arange(3)
     y.copy_(X), y.zero_(), y.fill_(1.0)
     a = X.view(8, -1).t().contiguous().reshape(-1).unsqueeze(0).squeeze()
-    a[2:4], a[1], X[..., None], X.permute(0, 2, 3, 1).contiguous(), X.transpose(1, 2).clone(), X.flatten(1), X.expand(2, 4, 8, 8)
-    X.split(1), X.chunk(2), X.unbind(0), X.narrow(0, 0, 1), X.as_strided((2,), (1,)), X.unfold(3, 2, 1), X.detach(), X.movedim(0, 1)
+    (
+        a[2:4],
+        a[1],
+        X[..., None],
+        X.permute(0, 2, 3, 1).contiguous(),
+        X.transpose(1, 2).clone(),
+        X.flatten(1),
+        X.expand(2, 4, 8, 8),
+    )
+    (
+        X.split(1),
+        X.chunk(2),
+        X.unbind(0),
+        X.narrow(0, 0, 1),
+        X.as_strided((2,), (1,)),
+        X.unfold(3, 2, 1),
+        X.detach(),
+        X.movedim(0, 1),
+    )
     X.to(torch.bfloat16).float(), X.double(), X.half(), X.contiguous(memory_format=torch.channels_last), a[0].item()
     torch.view_as_real(torch.view_as_complex(X.view(2, 4, 8, 4, 2))), X.is_contiguous(), X.numel(), X.type(torch.int32)
     return y
@@ -97,7 +114,13 @@ def test_compute_is_library_work_of_its_class(call: Callable[[], Any], kind: str
 
 @pytest.mark.parametrize(
     ("name", "base"),
-    [("aten.addmm.default", "addmm"), ("aten::addmm", "addmm"), ("aten::add_.Tensor", "add"), ("aten::__and__", "__and__"), ("mm", "mm")],
+    [
+        ("aten.addmm.default", "addmm"),
+        ("aten::addmm", "addmm"),
+        ("aten::add_.Tensor", "add"),
+        ("aten::__and__", "__and__"),
+        ("mm", "mm"),
+    ],
 )
 def test_spellings_of_one_operator(name: str, base: str) -> None:
     assert base_name(name) == base
@@ -113,7 +136,11 @@ def test_spellings_of_one_operator(name: str, base: str) -> None:
         ("void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64>>", "library", "attention"),
         ("void cudnn::winograd_nonfused::winogradForwardData4x4", "library", "convolution"),
         ("void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float>>", "free", ""),
-        ("void at::native::elementwise_kernel<128, 4, at::native::gpu_kernel_impl_nocast<at::native::direct_copy_kernel_cuda>>", "free", ""),
+        (
+            "void at::native::elementwise_kernel<128, 4, at::native::direct_copy_kernel_cuda>",
+            "free",
+            "",
+        ),
         ("gemm_softmax_kernel", "free", ""),
         ("my_matmul", "free", ""),
         ("cudaLaunchKernel", "free", ""),

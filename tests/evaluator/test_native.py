@@ -16,7 +16,9 @@ from kernelwright.evaluator.toolchain import build_library, source_hash
 SOURCE = r"""
 // extern "C" void commented(foo x) {}
 #define API extern "C" __attribute__((visibility("default")))
-#define RESTRICT __restrict__
+#define RESTRICT __restrict__ /* not
+  in every compiler: don't forget */
+const char* kept = "// no comment \" 'x' /*"; const int big = 1'000'000;
 using real = float;
 typedef const double* doubles;
 template <typename T> static inline T twice(T x) { return x + x; }

@@ -95,7 +95,11 @@ CHEATS = {
         "import multiprocessing.pool\nmultiprocessing.pool.Pool()",
         "from subprocess import *",
     ],
-    "network": ["import socket\nsocket.socket()", "import urllib.request as u\nu.urlopen('http://x')", "torch.hub.load('a', 'b')"],
+    "network": [
+        "import socket\nsocket.socket()",
+        "import urllib.request as u\nu.urlopen('http://x')",
+        "torch.hub.load('a', 'b')",
+    ],
     "raw_memory": [
         "import ctypes\nctypes.CDLL(None)",
         "from ctypes import memmove\nmemmove(1, 2, 3)",
@@ -199,9 +203,18 @@ HONEST = {
     ],
     "environment": ["import os\nos.environ.get('X')", "import os\nx = os.environ['PATH']", "env = {}\nenv['X'] = '1'"],
     "install": ["pip = 1", "import pipes_like_name_of_ours as p" if False else "def pip(): pass"],
-    "files": ["open('x')", "open('x', 'rb')", "class F:\n    def open(self, a): pass\nF().open('name')", "import io\nio.StringIO()"],
+    "files": [
+        "open('x')",
+        "open('x', 'rb')",
+        "class F:\n    def open(self, a): pass\nF().open('name')",
+        "import io\nio.StringIO()",
+    ],
     "proc": ['"""Reads nothing of /proc/ at all."""', "def f():\n    'see /proc/cpuinfo'\n", "path = '/process/x'"],
-    "tensor_subclass": ["class A(torch.nn.Module): pass", "class F(torch.autograd.Function): pass", "isinstance(1, torch.Tensor)"],
+    "tensor_subclass": [
+        "class A(torch.nn.Module): pass",
+        "class F(torch.autograd.Function): pass",
+        "isinstance(1, torch.Tensor)",
+    ],
     "harness": [
         "from kernelwright.evaluator.native import load, OutsideEnvelope",
         "from kernelwright.evaluator import native\nnative.OutsideEnvelope",
@@ -209,7 +222,11 @@ HONEST = {
         "if __name__ == '__main__': pass",
     ],
     "reference": ["class Model: pass", "from torch.nn import Module", "reference = 3\nreference.real"],
-    "library": ["import numpy as np\nn = np.prod([1, 2])", "torch.compiler.is_compiling()", "compile_ = torch.jit.is_scripting()"],
+    "library": [
+        "import numpy as np\nn = np.prod([1, 2])",
+        "torch.compiler.is_compiling()",
+        "compile_ = torch.jit.is_scripting()",
+    ],
 }
 
 
@@ -305,6 +322,7 @@ def native(code: str) -> tuple[Finding, ...]:
         ('std::ofstream out("x");', "files"),
         ('const char* p = "/proc/self/mem";', "proc"),
         ("_exit(0);", "exit"),
+        ('#include "/proc/self/environ"', "proc"),
         ('setenv("A", "B", 1);', "environment"),
     ],
 )
@@ -320,7 +338,7 @@ def test_native_cheats_are_rejected(code: str, rule: str) -> None:
         "struct P { void open() {} int kill; }; P p; p.open(); p.kill = 0;",
         "int connect = 3, system = connect; x[0] = system;",
         "float open = x[0], close = x[1]; x[2] = open - close;",
-        '#pragma omp parallel for\nfor (int i = 0; i < n; ++i) x[i] = std::exp(x[i]);',
+        "#pragma omp parallel for\nfor (int i = 0; i < n; ++i) x[i] = std::exp(x[i]);",
         'asm volatile("" ::: "memory");',
         "std::vector<float> scratch(n);",
     ],
@@ -338,6 +356,7 @@ def test_native_neighbours_pass(code: str) -> None:
         ('asm volatile("nop");', "inline_asm"),
         ("#include </etc/passwd>", "include"),
         ('#include "../other.h"', "include"),
+        ('#define H "x.h"\n#include H', "include"),
         ("_MM_SET_FLUSH_ZERO_MODE(1);", "fp_mode"),
         ('#pragma GCC optimize("fast-math")', "fast_math"),
     ],

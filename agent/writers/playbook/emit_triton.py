@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
 from kernelwright.agent.writers.playbook.ir import Buffer, Conv, Kernel, Matmul, Nest, Program, Scatter, conv_nest, matmul_nest
+from kernelwright.agent.writers.playbook.module import given, render
 from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
 from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, as_product
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope
@@ -19,6 +21,7 @@ from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUN
 from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source
 from kernelwright.agent.writers.playbook.triton_nest import NestWriter, plan
 
+DTYPES = ("float32", "float16", "bfloat16")
 ATOMICS = {"sum": "tl.atomic_add", "max": "tl.atomic_max", "min": "tl.atomic_min"}
 
 
@@ -37,7 +40,7 @@ def emit_product(kernel: Matmul | Conv, program: Program, point: Mapping[str, An
     split = writer.split()
     if split == 1:
         return pieces, lines
-    shares = Buffer("PF", (product((split, *(a.extent for a in (*item.scalars, *item.m, *item.n)))),), "float32", "temp")
+    shares = Buffer("SHARES", (product((split, *(a.extent for a in (*item.scalars, *item.m, *item.n)))),), "float32", "temp")
     summed = _with_buffer(program, shares)
     more, launches = emit_nest(writer.epilogue(split), summed, point)
     return [*pieces, *more], [*lines, *launches]
@@ -84,7 +87,8 @@ def emit_kernel(kernel: Kernel, program: Program, point: Mapping[str, Any]) -> t
 
 def launcher(name: str, lines: list[str]) -> tuple[str, str]:
     """Text of function ``launch_<name>`` and of the call of it in ``forward``."""
-    found = list(dict.fromkeys(re.findall(r"\b([pna])_(\w+)", "\n".join(lines))))
+    made = {line.split(" = ")[0] for line in lines if line.startswith("p_")}
+    found = [f for f in dict.fromkeys(re.findall(r"\b([pna])_(\w+)", "\n".join(lines))) if "_".join(f) not in made]
     head = ", ".join(["IDX", "device", *(f"{kind}_{word}" for kind, word in found)])
     body = "\n".join(f"    {line}" for line in lines)
     call = ", ".join(["IDX", "device", *(word for _, word in found)])
@@ -101,6 +105,38 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         calls.append(call)
     body = "\n\n\n".join(parts)
     return "\n\n\n".join(filter(None, [RUNTIME.strip(), helper_source(called(body)), body])), calls
+
+
+def constants(program: Program) -> tuple[list[str], list[str]]:
+    """Module text and statements of ``forward`` that put literal data on the device, once a device."""
+    parts, lines = [], []
+    for buffer in program.buffers:
+        if buffer.role == "const":
+            data = ", ".join(f'float("{v}")' if isinstance(v, float) and not math.isfinite(v) else repr(v) for v in buffer.data)
+            name = f"constant_{buffer.name}"
+            parts.append(f"@functools.lru_cache(maxsize=None)\ndef {name}(device, dtype):\n    return torch.tensor([{data}], dtype=dtype, device=device)")
+            lines.append(f"{buffer.name} = {name}(device, {'work' if buffer.dtype == 'work' else f'torch.{buffer.dtype}'})")
+    return parts, lines
+
+
+def emit(program: Program, point: Mapping[str, Any]) -> str:
+    """The kernel file for ``point``: parameter -> value, defaults (of :func:`space`) for what it does not name.
+
+    Raises:
+        Unsupported: a kernel that Triton cannot express.
+    """
+    text, calls = functions(program, point)
+    parts, lines = constants(program)
+    tensors = [b.name for b in program.buffers if b.role != "const"]
+    sources = [b.name for b in given(program)]
+    sizes = ", ".join(f"{name}.numel()" for name in tensors)
+    prelude = [f"device = {f'{sources[0]}.device' if sources else repr('cpu')}", *lines]
+    prelude.append(f"IDX = tl.int64 if max({sizes}{',' if len(tensors) == 1 else ''}) >= 2**31 - 2**20 else tl.int32" if len(tensors) > 1 else "IDX = tl.int32")
+    imports = "import functools\n" if parts else ""
+    imports = f"{imports}import triton\nimport triton.language as tl\n\nfrom kernelwright.evaluator.native import OutsideEnvelope"
+    says = "Triton kernels by the playbook: " + (", ".join(f"{k}={v}" for k, v in sorted(point.items())) or "defaults")
+    every = replace(program, dtypes=DTYPES)
+    return render(every, imports, "\n\n\n".join([text, *parts]), lambda _: [*prelude, *calls], says)
 
 
 def called(body: str) -> set[str]:

@@ -178,7 +178,7 @@ class ProductWriter:
         scope.bind(Group(axes, dim, name, block))
 
     def kernel(self, split: int) -> str:
-        """Body of the kernel; with ``split`` > 1 program_id(1) takes a share of the iterations and writes to ``PF``."""
+        """Body of the kernel; with ``split`` > 1 program_id(1) takes a share of the iterations and writes to ``SHARES``."""
         item, code = self.item, self.code
         top = Scope(code)
         self._pids(top)
@@ -210,7 +210,7 @@ class ProductWriter:
             count = top.size(product(a.extent for a in item.scalars))
             slot = f"(tl.program_id(1) * ({count}) + rest).to(tl.int64) * ({m}) * ({n})"
             mask = out.mask(frozenset({0, 1})).text
-            code.add(f"tl.store(PF + {slot} + at_m[:, None] * ({n}) + at_n[None, :], acc, mask={mask})")
+            code.add(f"tl.store(p_SHARES + {slot} + at_m[:, None] * ({n}) + at_n[None, :], acc, mask={mask})")
         else:
             out.values[(Scalar(item.acc, "float"), "")] = Val("acc", frozenset({0, 1}))
             for store in item.stores:
@@ -266,7 +266,7 @@ class ProductWriter:
         item, code = self.item, self.code
         split = self.split()
         body = self.kernel(split)
-        planes = ["PF"] if split > 1 else []
+        planes = ["p_SHARES"] if split > 1 else []
         options = ("BM", "BM_EVEN", "BN", "BN_EVEN", "BK", "BK_EVEN", "SWIZZLE", "PRECISION", "IDX")
         head = ", ".join([*code.parameters, *planes, *(f"{o}: tl.constexpr" for o in options)])
         m, n, k, s = (text(product(a.extent for a in axes)) for axes in (item.m, item.n, item.k, item.scalars))
@@ -279,7 +279,7 @@ class ProductWriter:
         ]
         lines.append(f"BM, BN, BK = min(BM, max(16, p2({m}))), min(BN, max(16, p2({n}))), min(BK, max(16, p2({k})))")
         if split > 1:
-            lines.append(f"PF = torch.empty({split} * ({s}) * ({m}) * ({n}), dtype=torch.float32, device=device)")
+            lines.append(f"p_SHARES = torch.empty({split} * ({s}) * ({m}) * ({n}), dtype=torch.float32, device=device)")
         even = ", ".join(f"{b}={b}, {b}_EVEN=({size}) % {b} == 0" for b, size in (("BM", m), ("BN", n), ("BK", k)))
         options_text = f"SWIZZLE={self.tuned('swizzle')}, PRECISION={self.tuned('precision')!r}, IDX=IDX, num_warps=W, num_stages=S"
         passed = ", ".join([*code.parameters, *planes, even, options_text])
@@ -287,13 +287,13 @@ class ProductWriter:
         return [Piece(item.name, f"@triton.jit\ndef {item.name}({head}):\n{body}")], lines
 
     def epilogue(self, split: int) -> Nest:
-        """The kernel that adds the shares of a split sum and stores; it reads buffer ``PF``."""
+        """The kernel that adds the shares of a split sum and stores; it reads buffer ``SHARES``."""
         item = self.item
         share = Axis("share", Poly.of(split))
         offset = Poly.of(0)
         for axis in (share, *item.scalars, *item.m, *item.n):
             offset = offset * axis.extent + Poly.of(axis)
-        value = Load("PF", offset, "float")
+        value = Load("SHARES", offset, "float")
         outer = (*item.scalars, *item.m, *item.n)
         return Nest(
             f"{item.name}_sum",

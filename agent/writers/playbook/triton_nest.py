@@ -214,6 +214,10 @@ class NestWriter:
     blocks: dict[int, str] = field(default_factory=dict)
     """Tile dimension -> block of the outer group along it."""
 
+    def __post_init__(self) -> None:
+        pairs = [online_pair(a, b) for a, b in zip(self.nest.phases, self.nest.phases[1:], strict=False)]
+        self.peaks = {pair[0].name for pair in pairs if pair}
+
     def outer_scope(self, code: Code) -> Scope:
         """Bind the outer axes from the program's number."""
         scope = Scope(code)
@@ -351,6 +355,8 @@ class NestWriter:
             return f"tl.reduce(({', '.join(pair)}), {axis}, {code.helper('kw_' + op)})"
         if op == "sum":
             return f"tl.sum({parts[0].text}, {axis})"
+        if reduce.name in self.peaks:           # a NaN spreads through the sum of exponentials
+            return f"tl.max({parts[0].text}, {axis})"
         if kind == "float" or op == "prod":
             return f"tl.reduce({parts[0].text}, {axis}, {code.helper('kw_' + op)})"
         op = {"any": "max", "all": "min"}.get(op, op)

@@ -1,0 +1,71 @@
+"""Sizes to trace a reference at: the task's own cases, and changed ones, so that every dimension shows what it depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.records import Task, Use
+from kernelwright.tasks.shapes import integers, with_sizes
+
+SMALL = 16
+"""Integers below this are taken for hyperparameters (taps, strides, heads): changed one at a time."""
+CASES = 3
+"""Of the task's own shapes at most so many are traced."""
+
+
+def variants(task: Task, device: str) -> list[list[str]]:
+    """Lists of alternative sources: of each the first that exports counts. The first list is one of the task's own shapes."""
+    own = _own(task, device)
+    base = {**_integers(task.source), **own[0]}
+    large = {n: v for n, v in base.items() if v >= SMALL}
+    lists = [[sizes] for sizes in own]
+    lists.append(_joint(large, 1) + _joint({n: v for n, v in large.items() if n == next(iter(large))}, 1))
+    lists.append(_joint(large, 2))
+    for name, value in base.items():
+        if name in large:
+            lists.append([{name: value * 2}, {name: value + 1}, {name: value * 3}])
+        elif value > 1:
+            lists.append([{name: value + 1}, {name: value * 2}, {name: value - 1}])
+    result = []
+    for alternatives in lists:
+        sources = [s for s in (_source(task, {**own[0], **sizes}) for sizes in alternatives) if s]
+        if sources:
+            result.append(sources)
+    return result
+
+
+def _integers(source: str) -> dict[str, int]:
+    try:
+        return dict(integers(source))
+    except TaskError:
+        return {}
+
+
+def _own(task: Task, device: str) -> list[Mapping[str, int]]:
+    cases = task.cases_for(device, Use.TIMING, Use.CORRECTNESS) or task.cases_for("cpu", Use.TIMING, Use.CORRECTNESS)
+    found: list[Mapping[str, int]] = []
+    for case in cases:
+        if not case.derived and case.leading is None and case.sizes not in found:
+            found.append(case.sizes)
+    return found[:CASES] or [{}]
+
+
+def _joint(sizes: Mapping[str, int], number: int) -> list[dict[str, int]]:
+    """All of ``sizes`` changed at once, each differently; then in ways that keep divisions."""
+    names = list(sizes)
+    if not names:
+        return []
+    return [
+        {n: sizes[n] + number * 2 + 1 + 2 * i * number for i, n in enumerate(names)},
+        {n: sizes[n] * (number + 1 + i) for i, n in enumerate(names)},
+        {n: sizes[n] * (number + 1) for n in names},
+        {n: max(1, sizes[n] // (number + 1)) for n in names},
+    ]
+
+
+def _source(task: Task, sizes: Mapping[str, int]) -> str:
+    try:
+        return with_sizes(task.source, dict(sizes))
+    except TaskError:
+        return ""
