@@ -44,5 +44,5 @@ class Desk:
 def _fulfil(future: Future[Answer], call: Callable[[], Answer]) -> None:
     try:
         future.set_result(call())
-    except BaseException as error:  # a thread's boundary: whatever it was is raised where the answer is asked for
+    except BaseException as error:  # noqa: BLE001  a thread's boundary: raised again where the answer is asked for
         future.set_exception(error)

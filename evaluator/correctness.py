@@ -4,7 +4,7 @@ The rule (both must hold; o the oracle, e the reference in the working dtype, c 
 
 - each element: ``|c - o| <= max(rtol/10 * rms(o) + rtol * |o|, 6 * rms(e - o))``;
 - whole tensor: ``relL2(c) <= max(4 * relL2(e) + 4 * eps, rtol/10)``; the floor of ``rtol/10`` lets a plain fp32 sum in
-  another order pass and still rejects TF32, fp16 or bf16 arithmetic inside fp32 (docs/adr/0002).
+  another order pass and still rejects TF32, fp16 or bf16 arithmetic inside fp32 (docs/adr/0003).
 
 NaN and Inf must stand where the oracle has them, except where the reference in the working dtype disagrees with the
 oracle on finiteness: there either is accepted. Integers and booleans are exact. KernelBench's own convention

@@ -357,8 +357,10 @@ class _Hearing:
         session.ask("draw", key=chosen.key, seed=random.getrandbits(40), scale=1.0, spikes=False, vary=False)
         seen = trial.ask("trace", key=chosen.key, **trial.inputs(chosen))
         library = {op: n for op, n in seen["ops"].items() if honesty.classify(op) != "free"}
-        self._evidence["operators"] = {"library": library, "native_calls": seen["native_calls"]}
-        finding = honesty.rule(self._task.library, chosen.facts["ops"], seen["ops"], int(seen["native_calls"]))
+        # A replayed graph launches nothing by hand: its kernels are seen on the device only.
+        own = int(seen["native_calls"]) or sum(k.isidentifier() and not k.startswith("Mem") for k in seen["kernels"])
+        self._evidence["operators"] = {"library": library, "native_calls": own, "kernels": seen["kernels"]}
+        finding = honesty.rule(self._task.library, chosen.facts["ops"], seen["ops"], own)
         if finding is not None:
             raise Rejected(Status.CHEATING, Stage.HONEST, finding.detail, {"rule": finding.rule})
         spent = sum(float(seen["times"].get(op, 0.0)) for op in library)

@@ -49,6 +49,7 @@ class Memory:
         self._index = index
         self._exclude = tuple(exclude)
         self._ready = False
+        self._budgets: dict[str, int] = {}
         self._apis: dict[str, dict[str, tuple[Experience, set[str]]]] = {}
 
     def close(self) -> None:
@@ -81,16 +82,16 @@ class Memory:
             related = recall.relatives(start, history, self.variants(task, backend, idea.run), self.settings)
         shown = {lessons.content(a) for a in (*history, *related, *([start] if start else []))}
         text = recall.query_text(idea, task, backend, start, history)
-        wanted = round(self.settings.annealed(self.settings.pool, idea.number) * self.settings.places)
+        share = recall.progress(idea.number, self._budget(idea.run))
+        wanted = round(recall.between(self.settings.pool, share) * self.settings.places)
         near = self._current(text, experiences.usable(backend), wanted, shown)
         with self.store.read() as tx:
-            outlines = experiences.outlines(tx, [n.id for n in near])
-            worth = values.lookup(tx, idea.stage.value, backend, task.family, [n.id for n in near])
-        pool = [Candidate(n.id, n.similarity, worth.get(n.id, 0.0), outlines[n.id]["bottleneck"]) for n in near]
+            worth = values.lookup(tx, idea.stage.value, backend, task.family, [n.id for n, _ in near])
+        pool = [Candidate(n.id, n.similarity, worth.get(n.id, 0.0), limit) for n, limit in near]
         chosen = recall.choose(
             pool,
             self.settings.places,
-            self.settings.annealed(self.settings.epsilon, idea.number),
+            recall.between(self.settings.epsilon, share),
             lessons.bottleneck(start.verdict) if start else "",
             random.Random(f"recall {idea.seed}"),
         )
@@ -156,11 +157,13 @@ class Memory:
                 self._index.add(experiences.scope(new.kind, new.backend), {new.id: new.text})
 
     def _reward(self, tx: Connection, attempt: Attempt, task: Task, backend: str, device: str) -> float:
-        query = _BEST
-        if recall.excluded(task.name, self._exclude):
-            query = query.where(steps.c.run == attempt.idea.run)
+        """The reward of an attempt; b is the best that this search had before: its own attempts and the start point.
+
+        A start point may come from an earlier run; what that run reached beyond it was no choice of this one.
+        """
+        idea = attempt.idea
         where = {"of_task": task.task_id, "of_backend": backend, "of_device": device}
-        best = tx.execute(query, where).scalar_one()
+        best = tx.execute(_BEST, {**where, "of_run": idea.run, "of_start": idea.parent or ""}).scalar_one()
         raw = values.reward(attempt.idea.stage, attempt.feasible, attempt.speedup, best)
         return raw if attempt.idea.stage is IdeaStage.DRAFT else values.normalised(tx, backend, raw)
 
@@ -177,7 +180,7 @@ class Memory:
                 scopes = tuple(experiences.scopes(tx))
         else:
             scopes = (*experiences.usable(backend), *experiences.api_scopes(backend))
-        near = self._current(text, scopes, n, ())
+        near = [item for item, _ in self._current(text, scopes, n, ())]
         with self.store.read() as tx:
             found = experiences.load(tx, [item.id for item in near], self.store.artifacts)
             by_stage = [values.lookup(tx, stage.value, ANY, ANY, list(found)) for stage in IdeaStage]
@@ -211,6 +214,13 @@ class Memory:
         self._index.sync(_Source(self.store))
         self._ready = True
 
+    def _budget(self, run: str) -> int:
+        """Attempts a task that the run was given, where it says so."""
+        if run not in self._budgets:
+            said = self.store.config(run).get("budget")
+            self._budgets[run] = said if isinstance(said, int) and said > 0 else self.settings.budget
+        return self._budgets[run]
+
     def _start(self, idea: Idea, history: Sequence[Attempt]) -> Attempt | None:
         if idea.parent is None:
             return None
@@ -219,21 +229,26 @@ class Memory:
             raise HarnessError(f"idea {idea.id} refines {idea.parent!r}, which is not in the store", "resume the run")
         return start
 
-    def _current(self, text: str, scopes: Sequence[str], wanted: int, shown: Collection[str]) -> list[Near]:
-        """The nearest that may be recalled: current, not shown already, each kernel once, of no excluded task."""
-        n = wanted + wanted // 2 + 8
+    def _current(
+        self, text: str, scopes: Sequence[str], wanted: int, shown: Collection[str]
+    ) -> list[tuple[Near, str]]:
+        """The nearest that may be recalled, with their bottlenecks: current, each kernel once, of no excluded task.
+
+        ``shown`` are contents that stand in the context already.
+        """
+        n = 2 * (wanted + len(shown)) + 8  # a kernel has a trace and a lesson
         while True:
             near = self._index.query(text, scopes, n)
             with self.store.read() as tx:
                 outlines = experiences.outlines(tx, [item.id for item in near])
-            pool: list[Near] = []
+            pool: list[tuple[Near, str]] = []
             seen = set(shown)
             for item in near:
                 outline = outlines.get(item.id)
                 if outline is None or outline["content"] in seen or recall.excluded(outline["task"], self._exclude):
                     continue
                 seen.add(outline["content"])
-                pool.append(item)
+                pool.append((item, outline["bottleneck"]))
             if len(pool) >= wanted or len(near) < n:
                 return pool[:wanted]
             n *= 4
@@ -258,6 +273,7 @@ _BEST = sa.select(sa.func.max(steps.c.speedup)).where(
     steps.c.device == sa.bindparam("of_device"),
     steps.c.learned,
     steps.c.status == Status.PASSED.value,
+    (steps.c.run == sa.bindparam("of_run")) | (steps.c.id == sa.bindparam("of_start")),
 )
 
 

@@ -32,7 +32,7 @@ class Settings:
     alpha: float = 0.3
     """Step of a value towards a reward."""
     budget: int = 30
-    """Ideas a task, over which λ and ε are annealed."""
+    """Ideas a task, over which λ and ε are annealed, for runs whose configuration gives no ``budget``."""
     knowledge: int = 3
     """API items beside the N places."""
     children: int = 3
@@ -42,10 +42,15 @@ class Settings:
     seeds: Path | None = field(default_factory=seeds.folder)
     """Backend knowledge to start from: the package's own; None for none."""
 
-    def annealed(self, ends: tuple[float, float], number: int) -> float:
-        """Linear in the idea's number, from the first end at 1 to the second at the budget."""
-        share = min(1.0, max(0.0, (number - 1) / max(1, self.budget - 1)))
-        return ends[0] + (ends[1] - ends[0]) * share
+
+def progress(number: int, budget: int) -> float:
+    """How far a search is at its idea ``number``: 0 at the first, 1 at the last of its budget."""
+    return min(1.0, max(0.0, (number - 1) / max(1, budget - 1)))
+
+
+def between(ends: tuple[float, float], share: float) -> float:
+    """Linear from the first end to the second."""
+    return ends[0] + (ends[1] - ends[0]) * share
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,11 @@ class Store:
         """Every run, newest first."""
         return self._runs(None)
 
+    def config(self, run_id: str) -> Mapping[str, Any]:
+        """What a run was asked for; empty for a run that is not there."""
+        with self.read() as tx:
+            return tx.execute(sa.select(runs.c.config).where(runs.c.id == run_id)).scalar_one_or_none() or {}
+
     def set_outcome(self, run_id: str, task_name: str, outcome: TaskOutcome) -> None:
         """How a task of the run ended; replaces what was there. A task that did not even load can have one too."""
         where = (run_tasks.c.run == run_id) & (run_tasks.c.task == task_name)

@@ -56,7 +56,7 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the reader has left: nothing more may be written at exit
         return 1
-    except Exception as error:  # the process boundary: nothing unforeseen may look like a verdict or print a traceback
+    except Exception as error:  # noqa: BLE001  the process boundary: nothing unforeseen may look like a verdict
         if os.environ.get("KERNELWRIGHT_DEBUG") == "1":
             traceback.print_exc()
         message = f"the harness failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

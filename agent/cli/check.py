@@ -24,7 +24,10 @@ app = verb()
 _TRITON = re.compile(r"^\s*(?:import|from)\s+triton\b", re.MULTILINE)
 
 
-@app.command(epilog=example("kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json"))
+EXAMPLES = "kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json"
+
+
+@app.command(epilog=example(EXAMPLES))
 def check(
     kernel: Annotated[Path, typer.Argument(metavar="KERNEL", help="A Python file that defines class ModelNew.")],
     task: Annotated[str, typer.Option(help="The task: a name, or a file.")],

@@ -12,7 +12,10 @@ from kernelwright.agent.cli.output import Output
 from kernelwright.agent.writers.exchange import Sheet, sheets
 from kernelwright.agent.writers.exchange import submit as put_down
 
-app = verb("Answer the prompts of `kernelwright optimize --model exchange` runs, then resume them.", "kernelwright exchange next")
+app = verb(
+    "Answer the prompts of `kernelwright optimize --model exchange` runs, then resume them.",
+    "kernelwright exchange next",
+)
 
 
 @app.command("next", epilog=example("kernelwright exchange next\nkernelwright exchange next --json"))

@@ -90,7 +90,7 @@ class Client:
         try:
             self._litellm.get_model_info(self.model)
             return float(self._litellm.completion_cost(completion_response=response, model=self.model))
-        except Exception:  # a process boundary: the price map raises different classes for models it does not hold
+        except Exception:  # noqa: BLE001  litellm raises plain Exception for a model that it has no price of
             return None
 
     def _check(self) -> None:

@@ -45,7 +45,7 @@ def wait(error: Exception, attempt: int, retry: Retry) -> float:
 
 
 def retry_after(error: Exception) -> float | None:
-    """The Retry-After header of the response that ``error`` carries (where litellm puts it), seconds or a date; None without one."""
+    """The Retry-After header that litellm hangs on ``error``, seconds or a date; None without one."""
     headers = getattr(error, "litellm_response_headers", None)
     value = headers.get("retry-after") if headers is not None else None
     if value is None:

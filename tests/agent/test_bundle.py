@@ -127,7 +127,8 @@ def test_a_job_that_fails_costs_no_other_and_is_tried_again(place: Workspace, ta
 
     class Repaired(FakeEngine):
         def evaluate(self, job: Job) -> Verdict:
-            return super().evaluate(replace(job, kernel=replace(job.kernel, source=job.kernel.source.replace("broken", "timeout"))))
+            other = replace(job.kernel, source=job.kernel.source.replace("broken", "timeout"))
+            return super().evaluate(replace(job, kernel=other))
 
     assert judge_all(tmp_path / "out", None, Repaired) == 0
     assert not list((tmp_path / "out" / "failures").glob("*.json"))

@@ -155,7 +155,8 @@ def test_an_answer_cut_off_says_so(server: Server) -> None:
 
 
 def test_a_prompt_too_long_costs_one_attempt_not_the_run(server: Server) -> None:
-    body = {"error": {"message": "This model's maximum context length is 9 tokens.", "code": "context_length_exceeded", "type": "x"}}
+    message = "This model's maximum context length is 9 tokens."
+    body = {"error": {"message": message, "code": "context_length_exceeded", "type": "x"}}
     server.script = [(400, body, {})]
     reply = client(server).ask("p")
     assert "context window" in reply.problem

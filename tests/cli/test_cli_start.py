@@ -22,9 +22,9 @@ TESTS = Path(__file__).parent.parent
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, *arguments]
+    merged = {**os.environ, **environment}
+    return subprocess.run(command, env=merged, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize("arguments", [[], *([verb] for verb in VERBS), ["bundle", "create"], ["memory", "search"]])

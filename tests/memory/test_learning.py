@@ -67,6 +67,24 @@ def test_refinements_are_measured_against_the_best_before_and_normalised(memory,
     assert memory.values().q("draft", "cpp", task.family, start) == 0.0
 
 
+def test_b_is_what_this_search_had_its_start_point_from_an_earlier_run_included(memory, scenes):
+    task = scenes.task()
+    for id_ in ("r1", "r2", "r3"):
+        memory.store.create_run(scenes.run(id_, task))
+    old = scenes.work(memory, task, scenes.idea(task, 1), scenes.answer("a"), scenes.verdict(task, 4.0)).idea.id
+    mine = scenes.idea(task, 1, run_id="r2")
+    scenes.work(memory, task, mine, scenes.answer("b"), scenes.verdict(task, 1.0), Context())
+    own, from_old = scenes.idea(task, 2, mine.id, "r2"), scenes.idea(task, 1, old, "r3")
+    start = memory.store.attempt(mine.id)
+    scenes.work(memory, task, own, scenes.answer("c"), scenes.verdict(task, 2.0), Context(start=start))
+    first = math.tanh(math.log(2.0 / 1.0))
+    assert memory.values().q("refine", "cpp", task.family, mine.id) == pytest.approx(0.3 * first)
+    start = memory.store.attempt(old)
+    scenes.work(memory, task, from_old, scenes.answer("d"), scenes.verdict(task, 2.0), Context(start=start))
+    # Half the speed of its start point: of two rewards it is the lower, one deviation below their mean.
+    assert memory.values().q("refine", "cpp", task.family, old) == pytest.approx(0.3 * -1.0)
+
+
 def test_learning_again_changes_nothing(memory, scenes):
     task = scenes.task()
     memory.store.create_run(scenes.run("r1", task))

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from kernelwright.memory import experiences
-from kernelwright.memory.recall import Candidate, Settings, choose, excluded
+from kernelwright.memory.recall import Candidate, Settings, between, choose, excluded, progress
 from kernelwright.memory.records import Context, Experience
 from kernelwright.memory.values import Change, update
 from kernelwright.tasks.errors import HarnessError
@@ -53,14 +53,29 @@ def test_a_pool_smaller_than_the_places_is_taken_whole():
 
 def test_annealing_goes_from_the_first_idea_to_the_budget():
     settings = Settings(seeds=None)
-    assert settings.annealed(settings.pool, 1) == 2.0
-    assert settings.annealed(settings.pool, 30) == 15.0
-    assert settings.annealed(settings.pool, 99) == 15.0
-    assert settings.annealed(settings.epsilon, 1) == pytest.approx(0.2)
-    assert settings.annealed(settings.epsilon, 30) == pytest.approx(0.05)
-    middle = Settings(seeds=None, budget=3)
-    assert middle.annealed(middle.pool, 2) == pytest.approx(8.5)
-    assert Settings(seeds=None, budget=1).annealed((2.0, 15.0), 1) == 2.0
+    assert between(settings.pool, progress(1, 30)) == 2.0
+    assert between(settings.pool, progress(30, 30)) == 15.0
+    assert between(settings.pool, progress(99, 30)) == 15.0
+    assert between(settings.epsilon, progress(1, 30)) == pytest.approx(0.2)
+    assert between(settings.epsilon, progress(30, 30)) == pytest.approx(0.05)
+    assert between(settings.pool, progress(2, 3)) == pytest.approx(8.5)
+    assert progress(1, 1) == 0.0
+
+
+def test_the_runs_own_budget_sets_the_pace(tmp_path, scenes):
+    memory = scenes.open_here(tmp_path / "home", places=1, epsilon=(0.0, 0.0), budget=1000)
+    task = scenes.task()
+    for i in range(6):
+        note(memory.store, f"near{i}", f"softmax over rows in cpp, draft number {i}")
+    note(memory.store, "far", "convolution of images with padding")
+    with memory.store.begin() as tx:
+        update(tx, Change("draft", "cpp", task.family, ("far",), 1.0), 0.3)
+    for id_, config in (("none", {}), ("short", {"budget": 4})):
+        memory.store.create_run(scenes.run(id_, task, **config))
+    fourth = {r: memory.recall(scenes.idea(task, 4, run_id=r, seed=1), task, "cpp") for r in ("none", "short")}
+    assert fourth["none"].items[0].experience.id != "far", "the pool is 2 at the start of a long search"
+    assert fourth["short"].items[0].experience.id == "far", "and 15 at the end of a short one"
+    memory.close()
 
 
 def test_a_larger_pool_lets_a_valued_item_from_far_away_in(tmp_path, scenes):

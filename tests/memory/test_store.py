@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -278,3 +280,16 @@ def _dump(path: Path) -> str:
         text = "\n".join(db.iterdump())
     db.close()
     return text
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("kernelwright.memory.memory", ("chromadb", "sklearn", "torch", "numpy")),
+        ("kernelwright.memory.records", ("sqlalchemy", "chromadb", "sklearn", "torch", "numpy")),
+    ],
+)
+def test_importing_is_light(module, heavy):
+    code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"

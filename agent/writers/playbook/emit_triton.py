@@ -14,9 +14,8 @@ from kernelwright.agent.writers.playbook.ir import Buffer, Conv, Kernel, Matmul,
 from kernelwright.agent.writers.playbook.module import given, render
 from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
 from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, as_product
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope
+from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, size_text
 from kernelwright.agent.writers.playbook.triton_launch import RUNTIME, Piece, launch
-from kernelwright.agent.writers.playbook.triton_launch import text as size_text
 from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUNING
 from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source
 from kernelwright.agent.writers.playbook.triton_nest import NestWriter, plan

@@ -31,7 +31,8 @@ from kernelwright.agent.writers.playbook.ir import (
     walk,
 )
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val, estimate
-from kernelwright.agent.writers.playbook.triton_launch import Piece, text
+from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.triton_launch import Piece
 
 TILES = ("128x256x64x8x3", "128x128x64x8x4", "128x128x64x4x4", "64x128x64x4x4", "64x64x64x4x4", "32x64x64x4x4", "16x64x128x4x4", "64x256x64x8x4")
 """``BM x BN x BK x warps x stages`` for two-byte operands."""
@@ -282,7 +283,7 @@ class ProductWriter:
             lines.append(f"p_SHARES = torch.empty({split} * ({s}) * ({m}) * ({n}), dtype=torch.float32, device=device)")
         even = ", ".join(f"{b}={b}, {b}_EVEN=({size}) % {b} == 0" for b, size in (("BM", m), ("BN", n), ("BK", k)))
         options_text = f"SWIZZLE={self.tuned('swizzle')}, PRECISION={self.tuned('precision')!r}, IDX=IDX, num_warps=W, num_stages=S"
-        passed = ", ".join([*code.parameters, *planes, even, options_text])
+        passed = ", ".join([*code.passed, *planes, even, options_text])
         lines.append(f"{item.name}[(-(-({m}) // BM) * -(-({n}) // BN) * ({s}), {split})]({passed})")
         return [Piece(item.name, f"@triton.jit\ndef {item.name}({head}):\n{body}")], lines
 

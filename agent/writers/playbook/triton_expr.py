@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Mod, Poly, Sym, Value, product, rewrite
+from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Mod, Poly, Sym, Value, atoms, product, rewrite
+from kernelwright.agent.writers.playbook.index import text as poly_text
 from kernelwright.agent.writers.playbook.ir import (
     Arg,
     Const,
@@ -39,6 +40,17 @@ class Val:
     dims: Dims = NO_DIMS
 
 
+def size_text(poly: Poly) -> str:
+    """A size as Python over the launcher's parameters (``n_`` and the symbol's name)."""
+
+    def name(atom: Atom) -> str:
+        if not isinstance(atom, Sym):
+            raise TypeError(f"{atom!r} is no size")
+        return f"n_{atom.name}"
+
+    return poly_text(poly, name)
+
+
 class Code:
     """The text of one kernel while it grows: lines, fresh names, the arguments and helpers that it turned out to need."""
 
@@ -52,6 +64,7 @@ class Code:
         self.symbols: list[str] = []
         self.numbers: list[str] = []
         self.helpers: set[str] = set()
+        self.quotients: dict[str, str] = {}
 
     def add(self, line: str) -> None:
         """Append ``line`` at the present indentation."""
@@ -89,9 +102,22 @@ class Code:
             kind.append(name)
         return prefix + name
 
+    def quotient(self, atom: FloorDiv | Mod) -> str:
+        """Note a division of sizes, which the launcher does: Triton then sees whether the result is a multiple of 16."""
+        return self.quotients.setdefault(size_text(Poly.of(atom)), f"d_{len(self.quotients)}")
+
     @property
     def parameters(self) -> list[str]:
         """Names of the kernel's parameters: prefixed, so that they meet no local name."""
+        return [*self._own, *self.quotients.values()]
+
+    @property
+    def passed(self) -> list[str]:
+        """What the launcher passes for :attr:`parameters`, as Python over the sizes."""
+        return [*self._own, *self.quotients]
+
+    @property
+    def _own(self) -> list[str]:
         return [p + n for p, names in (("p_", self.buffers), ("n_", self.symbols), ("a_", self.numbers)) for n in names]
 
 
@@ -129,12 +155,16 @@ class Scope:
     parent: Scope | None = None
     texts: dict[str, str] = field(default_factory=dict)
     values: dict[tuple[Expr, str], Val] = field(default_factory=dict)
+    inside: str = ""
+    """Mask of the values that count, where loads reach further (realigned loops); empty: that of the loads."""
+    exact: dict[Poly, Val] = field(default_factory=dict)
+    """Offsets with a text of their own."""
     guard: Val = Val("")
     """Condition under which loads are in bounds, besides the tile's masks."""
 
     def child(self) -> Scope:
         """A block inside this one."""
-        return Scope(self.code, dict(self.axes), dict(self.groups), dict(self.masks), self, guard=self.guard)
+        return Scope(self.code, dict(self.axes), dict(self.groups), dict(self.masks), self, inside=self.inside, exact=dict(self.exact), guard=self.guard)
 
     # names ---------------------------------------------------------------------------------------
 
@@ -188,6 +218,8 @@ class Scope:
             return Val(self.let(f"({value.text}).to(IDX)"), value.dims)
         if not isinstance(atom, (FloorDiv, Mod)):
             raise TypeError(f"{atom!r} is no atom of an offset")
+        if all(isinstance(a, (Sym, FloorDiv, Mod)) for a in atoms(Poly.of(atom))):
+            return Val(self.code.quotient(atom))
         num, den = self.poly(atom.num), self.poly(atom.den)
         plain = not_negative(atom.num) and not_negative(atom.den)
         if plain:
@@ -202,6 +234,8 @@ class Scope:
         """``poly`` as text: scalar terms first, then each tile dimension's, so that broadcasts stay small."""
         if poly.const is not None:
             return Val(str(poly.const))
+        if poly in self.exact:
+            return self.exact[poly]
         poly = self._linear(poly)
         parts: dict[Dims, list[str]] = {}
         for monomial, weight in poly.terms:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import Atom, Poly, Sym
-from kernelwright.agent.writers.playbook.index import text as poly_text
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group
+from kernelwright.agent.writers.playbook.triton_expr import size_text as text
 
 TUNING: dict[str, list[Any]] = {
     "schedule": ["auto", "row", "loop", "split"],
@@ -16,7 +15,7 @@ TUNING: dict[str, list[Any]] = {
     "lane_elements": [16, 8, 32, 64],
     "loop_tile": [4096, 2048, 8192, 1024],
     "column_block": [64, 32, 128, 256],
-    "map_tile": [1024, 2048, 4096, 512],
+    "map_tile": [2048, 1024, 4096, 8192],
     "stages": [2, 1, 3, 4],
     "online_unroll": [2, 4, 1],
     "split_programs": [528, 264, 1056],
@@ -24,17 +23,6 @@ TUNING: dict[str, list[Any]] = {
 """Parameter of a nest -> its values, the default first."""
 ROW_LIMIT = 32768
 """Most elements of a tile that is held in registers: 64 a thread at 16 warps."""
-
-
-def text(poly: Poly) -> str:
-    """A size as Python over the launcher's parameters (``n_`` and the symbol's name)."""
-
-    def name(atom: Atom) -> str:
-        if not isinstance(atom, Sym):
-            raise TypeError(f"{atom!r} is no size")
-        return f"n_{atom.name}"
-
-    return poly_text(poly, name)
 
 
 def tuned(point: Mapping[str, Any], name: str) -> Any:
@@ -71,16 +59,18 @@ def block_lines(groups: Mapping[str, Group], mode: str, square: bool, point: Map
 
 
 def launch(code: Code, name: str, outer: tuple[Group, ...], groups: Mapping[str, Group], mode: str, parts: bool, blocks: list[str],
-           point: Mapping[str, Any]) -> Piece:  # fmt: skip
+           point: Mapping[str, Any], ragged: Sequence[str] = ()) -> Piece:  # fmt: skip
     """The kernel's text and its launch. ``parts``: the programs of a tile share a loop."""
     planes = [plane for plane in ("PF", "PI") if any(f"{plane} +" in line for line in code.lines)]
     more = [*planes, *(["PARTS"] if mode == "split" else [])]
     options = [option for block in groups for option in (block, f"{block}_EVEN")]
+    options += [f"{block}_RAGGED" for block in ragged]
     options += ["PARTS_BLOCK"] if mode == "split" else []
     options += ["IDX", "STAGES"]
     head = ", ".join([*code.parameters, *more, *(f"{option}: tl.constexpr" for option in options)])
     source = "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines])
-    passed = [*code.parameters, *more, *(f"{b}={b}" for b in groups), *(f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items())]
+    passed = [*code.passed, *more, *(f"{b}={b}" for b in groups), *(f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items())]
+    passed += [f"{b}_RAGGED=({text(groups[b].extent)}) % 8 != 0" for b in ragged]
     passed += ["PARTS_BLOCK=p2(PARTS)"] if mode == "split" else []
     elements = " * ".join([b for b in groups if not b.startswith("BK")] + _longest(groups)) or "1"
     passed += ["IDX=IDX", f"STAGES={tuned(point, 'stages')}", f"num_warps=warps({elements}, {tuned(point, 'lane_elements')})"]

@@ -19,6 +19,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Expr,
     Load,
     Loop,
+    Masked,
     Nest,
     Op,
     Program,
@@ -30,7 +31,8 @@ from kernelwright.agent.writers.playbook.ir import (
     walk,
 )
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val, estimate
-from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, Piece, block_lines, launch, text, tile_count, tuned
+from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, Piece, block_lines, launch, tile_count, tuned
 from kernelwright.agent.writers.playbook.triton_math import identity
 
 UNROLL = 32
@@ -103,12 +105,22 @@ def plan(nest: Nest, program: Program, point: Mapping[str, Any]) -> Plan:
     outer = estimate(product(a.extent for a in nest.outer), hints)
     windows = all(_window(nest, axes) for axes in loops)
     scans = any(loop.scans for loop in nest.phases)
-    if windows and not scans and (fast is None or fast not in inner or max(extents) <= 4) and nest.outer:
+    if windows and not scans and nest.outer and (fast not in inner or _overlapping(nest, inner)):
         outer_groups, _, square = _map_groups(nest, program)
         return Plan("loop", outer_groups, {axes: LoopPlan((), (), axes, 1) for axes in loops}, square)
     if fast in inner or not nest.outer or fast is None:
         return _row_plan(nest, program, point, loops, extents, outer)
     return _column_plan(nest, program, point, loops, extents, outer, fast)
+
+
+def _overlapping(nest: Nest, inner: set[Axis]) -> bool:
+    """Whether neighbouring outer points read overlapping or interleaved elements, as pooling windows do."""
+    for offset, stored in accesses(nest):
+        steps = {m[0]: w for m, w in offset.terms if len(m) == 1 and isinstance(m[0], Axis)}
+        span = [a.extent.const or 0 for a in steps if a in inner]
+        if not stored and span and any(w < max(span) for a, w in steps.items() if a not in inner):
+            return True
+    return any(len(loop.axes) > 1 for loop in nest.phases)
 
 
 def _window(nest: Nest, axes: tuple[Axis, ...]) -> bool:
@@ -202,6 +214,22 @@ def spread(dim: int) -> str:
     return "[:, None]" if dim == 0 else "[None, :]"
 
 
+@dataclass(frozen=True)
+class Align:
+    """A loop over a row that starts anywhere, counted from the last multiple of 8 elements before it."""
+
+    axis: Axis
+    offset: Poly
+    low: str
+    """The aligned start, in elements of the buffer."""
+    shift: str
+    """Elements between it and the row's first."""
+    limit: str
+    """Where whole vectors end."""
+    end: str
+    """Where the row ends."""
+
+
 @dataclass
 class NestWriter:
     """Writes the kernels of one nest under one plan."""
@@ -211,6 +239,8 @@ class NestWriter:
     point: Mapping[str, Any]
     plan: Plan
     name: str
+    ragged: set[str] = field(default_factory=set)
+    """Blocks of loops that are realigned where rows are."""
     blocks: dict[int, str] = field(default_factory=dict)
     """Tile dimension -> block of the outer group along it."""
 
@@ -321,7 +351,7 @@ class NestWriter:
         dims = value.dims
         if group is not None and group.dim is not None:
             dims = dims | {group.dim}
-            mask = scope.masks[group.dim]
+            mask = scope.inside or scope.masks[group.dim]
             text = f"tl.where({mask}, {text}, {identity(reduce.op, kind)})"
         shape = self.shape(dims, group)
         value = Val(scope.let(f"tl.broadcast_to({text}, {shape})" if dims else text), dims)
@@ -443,16 +473,18 @@ class NestWriter:
                 self.loop_phase(loop, scope, group, None)
         return self.finish(code, self.name, list(groups.values()), "loop")
 
-    def trip(self, loop: Loop, scope: Scope, group: Group, step: int = 1) -> tuple[str, str]:
+    def trip(self, loop: Loop, scope: Scope, group: Group, step: int = 1, align: Align | None = None) -> tuple[str, str]:
         """``(blocks along the vector, all iterations)`` of a loop as text."""
         lead = product(a.extent for a in self.plan.loops[loop.axes].lead)
         width = f"{group.block} * {step}" if step > 1 else group.block
-        blocks = scope.let(f"tl.cdiv({scope.size(group.extent)}, {width})") if group.axes else "1"
+        extent = align.limit if align else scope.size(group.extent)
+        blocks = scope.let(f"tl.cdiv({extent}, {width})") if group.axes else "1"
         if lead.const == 1:
             return blocks, blocks
         return blocks, scope.let(f"({scope.size(lead)}) * {blocks}" if blocks != "1" else f"({scope.size(lead)})")
 
-    def bind_block(self, loop: Loop, inside: Scope, group: Group, turn: str, blocks: str, even: bool = True) -> None:
+    def bind_block(self, loop: Loop, inside: Scope, group: Group, turn: str, blocks: str, even: bool = True,
+                   align: Align | None = None) -> None:  # fmt: skip
         """Bind the axes of one iteration."""
         code = inside.code
         lead = self.plan.loops[loop.axes].lead
@@ -465,10 +497,53 @@ class NestWriter:
         if not group.axes:
             return
         code.add(f"{group.index} = {at}.to(IDX) * {group.block} + tl.arange(0, {group.block}){spread(group.dim or 0)}")
+        if align:
+            self._bind_aligned(inside, group, align, align.limit)
+            return
         self._loop_mask(inside, group, even)
         if any(s.reverse for s in loop.scans):
             code.add(f"{group.index} = {inside.size(group.extent)} - 1 - {group.index}")
         inside.bind(group)
+
+    def align(self, loops: list[Loop], scope: Scope, group: Group) -> Align | None:
+        """How a loop over unaligned rows starts at a multiple of 8 elements, so that its loads stay vectors; None where it cannot."""
+        p = self.plan.loops[loops[0].axes]
+        if self.blocks or p.lead or p.unrolled or len(group.axes) != 1 or any(loop.scans or loop.stores for loop in loops):
+            return None
+        axis = group.axes[0]
+        nodes = [e for loop in loops for root in roots(loop) for e in walk(root)]
+        offsets = {e.offset for e in nodes if isinstance(e, Load) and axis in poly_axes(e.offset)}
+        if len(offsets) != 1 or any(isinstance(e, Masked) for e in nodes):
+            return None
+        offset = offsets.pop()
+        base = offset - Poly.of(axis)
+        if axis in poly_axes(base) or base.const is not None:
+            return None
+        start = scope.let(scope.poly(base).text)
+        low = scope.let(f"{start} // 8 * 8")
+        shift = scope.let(f"{start} - {low}")
+        end = scope.let(f"{shift} + {scope.size(axis.extent)}")
+        self.ragged.add(group.block)
+        return Align(axis, offset, low, shift, scope.let(f"{end} // 8 * 8"), end)
+
+    def _bind_aligned(self, scope: Scope, group: Group, align: Align, limit: str) -> None:
+        """Bind a block whose index counts from the aligned start and whose loads end before ``limit``."""
+        assert group.dim is not None
+        dims = frozenset({group.dim})
+        scope.masks[group.dim] = scope.let(f"{group.index} < {limit}")
+        scope.inside = scope.let(f"({group.index} >= {align.shift}) & ({group.index} < {limit})")
+        scope.exact[align.offset] = Val(f"{align.low} + {group.index}", dims)
+        scope.axes[align.axis] = Val(scope.let(f"{group.index} - {align.shift}"), dims)
+
+    def bind_tail(self, scope: Scope, group: Group, align: Align) -> Scope:
+        """Open the block for the last elements of an unaligned row, fewer than 8."""
+        code, tail = scope.code, scope.child()
+        code.add(f"if {group.block}_RAGGED:")
+        code.depth += 1
+        mine = replace(group, index=code.fresh("tail"))
+        code.add(f"{mine.index} = {align.limit} + tl.arange(0, {group.block}){spread(group.dim or 0)}")
+        self._bind_aligned(tail, mine, align, align.end)
+        return tail
 
     def loop_phase(self, loop: Loop, scope: Scope, group: Group, span: tuple[str, str] | None) -> None:
         """One phase as a counted loop over iterations ``span`` (all where None)."""
@@ -476,7 +551,8 @@ class NestWriter:
         scope.invariants(roots(loop), set(loop.axes), {s.name for s in loop.scans})
         held = self.accumulators(loop, scope, group)
         carry = {s.name: self._carry(s, scope) for s in loop.scans}
-        blocks, trips = self.trip(loop, scope, group)
+        align = self.align([loop], scope, group) if span is None else None
+        blocks, trips = self.trip(loop, scope, group, align=align)
         counted = trips != "1"
         inside = scope.child()
         if counted:
@@ -485,7 +561,23 @@ class NestWriter:
             code.add(f"for {turn}_ in tl.range({low}, {high}, num_stages=STAGES):")
             code.depth += 1
             code.add(f"{turn} = {turn}_ + tl.zeros([], tl.int32)")
-            self.bind_block(loop, inside, group, turn, blocks)
+            self.bind_block(loop, inside, group, turn, blocks, align=align)
+        self._steps(loop, inside, group, held, carry)
+        if counted:
+            code.depth -= 1
+        if align:
+            tail = self.bind_tail(scope, group, align)
+            self._steps(loop, tail, group, held, carry)
+            code.depth -= 1
+        for reduce in loop.reduces:
+            dims = frozenset(self.blocks) | ({group.dim} if group.axes and group.dim is not None else frozenset())
+            self.reduce_tile(reduce, [Val(n, dims) for n in held[reduce.name]], scope, group if group.axes else None)
+
+    def _steps(
+        self, loop: Loop, inside: Scope, group: Group, held: Mapping[str, list[str]], carry: dict[str, tuple[str, ...]]
+    ) -> None:
+        """What one iteration of a phase does."""
+        code = inside.code
         for window in self.windows(loop):
             view = inside.child() if window else inside
             for axis, value in window.items():
@@ -498,12 +590,6 @@ class NestWriter:
                 self._scan_step(scan, view, group, carry)
             for store in loop.stores:
                 view.store(store)
-        if counted:
-            code.depth -= 1
-        for reduce in loop.reduces:
-            dims = frozenset(self.blocks) | ({group.dim} if group.axes and group.dim is not None else frozenset())
-            self.reduce_tile(reduce, [Val(n, dims) for n in held[reduce.name]], scope, group if group.axes else None)
-
     def windows(self, loop: Loop) -> list[dict[Axis, int]]:
         """Every point of the unrolled axes."""
         points: list[dict[Axis, int]] = [{}]
@@ -556,7 +642,8 @@ class NestWriter:
         top, total = code.fresh("top"), code.fresh("acc")
         code.add(f'{top} = tl.full({shape}, float("-inf"), tl.float32)')
         code.add(f"{total} = tl.zeros({shape}, tl.float32)")
-        blocks, trips = self.trip(loop, scope, group, unroll)
+        align = self.align([replace(loop, reduces=(first,))], scope, group)
+        blocks, trips = self.trip(loop, scope, group, unroll, align)
         turn = code.fresh("t")
         code.add(f"for {turn}_ in tl.range(0, {trips}, num_stages=STAGES):")
         code.depth += 1
@@ -566,8 +653,23 @@ class NestWriter:
         for u in range(unroll):
             part = inside.child()
             mine = replace(group, index=code.fresh(group.index + "_"))
-            self.bind_block(loop, part, mine, f"({turn} * {unroll} + {u})" if unroll > 1 else turn, blocks, unroll == 1)
+            at = f"({turn} * {unroll} + {u})" if unroll > 1 else turn
+            self.bind_block(loop, part, mine, at, blocks, unroll == 1, align)
             values.append(self.masked_parts(first, part, mine)[0].text)
+        self._raise(code, top, total, values)
+        code.depth -= 1
+        if align:
+            tail = self.bind_tail(scope, group, align)
+            self._raise(code, top, total, [self.masked_parts(first, tail, group)[0].text])
+            code.depth -= 1
+        self.reduce_tile(first, [Val(top, dims)], scope, group)
+        peak = scope.values[(Scalar(first.name, first.kind), "")].text
+        scale = scope.let(f'tl.exp({top} - tl.where({peak} == float("-inf"), 0.0, {peak}))')
+        self.reduce_tile(second, [Val(scope.let(f"{total} * {scale}"), dims)], scope, group)
+
+    @staticmethod
+    def _raise(code: Code, top: str, total: str, values: Sequence[str]) -> None:
+        """Take ``values`` into the running maximum and sum."""
         new, base = code.fresh("new"), code.fresh("base")
         code.add(f"{new} = {top}")
         for value in values:
@@ -577,11 +679,6 @@ class NestWriter:
         for value in values:
             code.add(f"{total} += tl.exp({value} - {base})")
         code.add(f"{top} = {new}")
-        code.depth -= 1
-        self.reduce_tile(first, [Val(top, dims)], scope, group)
-        peak = scope.values[(Scalar(first.name, first.kind), "")].text
-        scale = scope.let(f'tl.exp({top} - tl.where({peak} == float("-inf"), 0.0, {peak}))')
-        self.reduce_tile(second, [Val(scope.let(f"{total} * {scale}"), dims)], scope, group)
 
     # partial results -------------------------------------------------------------------------------
 
@@ -669,7 +766,7 @@ class NestWriter:
         """The kernel's text, and its launch (``parts``: the programs of a tile share a loop)."""
         groups = {g.block: g for g in (*self.plan.outer, *inner) if g.block}
         blocks = [] if mode == "split" else block_lines(groups, mode, self.plan.square, self.point)
-        return launch(code, name, self.plan.outer, groups, mode, parts, blocks, self.point)
+        return launch(code, name, self.plan.outer, groups, mode, parts, blocks, self.point, sorted(self.ragged))
 
     def pieces(self) -> tuple[list[Piece], list[str]]:
         """All kernels of the nest, and the lines of ``forward`` that run it."""
