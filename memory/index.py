@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -186,11 +187,26 @@ class Index:
             self._flush()
 
     def _open(self) -> None:
+        if not self.writes:
+            if self.path.is_dir() and not self._leave:
+                self._connect()
+            return
+        # Chroma aborts the process on some damaged files: what can be seen beforehand is, and a death here is remembered.
+        marker = self.path.with_name(self.path.name + ".opening")
+        if marker.exists():
+            marker.unlink()
+            raise sqlite3.DatabaseError("the last process that opened it died of it")
+        _check_tables(self.path / "chroma.sqlite3")
+        marker.touch()
+        try:
+            self._connect()
+        finally:
+            marker.unlink()
+
+    def _connect(self) -> None:
         import chromadb
         from chromadb.config import Settings
 
-        if not self.writes and (self._leave or not self.path.is_dir()):
-            return
         spelling = str(self.path) + "/." * _failed[self.path]
         _failed[self.path] += 1
         self._client = chromadb.PersistentClient(spelling, Settings(anonymized_telemetry=False))
@@ -289,6 +305,15 @@ class Index:
                 near.update(zip(pending, (embed(list(pending.values())) @ vector).tolist(), strict=True))
         ranked = sorted(near.items(), key=lambda pair: (-pair[1], pair[0]))
         return tuple(Near(item, similarity) for item, similarity in ranked[:n])
+
+
+def _check_tables(file: Path) -> None:
+    if file.is_file():
+        with closing(sqlite3.connect(file)) as database:
+            try:
+                database.execute("SELECT name, sql FROM sqlite_master").fetchall()
+            except UnicodeDecodeError as error:
+                raise sqlite3.DatabaseError("its tables are scrambled") from error
 
 
 def _broken(error: BaseException) -> bool:

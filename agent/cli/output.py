@@ -30,7 +30,8 @@ def show(output: Output, as_json: bool) -> None:
     else:
         from rich.console import Console
 
-        output.text(Console(soft_wrap=True))
+        width = None if sys.stdout.isatty() else 120  # a file or a pipe has no width of its own
+        output.text(Console(width=width, soft_wrap=True))
     sys.stdout.flush()
 
 

@@ -78,10 +78,11 @@ def _best_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> di
 
 
 def _print(result: Result, data: Mapping[str, Any], console: Console) -> None:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"run {result.run.id}", title_justify="left")
-    table.add_column("task", overflow="fold")
+    table = Table(title=f"run {result.run.id}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("task", overflow="fold", min_width=16)
     for heading in ("attempts", "status", "latency", "vs eager", "vs torch.compile"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in result.outcomes:

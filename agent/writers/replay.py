@@ -28,6 +28,12 @@ class Replay:
                 f"{self.name} has {have} answers for {assignment.task.name}, idea {assignment.idea.number} was asked",
                 f"give --budget {max(1, have)}, or leave --policy out so that the recorded ideas are repeated",
             )
+        kernel = step.answer.kernel
+        if kernel is not None and kernel.backend != assignment.backend:
+            raise InputError(
+                f"{self.name} was recorded for backend {kernel.backend}, not for {assignment.backend}",
+                f"give --backend {kernel.backend}, or leave it out",
+            )
         return replace(step.answer, cost_usd=0.0, seconds=0.0)
 
     def close(self) -> None:

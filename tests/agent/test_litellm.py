@@ -8,14 +8,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import kernel, reference
 
 from kernelwright.agent.llm import providers
 from kernelwright.agent.llm.client import Client
 from kernelwright.agent.llm.retry import Retry, call, wait
+from kernelwright.agent.writers.litellm import Litellm
+from kernelwright.agent.writers.writer import Assignment, Setup
+from kernelwright.evaluator.device import DeviceInfo
+from kernelwright.memory.records import Context
 from kernelwright.tasks.errors import WriterError
+from kernelwright.tasks.load import load_task
+from kernelwright.tasks.records import Idea, IdeaStage
 
 KEY = "sk-secret-0123456789"
 QUICK = Retry(tries=3, first=0.01, longest=0.5)
@@ -147,6 +155,22 @@ def test_nothing_is_an_empty_answer_that_says_so(server: Server, body: dict[str,
     reply = client(server).ask("p")
     assert not reply.text.strip()
     assert "empty answer" in reply.problem
+
+
+def test_the_writer_sends_the_prompt_and_reads_the_kernel(server: Server, tmp_path: Path) -> None:
+    server.script = [(200, said(kernel("passed 1")), {}), (200, said("sorry", "length"), {})]
+    task = load_task(reference(tmp_path))
+    idea = Idea("run", task.name, 1, IdeaStage.DRAFT)
+    assignment = Assignment(idea, task, "cpp", DeviceInfo("cpu", "a cpu"), Context())
+    writer = Litellm(Setup("openai/gpt-4o-mini", tmp_path, "", server.url))
+    answer = writer.write(assignment)
+    assert answer.kernel is not None
+    assert answer.prompt == server.seen[0]["messages"][0]["content"]
+    assert "return x + 1" in answer.prompt
+    assert (answer.model, answer.tokens_in, answer.tokens_out) == ("openai/gpt-4o-mini", 1000, 2000)
+    cut = writer.write(assignment)
+    assert cut.kernel is None
+    assert "token limit" in cut.problem
 
 
 def test_an_answer_cut_off_says_so(server: Server) -> None:

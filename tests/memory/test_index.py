@@ -96,7 +96,7 @@ def test_a_new_folder_is_no_news_a_missing_one_is_said_once(tmp_path, source):
         shutil.rmtree(tmp_path / "chroma")
 
 
-@pytest.mark.parametrize("how", ["garbage", "truncated", "a file"])
+@pytest.mark.parametrize("how", ["garbage", "truncated", "scrambled", "a file"])
 def test_a_broken_folder_is_rebuilt_from_the_source(index, source, tmp_path, how):
     index.close()
     folder = tmp_path / "chroma"
@@ -105,6 +105,9 @@ def test_a_broken_folder_is_rebuilt_from_the_source(index, source, tmp_path, how
     elif how == "truncated":
         with (folder / "chroma.sqlite3").open("r+b") as file:
             file.truncate(30_000)
+    elif how == "scrambled":  # Chroma aborts the process on this one
+        raw = (folder / "chroma.sqlite3").read_bytes()
+        (folder / "chroma.sqlite3").write_bytes(raw.replace(b"CREATE TABLE", b"CREATE TABL\xff"))
     else:
         shutil.rmtree(folder)
         folder.write_text("not a folder")
@@ -114,6 +117,17 @@ def test_a_broken_folder_is_rebuilt_from_the_source(index, source, tmp_path, how
     assert len(again.notes) == 1
     assert "rebuilt" in again.notes[0]
     again.close()
+
+
+def test_a_folder_that_took_its_last_process_down_is_rebuilt(index, source, tmp_path):
+    index.close()
+    (tmp_path / "chroma.opening").touch()
+    for notes in (1, 0):
+        again = Index(tmp_path / "chroma")
+        again.sync(source)
+        assert len(again.notes) == notes
+        assert again.count() == 5
+        again.close()
 
 
 def test_vector_files_that_are_gone_are_noticed(tmp_path):

@@ -22,28 +22,7 @@ enum { MR_ = 6, NV_ = 2 };
 typedef float vf __attribute__((vector_size(VB), aligned(4)));
 enum { VL_ = VB / 4, NR_ = NV_ * VL_ };
 
-// C[MR][NR] (+)= A[k][MR] · B[k][NR]
-static inline void micro(i64 kc, const float* RESTRICT a, const float* RESTRICT b, float* RESTRICT c, i64 ldc, bool first) {
-  vf acc[MR_][NV_];
-#pragma GCC unroll 16
-  for (int i = 0; i < MR_; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < NV_; ++j) acc[i][j] = first ? vf{} : *(const vf*)(c + i * ldc + j * VL_);
-  for (i64 k = 0; k < kc; ++k, a += MR_, b += NR_) {
-    vf bv[NV_];
-#pragma GCC unroll 4
-    for (int j = 0; j < NV_; ++j) bv[j] = *(const vf*)(b + j * VL_);
-#pragma GCC unroll 16
-    for (int i = 0; i < MR_; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < NV_; ++j) acc[i][j] += a[i] * bv[j];
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < MR_; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < NV_; ++j) *(vf*)(c + i * ldc + j * VL_) = acc[i][j];
-}
-
+@MICRO@
 struct Aligned {
   float* p;
   explicit Aligned(i64 n) : p((float*)std::aligned_alloc(64, (size_t)((n * 4 + 63) / 64 * 64 + 64))) {}
@@ -149,10 +128,22 @@ def core(point: Mapping[str, Any]) -> str:
     """The shared text with the point's blocking."""
     rows = int(point.get("mr", 12))
     values = {"MR512": rows, "NV512": {12: 2, 8: 3, 6: 4, 14: 2}[rows], "KC": point.get("kc", 256), "MC": point.get("mc", 8), "NG": point.get("ng", 8)}
-    text = CORE
+    text = CORE.replace("@MICRO@", f"#if defined(__AVX512F__)\n{micro(rows, values['NV512'])}\n#else\n{micro(6, 2)}\n#endif")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     return text
+
+
+def micro(rows: int, vectors: int) -> str:
+    """``C[rows][vectors] (+)= A[k][rows] · B[k][vectors]`` with every accumulator a variable: arrays would live in memory."""
+    cells = [(i, j) for i in range(rows) for j in range(vectors)]
+    start = [f"  vf c{i}_{j} = first ? vf{{}} : *(const vf*)(c + {i} * ldc + {j} * VL_);" for i, j in cells]
+    step = [f"    const vf b{j} = *(const vf*)(b + {j} * VL_);" for j in range(vectors)]
+    for i in range(rows):
+        step += [f"    {{ const float f = a[{i}];", *[f"      c{i}_{j} += f * b{j};" for j in range(vectors)], "    }"]
+    end = [f"  *(vf*)(c + {i} * ldc + {j} * VL_) = c{i}_{j};" for i, j in cells]
+    head = "static void micro(i64 kc, const float* RESTRICT a, const float* RESTRICT b, float* RESTRICT c, i64 ldc, bool first) {"
+    return "\n".join([head, *start, "  for (i64 k = 0; k < kc; ++k, a += MR_, b += NR_) {", *step, "  }", *end, "}"])
 
 
 class _Text:

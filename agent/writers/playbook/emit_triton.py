@@ -18,7 +18,8 @@ from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, 
 from kernelwright.agent.writers.playbook.triton_launch import RUNTIME, Piece, launch
 from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUNING
 from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source
-from kernelwright.agent.writers.playbook.triton_nest import NestWriter, plan
+from kernelwright.agent.writers.playbook.triton_nest import NestWriter
+from kernelwright.agent.writers.playbook.triton_plan import plan
 
 DTYPES = ("float32", "float16", "bfloat16")
 ATOMICS = {"sum": "tl.atomic_add", "max": "tl.atomic_max", "min": "tl.atomic_min"}

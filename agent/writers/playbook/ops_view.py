@@ -10,7 +10,7 @@ from kernelwright.agent.writers.playbook.graph import Call, Unsupported, Varying
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
 from kernelwright.agent.writers.playbook.index import Value as Loaded
 from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Op, Position
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, axis_of, rule, unsqueeze
+from kernelwright.agent.writers.playbook.lower import Lowering, Value, axis_of, element, rule, unsqueeze
 
 Args = Mapping[str, Any]
 
@@ -451,3 +451,14 @@ def diagonal(low: Lowering, args: Args, call: Call) -> Value:
         return x.at(tuple(inner))
 
     return Tensor((*(x.shape[d] for d in rest), length), x.dtype, at)
+
+
+@rule("copy")
+def copy(low: Lowering, args: Args, call: Call) -> Value:
+    x, source = args["self"], args["src"]
+    kind = x.kind
+
+    def at(index: Index) -> Expr:
+        return as_kind(element(source, index), kind)
+
+    return Tensor(x.shape, x.dtype, at)

@@ -39,7 +39,9 @@ class Piece:
     launch: list[str] = field(default_factory=list)
 
 
-def block_lines(groups: Mapping[str, Group], mode: str, square: bool, point: Mapping[str, Any]) -> list[str]:
+def block_lines(
+    groups: Mapping[str, Group], mode: str, square: bool, point: Mapping[str, Any], ragged: Sequence[str] = ()
+) -> list[str]:
     """Assignments of the block sizes: columns and loops first, then as many rows as fill the tile."""
     size = {name: f"p2({text(group.extent)})" for name, group in groups.items()}
     inner = [name for name in groups if name.startswith("BK")]
@@ -50,7 +52,8 @@ def block_lines(groups: Mapping[str, Group], mode: str, square: bool, point: Map
     for name in inner:
         whole = mode == "row"
         most = f"max(1, {tuned(point, 'loop_tile')} // BC)" if "BC" in groups else str(tuned(point, "loop_tile"))
-        lines.append(f"{name} = {size[name]}" if whole else f"{name} = min({size[name]}, {most})")
+        least = f"max(8, {size[name]})" if name in ragged else size[name]
+        lines.append(f"{name} = {size[name]}" if whole else f"{name} = min({least}, {most})")
     if "BR" in groups:
         room = tuned(point, "row_tile") if inner else tuned(point, "map_tile")
         across = f"max({', '.join(inner)})" if len(inner) > 1 else inner[0] if inner else "BC"

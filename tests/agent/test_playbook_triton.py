@@ -1,0 +1,267 @@
+"""Kernels that the playbook emits for Triton: right in the interpreter, compiled for sm_90 without spills.
+
+Run as a script it is the child: ``interpret`` runs every case on the CPU, ``compile`` compiles some for a GPU that is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import types
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HEAD = "import torch\nfrom torch import nn\nimport torch.nn.functional as F\n"
+
+
+def reference(sizes: str, forward: str, inputs: str, init: str = "", arguments: str = "x") -> str:
+    """A reference in KernelBench's form."""
+    return f"""{HEAD}{sizes}
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        {init or "pass"}
+
+    def forward(self, {arguments}):
+        return {forward}
+
+def get_inputs():
+    return [{inputs}]
+
+def get_init_inputs():
+    return []
+"""
+
+
+ROWS = "n, m = 4096, 4096"
+CASES: dict[str, tuple[str, list[str], str, list[dict[str, Any]]]] = {
+    # name: (source, sizes traced, sizes run, points)
+    "softmax": (
+        reference(ROWS, "torch.softmax(x, -1)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 7, 301",
+        [{}, {"row_tile": 16384}, {"schedule": "loop", "loop_tile": 64}, {"schedule": "loop", "loop_tile": 64, "online_unroll": 1},
+         {"schedule": "split"}],
+    ),
+    "layer_norm": (
+        reference(ROWS, "self.f(x)", "torch.randn(n, m)", "self.f = nn.LayerNorm(m)"), [ROWS, "n, m = 33, 129"], "n, m = 5, 203",
+        [{}, {"schedule": "loop", "loop_tile": 32}, {"schedule": "split"}, {"row_tile": 16384}],
+    ),
+    "sum_all": (
+        reference(ROWS, "(x * x).mean()", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 61, 67",
+        [{}, {"schedule": "loop", "loop_tile": 512}],
+    ),
+    "row_sum_ragged": (
+        reference(ROWS, "x.sum(-1)", "torch.randn(n, m)"), ["n, m = 4096, 50257", "n, m = 33, 129"], "n, m = 9, 77",
+        [{}, {"loop_tile": 16}],
+    ),
+    "row_sum_tiny": (reference(ROWS, "x.sum(-1)", "torch.randn(n, m)"), ["n, m = 4096, 50257", "n, m = 33, 129"], "n, m = 11, 3", [{}]),
+    "softmax_column": (
+        reference("n, c, m = 8, 512, 256", "torch.softmax(x, 1)", "torch.randn(n, c, m)"), ["n, c, m = 8, 512, 256", "n, c, m = 3, 7, 65"],
+        "n, c, m = 2, 19, 37", [{}, {"schedule": "loop", "loop_tile": 128}, {"schedule": "split"}],
+    ),
+    "column_sum": (reference(ROWS, "x.sum(0)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 41, 37", [{}, {"schedule": "row"}]),
+    "argmax": (
+        reference(ROWS, "x.argmax(-1)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 6, 77",
+        [{}, {"schedule": "loop", "loop_tile": 16}, {"schedule": "split"}],
+    ),
+    "cumsum": (
+        reference(ROWS, "torch.cumsum(x, 1)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 5, 301",
+        [{}, {"schedule": "loop", "loop_tile": 64}],
+    ),
+    "cross_entropy": (
+        reference(ROWS, "F.cross_entropy(x, t)", "torch.randn(n, m), torch.randint(0, m, (n,))", arguments="x, t"), [ROWS, "n, m = 33, 129"],
+        "n, m = 21, 131", [{}, {"schedule": "loop", "loop_tile": 64}],
+    ),
+    "transposed_map": (
+        reference(ROWS, "torch.tanh(x.t() + b[:, None]).contiguous()", "torch.randn(n, m), torch.randn(m)", arguments="x, b"),
+        [ROWS, "n, m = 33, 129"], "n, m = 35, 50", [{}],
+    ),
+    "linear_relu": (
+        reference("n, k, m = 512, 512, 512", "torch.relu(self.f(x))", "torch.randn(n, k)", "self.f = nn.Linear(k, m)"),
+        ["n, k, m = 512, 512, 512", "n, k, m = 17, 33, 65"], "n, k, m = 37, 130, 45",
+        [{}, {"split_k": 4}, {"tile32": "16x64x32x4x3", "precision": "ieee", "swizzle": 1}],
+    ),
+    "conv2d": (
+        reference("b, c, o, h, w = 8, 32, 32, 28, 28", "self.f(x)", "torch.randn(b, c, h, w)", "self.f = nn.Conv2d(c, o, 3, 2, 1)"),
+        ["b, c, o, h, w = 8, 32, 32, 28, 28", "b, c, o, h, w = 2, 5, 9, 7, 9"], "b, c, o, h, w = 2, 5, 9, 11, 14", [{}, {"split_k": 2}],
+    ),
+    "max_pool2d": (
+        reference("b, c, h, w = 8, 32, 28, 28", "F.max_pool2d(x, 3, 2, 1)", "torch.randn(b, c, h, w)"),
+        ["b, c, h, w = 8, 32, 28, 28", "b, c, h, w = 2, 5, 7, 9"], "b, c, h, w = 2, 5, 11, 14", [{}],
+    ),
+    "scatter": (
+        reference(ROWS, "torch.zeros(n, m).index_add(0, t, x)", "torch.randn(n, m), torch.randint(0, n, (n,))", arguments="x, t"),
+        [ROWS, "n, m = 33, 129"], "n, m = 19, 23", [{}],
+    ),
+}  # fmt: skip
+
+COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
+    # name: (sizes, point, an instruction that must be there)
+    "softmax": ("n, m = 64, 8192", {}, "LDG.E.128"),
+    "layer_norm": ("n, m = 64, 4096", {}, "LDG.E.128"),
+    "row_sum_ragged": ("n, m = 64, 50257", {}, "LDG(STS)?.E(.BYPASS)?.*128"),
+    "linear_relu": ("n, k, m = 512, 512, 512", {}, "HGMMA"),
+    "transposed_map": ("n, m = 64, 64", {}, "STG.E.128"),
+}
+
+
+def program(name: str) -> Any:
+    """The traced program of a case."""
+    from kernelwright.agent.writers.playbook.holder import forward_arguments
+    from kernelwright.agent.writers.playbook.program import program_of
+    from kernelwright.agent.writers.playbook.trace import answer
+
+    source, traced, _, _ = CASES[name]
+    variants = [[_resized(source, sizes)] for sizes in traced]
+    answered = answer({"variants": variants, "training": False, "seconds": 60, "arguments": forward_arguments(source)[1]})
+    return program_of(answered["graphs"], source)
+
+
+def _resized(source: str, sizes: str) -> str:
+    head = HEAD.rstrip().splitlines()
+    lines = source.splitlines()
+    return "\n".join([*lines[: len(head)], sizes, *lines[len(head) + 1 :]])
+
+
+def load(text: str, folder: str, name: str) -> types.ModuleType:
+    """A kernel file as a module (Triton reads its functions' text from the file)."""
+    import importlib.util
+
+    path = Path(folder) / f"{name}.py"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def build(name: str, point: dict[str, Any], sizes: str, folder: str, planned: Any) -> tuple[Any, Any, list[Any]]:
+    """The reference and the emitted model with equal parameters, and inputs, at ``sizes``."""
+    import torch
+    from kernelwright.agent.writers.playbook.emit_triton import emit
+
+    module = load(emit(planned, point), folder, f"kernel_{name}_{abs(hash(json.dumps(point)))}")
+    exec(sizes, module.__dict__)            # the constructor's sizes, which a judge passes as arguments
+    namespace: dict[str, Any] = {}
+    exec(_resized(CASES[name][0], sizes), namespace)
+    torch.manual_seed(0)
+    expected, model = namespace["Model"](), module.ModelNew()
+    model.load_state_dict(expected.state_dict())
+    return expected, model, namespace["get_inputs"]()
+
+
+def interpret() -> dict[str, float]:
+    """Relative error of every case at every point."""
+    import torch
+
+    errors = {}
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        for name, (_, _, sizes, points) in CASES.items():
+            planned = program(name)
+            for point in points:
+                expected, model, inputs = build(name, point, sizes, folder, planned)
+                given = [v.double() if v.is_floating_point() else v for v in inputs]
+                torch.set_default_dtype(torch.float64)
+                exact = expected.double()(*given).double()
+                torch.set_default_dtype(torch.float32)
+                got = model(*inputs)
+                assert got.shape == exact.shape
+                errors[f"{name} {point}"] = float((got.double() - exact).norm() / exact.norm())
+    return errors
+
+
+def compiled() -> dict[str, Any]:
+    """Spilled bytes and instructions of each kernel in :data:`COMPILED`, for sm_90 and bfloat16."""
+    import torch
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime.jit import JITFunction
+
+    class Driver:
+        get_current_device = staticmethod(lambda: 0)
+        get_current_stream = staticmethod(lambda device=None: 0)
+        get_current_target = staticmethod(lambda: GPUTarget("cuda", 90, 32))
+
+    triton.runtime.driver.set_active(Driver())
+    tools = Path(triton.__file__).parent / "backends/nvidia/bin"
+    seen: list[Any] = []
+    run = JITFunction.run
+    JITFunction.run = lambda self, *a, grid=None, warmup=False, **k: seen.append(run(self, *a, grid=grid, warmup=True, **k))
+    results = {}
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        for name, (sizes, point, _) in COMPILED.items():
+            seen.clear()
+            _, model, inputs = build(name, point, sizes, folder, program(name))
+            model.to(torch.bfloat16)(*[v.bfloat16() if v.is_floating_point() else v for v in inputs])
+            for number, kernel in enumerate(seen):
+                path = Path(folder) / f"{name}{number}.cubin"
+                path.write_bytes(kernel.asm["cubin"])
+                usage = subprocess.run([tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True).stdout
+                code = subprocess.run([tools / "nvdisasm", "-c", path], capture_output=True, text=True, check=True).stdout
+                stack = re.search(r"STACK:(\d+)", usage)
+                words = sorted(set(re.findall(r"\b[A-Z]+[A-Z0-9]*(?:\.[A-Z0-9]+)+|HGMMA", code)))
+                results[f"{name} {number}"] = {"stack": int(stack.group(1)) if stack else -1, "code": words}
+    return results
+
+
+def spaces() -> dict[str, tuple[dict[str, Any], str, str]]:
+    """A case's parameters, its kernel file at no point and at every parameter's first value, without their first lines."""
+    from kernelwright.agent.writers.playbook.emit_triton import emit, space
+
+    found = {}
+    for name in ("softmax", "linear_relu"):
+        planned = program(name)
+        choices = space(planned)
+        first = {key: values[0] for key, values in choices.items()}
+        found[name] = (choices, *(emit(planned, point).split("\n", 1)[1] for point in ({}, first)))
+    return found
+
+
+def child(task: str, **environment: str) -> Any:
+    """What ``task`` gives in a fresh interpreter."""
+    scrubbed = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, __file__, task], capture_output=True, text=True, env={**scrubbed, **environment}, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_kernels_are_right_in_the_interpreter_at_every_schedule() -> None:
+    errors = child("interpret", TRITON_INTERPRET="1")
+    wrong = {name: error for name, error in errors.items() if not error < 3e-6}
+    assert not wrong
+    assert len(errors) == sum(len(points) for _, _, _, points in CASES.values())
+
+
+def test_default_points_compile_for_sm90_without_spills() -> None:
+    triton = pytest.importorskip("triton")
+    if not (Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump").exists():
+        pytest.skip("this triton ships no cuobjdump")
+    results = child("compile")
+    assert {name.split()[0] for name in results} == set(COMPILED)
+    assert not {name: r["stack"] for name, r in results.items() if r["stack"]}
+    for name, (_, _, instruction) in COMPILED.items():
+        words = [w for key, r in results.items() if key.split()[0] == name for w in r["code"]]
+        assert any(re.fullmatch(f".*{instruction}.*", w) for w in words), (name, words)
+
+
+def test_space_starts_with_the_default() -> None:
+    for name, (choices, plain, first) in child("spaces").items():
+        assert plain == first, name
+        assert all(len(set(map(str, values))) == len(values) > 1 for values in choices.values())
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    json.dump({"interpret": interpret, "compile": compiled, "spaces": spaces}[sys.argv[1]](), sys.stdout)
