@@ -16,7 +16,6 @@ from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.workspace import Workspace
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.evaluator.engines.bundle import KNOWN_DEVICE
-from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.worker import Manifest, put, read_manifest, sha256
 from kernelwright.memory.records import RunRecord, Step
 from kernelwright.memory.store import Store
@@ -85,7 +84,7 @@ def create(run_id: str, out: Path, workspace: Workspace) -> Created:
     if not jobs and before is None:
         raise InputError(f"no attempt of run {run_id} waits for a verdict", "only --engine bundle runs leave any")
     device = config.device if (config.device or "").partition(":")[0] in ("cpu", "cuda") else None
-    manifest = before or Manifest(run_id, config.backend, device, Settings(rtol=config.rtol), {})
+    manifest = before or Manifest(run_id, config.backend, device, config.judging(), {})
     new = {job: text for job, text in jobs.items() if job not in manifest.jobs}
     for job, text in new.items():
         write_text(out / "jobs" / f"{job}.json", text)

@@ -18,7 +18,6 @@ from kernelwright.agent.writers.writer import Setup, Writer
 from kernelwright.evaluator.backends.registry import backend as find_backend
 from kernelwright.evaluator.device import parse_device
 from kernelwright.evaluator.engines.engine import Engine
-from kernelwright.evaluator.settings import Settings
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Step
 from kernelwright.tasks.records import Idea, Task
@@ -78,7 +77,7 @@ def make_engine(config: RunConfig, workspace: Workspace) -> Engine:
     if config.model.startswith("replay:") and not config.rejudge:
         return RecordedEngine(recording.load(config.model.removeprefix("replay:"), workspace))
     kind = resolve("engine", config.engine, ENGINES)
-    engine: Engine = kind(config.backend, config.device, workspace.cache, Settings(rtol=config.rtol))
+    engine: Engine = kind(config.backend, config.device, workspace.cache, config.judging())
     return engine
 
 

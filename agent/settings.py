@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from kernelwright.evaluator.settings import BASELINES, Settings
 from kernelwright.tasks.errors import InputError
 
 
@@ -42,6 +43,10 @@ class RunConfig:
     """Where a litellm model is served, if not at its provider."""
     rtol: float | None = None
     """Relative tolerance in place of the judge's own."""
+    baselines: tuple[str, ...] | None = None
+    """Which of ``eager``, ``compile``, ``max-autotune`` to time beside each kernel; None: all that suit the device."""
+    timing_seconds: float | None = None
+    """Cap on the timing of one case; None: the judge's own."""
     rejudge: bool = False
     """With ``replay``: judge again and compare, instead of taking the recorded verdicts."""
 
@@ -56,5 +61,14 @@ class RunConfig:
             raise InputError(f"--target is {self.target}", "give a speedup above 0, such as 1.5")
         if self.rtol is not None and not 0 < self.rtol < 1:
             raise InputError(f"--rtol is {self.rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
+        if self.baselines is not None and ("eager" not in self.baselines or set(self.baselines) - set(BASELINES)):
+            raise InputError(f"--baselines is {','.join(self.baselines)!r}", f"give eager and any of {', '.join(BASELINES)}")
+        if self.timing_seconds is not None and not self.timing_seconds > 0:
+            raise InputError(f"--timing-seconds is {self.timing_seconds}", "give a number above 0")
         if self.rejudge and not self.model.startswith("replay:"):
             raise InputError("--rejudge compares with a recorded run", "give --model replay:RUN")
+
+    def judging(self) -> Settings:
+        """How the judge works in this run."""
+        chosen = Settings(rtol=self.rtol, baselines=self.baselines)
+        return chosen if self.timing_seconds is None else replace(chosen, timing_seconds=self.timing_seconds)

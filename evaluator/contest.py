@@ -20,9 +20,9 @@ from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
 
-_TARGET_US = {"cpu": 4000.0, "cuda": 5000.0}
+_TARGET_US = {"cpu": 4000.0, "cuda": 2000.0}
 """Work in a short run: long enough that the clock's and the pipe's jitter are small beside it."""
-_MAX_CALLS = {"cpu": 64, "cuda": 32}
+_MAX_CALLS = {"cpu": 256, "cuda": 16}
 _POOL_BYTES = {"cpu": 1 << 29, "cuda": 24 << 30}
 _CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
 """A pool exceeds three times the private caches; on a GPU the flush does that."""
@@ -146,7 +146,7 @@ class _Contest:
         calls = math.ceil(_TARGET_US[self._kind] / fastest)
         room = _POOL_BYTES[self._kind] // max(4 * self._opened.nbytes, 1)
         self._n = max(1, min(calls, _MAX_CALLS[self._kind], room))
-        wanted = max(4 * self._n, min(_CACHE_BYTES[self._kind] // max(self._opened.nbytes, 1), 4 * _MAX_CALLS["cpu"]))
+        wanted = max(4 * self._n, min(_CACHE_BYTES[self._kind] // max(self._opened.nbytes, 1), 256))
         if wanted > self._pool.copies:
             self._enter(wanted)
 

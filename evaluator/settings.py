@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+BASELINES = ("eager", "compile", "max-autotune")
+"""The ladder: eager, torch.compile, torch.compile in the mode max-autotune-no-cudagraphs."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -16,7 +19,7 @@ class Settings:
     max_blocks: int = 200
     half_width: float = 0.01
     """Stop when the speedup's interval is this narrow (half width over median)."""
-    timing_seconds: float = 8.0
+    timing_seconds: float = 4.0
     """Cap on the interleaved blocks of one timing case and dtype."""
     baselines: tuple[str, ...] | None = None
     """Names of the ladder; None: eager and compile, and max-autotune on a GPU."""

@@ -18,7 +18,7 @@ app = verb()
 EXAMPLES = example(
     """
 kernelwright optimize --suite quickstart
-kernelwright optimize rms_norm softmax --budget 10 --model openai/gpt-5
+kernelwright optimize rms_norm softmax --budget 10 --model provider/model
 kernelwright optimize path/to/file.py --backend triton --json
 kernelwright optimize rms_norm --model exchange --jobs 4
 """
@@ -44,6 +44,10 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     engine: Annotated[str, typer.Option(help="local, or bundle: judge on another machine.")] = "local",
     api_base: Annotated[str | None, typer.Option(metavar="URL", help="Where the model is served.")] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
+    baselines: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Which of eager, compile, max-autotune to time beside each kernel.")
+    ] = None,
+    timing_seconds: Annotated[float | None, typer.Option(help="Cap on the timing of one case.")] = None,
     rejudge: Annotated[bool, typer.Option("--rejudge", help="With replay: judge again and compare statuses.")] = False,
     home: Home = None,
     store: StoreUrl = None,
@@ -80,6 +84,8 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         engine=engine,
         api_base=api_base,
         rtol=rtol,
+        baselines=tuple(baselines.split(",")) if baselines else None,
+        timing_seconds=timing_seconds,
         rejudge=rejudge,
         refused=refused,
     )

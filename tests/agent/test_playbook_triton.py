@@ -1,6 +1,6 @@
-"""Kernels that the playbook emits for Triton: right in the interpreter, compiled for sm_90 without spills.
+"""Kernels that the playbook emits for Triton.
 
-Run as a script it is the child: ``interpret`` runs every case on the CPU, ``compile`` compiles some for a GPU that is not there.
+They are right in the interpreter, and compile for sm_90 without spills. Run as a script, this file is the child that does so.
 """
 
 from __future__ import annotations
@@ -45,69 +45,113 @@ ROWS = "n, m = 4096, 4096"
 CASES: dict[str, tuple[str, list[str], str, list[dict[str, Any]]]] = {
     # name: (source, sizes traced, sizes run, points)
     "softmax": (
-        reference(ROWS, "torch.softmax(x, -1)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 7, 301",
-        [{}, {"row_tile": 16384}, {"schedule": "loop", "loop_tile": 64}, {"schedule": "loop", "loop_tile": 64, "online_unroll": 1},
-         {"schedule": "split"}],
+        reference(ROWS, "torch.softmax(x, -1)", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 7, 301",
+        [
+            {},
+            {"row_tile": 16384},
+            {"schedule": "loop", "loop_tile": 64},
+            {"schedule": "loop", "loop_tile": 64, "online_unroll": 1},
+            {"schedule": "split"},
+        ],
     ),
     "layer_norm": (
-        reference(ROWS, "self.f(x)", "torch.randn(n, m)", "self.f = nn.LayerNorm(m)"), [ROWS, "n, m = 33, 129"], "n, m = 5, 203",
+        reference(ROWS, "self.f(x)", "torch.randn(n, m)", "self.f = nn.LayerNorm(m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 5, 203",
         [{}, {"schedule": "loop", "loop_tile": 32}, {"schedule": "split"}, {"row_tile": 16384}],
     ),
     "sum_all": (
-        reference(ROWS, "(x * x).mean()", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 61, 67",
+        reference(ROWS, "(x * x).mean()", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 61, 67",
         [{}, {"schedule": "loop", "loop_tile": 512}],
     ),
     "row_sum_ragged": (
-        reference(ROWS, "x.sum(-1)", "torch.randn(n, m)"), ["n, m = 4096, 50257", "n, m = 33, 129"], "n, m = 9, 77",
+        reference(ROWS, "x.sum(-1)", "torch.randn(n, m)"),
+        ["n, m = 4096, 50257", "n, m = 33, 129"],
+        "n, m = 9, 77",
         [{}, {"loop_tile": 16}],
     ),
-    "row_sum_tiny": (reference(ROWS, "x.sum(-1)", "torch.randn(n, m)"), ["n, m = 4096, 50257", "n, m = 33, 129"], "n, m = 11, 3", [{}]),
-    "softmax_column": (
-        reference("n, c, m = 8, 512, 256", "torch.softmax(x, 1)", "torch.randn(n, c, m)"), ["n, c, m = 8, 512, 256", "n, c, m = 3, 7, 65"],
-        "n, c, m = 2, 19, 37", [{}, {"schedule": "loop", "loop_tile": 128}, {"schedule": "split"}],
+    "row_sum_tiny": (
+        reference(ROWS, "x.sum(-1)", "torch.randn(n, m)"),
+        ["n, m = 4096, 50257", "n, m = 33, 129"],
+        "n, m = 11, 3",
+        [{}],
     ),
-    "column_sum": (reference(ROWS, "x.sum(0)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 41, 37", [{}, {"schedule": "row"}]),
+    "softmax_column": (
+        reference("n, c, m = 8, 512, 256", "torch.softmax(x, 1)", "torch.randn(n, c, m)"),
+        ["n, c, m = 8, 512, 256", "n, c, m = 3, 7, 65"],
+        "n, c, m = 2, 19, 37",
+        [{}, {"schedule": "loop", "loop_tile": 128}, {"schedule": "split"}],
+    ),
+    "column_sum": (
+        reference(ROWS, "x.sum(0)", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 41, 37",
+        [{}, {"schedule": "row"}],
+    ),
     "argmax": (
-        reference(ROWS, "x.argmax(-1)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 6, 77",
+        reference(ROWS, "x.argmax(-1)", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 6, 77",
         [{}, {"schedule": "loop", "loop_tile": 16}, {"schedule": "split"}],
     ),
     "cumsum": (
-        reference(ROWS, "torch.cumsum(x, 1)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 5, 301",
+        reference(ROWS, "torch.cumsum(x, 1)", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 5, 301",
         [{}, {"schedule": "loop", "loop_tile": 64}],
     ),
     "cross_entropy": (
-        reference(ROWS, "F.cross_entropy(x, t)", "torch.randn(n, m), torch.randint(0, m, (n,))", arguments="x, t"), [ROWS, "n, m = 33, 129"],
-        "n, m = 21, 131", [{}, {"schedule": "loop", "loop_tile": 64}],
+        reference(ROWS, "F.cross_entropy(x, t)", "torch.randn(n, m), torch.randint(0, m, (n,))", arguments="x, t"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 21, 131",
+        [{}, {"schedule": "loop", "loop_tile": 64}],
     ),
     "transposed_map": (
         reference(ROWS, "torch.tanh(x.t() + b[:, None]).contiguous()", "torch.randn(n, m), torch.randn(m)", arguments="x, b"),
-        [ROWS, "n, m = 33, 129"], "n, m = 35, 50", [{}],
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 35, 50",
+        [{}],
     ),
     "linear_relu": (
-        reference("n, k, m = 512, 512, 512", "torch.relu(self.f(x))", "torch.randn(n, k)", "self.f = nn.Linear(k, m)"),
-        ["n, k, m = 512, 512, 512", "n, k, m = 17, 33, 65"], "n, k, m = 37, 130, 45",
+        reference("n, k, m = 2048, 2048, 2048", "torch.relu(self.f(x))", "torch.randn(n, k)", "self.f = nn.Linear(k, m)"),
+        ["n, k, m = 2048, 2048, 2048", "n, k, m = 17, 33, 65"],
+        "n, k, m = 37, 130, 45",
         [{}, {"split_k": 4}, {"tile32": "16x64x32x4x3", "precision": "ieee", "swizzle": 1}],
     ),
     "conv2d": (
-        reference("b, c, o, h, w = 8, 32, 32, 28, 28", "self.f(x)", "torch.randn(b, c, h, w)", "self.f = nn.Conv2d(c, o, 3, 2, 1)"),
-        ["b, c, o, h, w = 8, 32, 32, 28, 28", "b, c, o, h, w = 2, 5, 9, 7, 9"], "b, c, o, h, w = 2, 5, 9, 11, 14", [{}, {"split_k": 2}],
+        reference(
+            "b, c, o, h, w = 8, 32, 32, 28, 28", "self.f(x)", "torch.randn(b, c, h, w)", "self.f = nn.Conv2d(c, o, 3, 2, 1)"
+        ),
+        ["b, c, o, h, w = 8, 32, 32, 28, 28", "b, c, o, h, w = 2, 5, 9, 7, 9"],
+        "b, c, o, h, w = 2, 5, 9, 11, 14",
+        [{}, {"split_k": 2}],
     ),
     "max_pool2d": (
         reference("b, c, h, w = 8, 32, 28, 28", "F.max_pool2d(x, 3, 2, 1)", "torch.randn(b, c, h, w)"),
-        ["b, c, h, w = 8, 32, 28, 28", "b, c, h, w = 2, 5, 7, 9"], "b, c, h, w = 2, 5, 11, 14", [{}],
+        ["b, c, h, w = 8, 32, 28, 28", "b, c, h, w = 2, 5, 7, 9"],
+        "b, c, h, w = 2, 5, 11, 14",
+        [{}],
     ),
     "scatter": (
-        reference(ROWS, "torch.zeros(n, m).index_add(0, t, x)", "torch.randn(n, m), torch.randint(0, n, (n,))", arguments="x, t"),
-        [ROWS, "n, m = 33, 129"], "n, m = 19, 23", [{}],
+        reference(
+            ROWS, "torch.zeros(n, m).index_add(0, t, x)", "torch.randn(n, m), torch.randint(0, n, (n,))", arguments="x, t"
+        ),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 19, 23",
+        [{}],
     ),
-}  # fmt: skip
+}
 
 COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     # name: (sizes, point, an instruction that must be there)
     "softmax": ("n, m = 64, 8192", {}, "LDG.E.128"),
     "layer_norm": ("n, m = 64, 4096", {}, "LDG.E.128"),
     "row_sum_ragged": ("n, m = 64, 50257", {}, "LDG(STS)?.E(.BYPASS)?.*128"),
-    "linear_relu": ("n, k, m = 512, 512, 512", {}, "HGMMA"),
+    "linear_relu": ("n, k, m = 2048, 2048, 2048", {}, "HGMMA"),
     "transposed_map": ("n, m = 64, 64", {}, "STG.E.128"),
 }
 
@@ -148,10 +192,11 @@ def load(text: str, folder: str, name: str) -> types.ModuleType:
 def build(name: str, point: dict[str, Any], sizes: str, folder: str, planned: Any) -> tuple[Any, Any, list[Any]]:
     """The reference and the emitted model with equal parameters, and inputs, at ``sizes``."""
     import torch
+
     from kernelwright.agent.writers.playbook.emit_triton import emit
 
     module = load(emit(planned, point), folder, f"kernel_{name}_{abs(hash(json.dumps(point)))}")
-    exec(sizes, module.__dict__)            # the constructor's sizes, which a judge passes as arguments
+    exec(sizes, module.__dict__)  # the constructor's sizes, which a judge passes as arguments
     namespace: dict[str, Any] = {}
     exec(_resized(CASES[name][0], sizes), namespace)
     torch.manual_seed(0)
@@ -206,7 +251,9 @@ def compiled() -> dict[str, Any]:
             for number, kernel in enumerate(seen):
                 path = Path(folder) / f"{name}{number}.cubin"
                 path.write_bytes(kernel.asm["cubin"])
-                usage = subprocess.run([tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True).stdout
+                usage = subprocess.run(
+                    [tools / "cuobjdump", "-res-usage", path], capture_output=True, text=True, check=True
+                ).stdout
                 code = subprocess.run([tools / "nvdisasm", "-c", path], capture_output=True, text=True, check=True).stdout
                 stack = re.search(r"STACK:(\d+)", usage)
                 words = sorted(set(re.findall(r"\b[A-Z]+[A-Z0-9]*(?:\.[A-Z0-9]+)+|HGMMA", code)))
@@ -231,7 +278,12 @@ def child(task: str, **environment: str) -> Any:
     """What ``task`` gives in a fresh interpreter."""
     scrubbed = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, __file__, task], capture_output=True, text=True, env={**scrubbed, **environment}, timeout=300, check=False
+        [sys.executable, __file__, task],
+        capture_output=True,
+        text=True,
+        env={**scrubbed, **environment},
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)

@@ -7,9 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kernelwright.agent.writers.playbook.cpp_math import CALLS
-from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Mod, Poly, Sym, Value
+from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Poly, Sym, Value
 from kernelwright.agent.writers.playbook.index import text as poly_text
-from kernelwright.agent.writers.playbook.ir import Arg, Const, Expr, Load, Masked, Op, Position, Scalar, expr_axes, expr_scalars, poly_axes
+from kernelwright.agent.writers.playbook.ir import (
+    Arg,
+    Const,
+    Expr,
+    Load,
+    Masked,
+    Op,
+    Position,
+    Scalar,
+    expr_axes,
+    expr_scalars,
+    poly_axes,
+)
 
 TYPES = {"float": "float", "int": "i64", "bool": "bool"}
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}

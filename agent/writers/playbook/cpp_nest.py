@@ -14,7 +14,19 @@ from typing import Any
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
 from kernelwright.agent.writers.playbook.cpp_reduce import Lane, Stream, accumulators
 from kernelwright.agent.writers.playbook.index import ONE, Axis, Poly, product
-from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Load, Loop, Nest, Op, Store, expr_axes, expr_scalars, loads, walk
+from kernelwright.agent.writers.playbook.ir import (
+    Buffer,
+    Expr,
+    Load,
+    Loop,
+    Nest,
+    Op,
+    Store,
+    expr_axes,
+    expr_scalars,
+    loads,
+    walk,
+)
 from kernelwright.agent.writers.playbook.schedule import DEAR
 from kernelwright.agent.writers.playbook.simplify import coefficient, exprs_of
 

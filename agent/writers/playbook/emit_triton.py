@@ -15,7 +15,7 @@ from kernelwright.agent.writers.playbook.module import given, render
 from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
 from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, as_product
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, size_text
-from kernelwright.agent.writers.playbook.triton_launch import RUNTIME, Piece, launch
+from kernelwright.agent.writers.playbook.triton_launch import RUNTIME, Piece, Shape, launch
 from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUNING
 from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source
 from kernelwright.agent.writers.playbook.triton_nest import NestWriter
@@ -72,7 +72,8 @@ def emit_scatter(kernel: Scatter, program: Program, point: Mapping[str, Any]) ->
     what = f"tl.broadcast_to(({value.text}) + tl.zeros([], {COMPUTE[kernel.value.kind]}), {shape}).to({element})"
     mask = f"tl.broadcast_to({scope.mask(frozenset({1})).text}, {shape})"
     code.add(f"{ATOMICS.get(kernel.op, 'tl.store')}({pointer}, {what}, mask={mask})")
-    piece = launch(code, kernel.name, (group,), {"BC": group}, "map", False, [f"BC = min(p2({size_text(count)}), 256)"], point)
+    layout = Shape((group,), {"BC": group}, "map")
+    piece = launch(code, kernel.name, layout, [f"BC = min(p2({size_text(count)}), 256)"], point)
     return [piece], piece.launch
 
 
@@ -114,7 +115,8 @@ def constants(program: Program) -> tuple[list[str], list[str]]:
         if buffer.role == "const":
             data = ", ".join(f'float("{v}")' if isinstance(v, float) and not math.isfinite(v) else repr(v) for v in buffer.data)
             name = f"constant_{buffer.name}"
-            parts.append(f"@functools.lru_cache(maxsize=None)\ndef {name}(device, dtype):\n    return torch.tensor([{data}], dtype=dtype, device=device)")
+            made = f"torch.tensor([{data}], dtype=dtype, device=device)"
+            parts.append(f"@functools.lru_cache(maxsize=None)\ndef {name}(device, dtype):\n    return {made}")
             lines.append(f"{buffer.name} = {name}(device, {'work' if buffer.dtype == 'work' else f'torch.{buffer.dtype}'})")
     return parts, lines
 
@@ -131,9 +133,9 @@ def emit(program: Program, point: Mapping[str, Any]) -> str:
     sources = [b.name for b in given(program)]
     sizes = ", ".join(f"{name}.numel()" for name in tensors)
     prelude = [f"device = {f'{sources[0]}.device' if sources else repr('cpu')}", *lines]
-    prelude.append(f"IDX = tl.int64 if max({sizes}{',' if len(tensors) == 1 else ''}) >= 2**31 - 2**20 else tl.int32" if len(tensors) > 1 else "IDX = tl.int32")
+    prelude.append(f"IDX = tl.int64 if max(0, {sizes}) >= 2**31 - 2**20 else tl.int32")
     imports = "import functools\n" if parts else ""
-    imports = f"{imports}import triton\nimport triton.language as tl\n\nfrom kernelwright.evaluator.native import OutsideEnvelope"
+    imports += "import triton\nimport triton.language as tl\n\nfrom kernelwright.evaluator.native import OutsideEnvelope"
     says = "Triton kernels by the playbook: " + (", ".join(f"{k}={v}" for k, v in sorted(point.items())) or "defaults")
     every = replace(program, dtypes=DTYPES)
     return render(every, imports, "\n\n\n".join([text, *parts]), lambda _: [*prelude, *calls], says)

@@ -7,7 +7,19 @@ from dataclasses import replace
 
 from kernelwright.agent.writers.playbook.defs import Ref
 from kernelwright.agent.writers.playbook.index import ZERO, Axis, FloorDiv, Mod, Poly, Value, atoms, rewrite
-from kernelwright.agent.writers.playbook.ir import Expr, Load, Loop, Nest, Position, Reduce, Scan, Store, map_expr, map_poly, walk
+from kernelwright.agent.writers.playbook.ir import (
+    Expr,
+    Load,
+    Loop,
+    Nest,
+    Position,
+    Reduce,
+    Scan,
+    Store,
+    map_expr,
+    map_poly,
+    walk,
+)
 
 Change = dict[Axis, Poly]
 

@@ -1,9 +1,10 @@
 """Matrix products and convolutions on tensor cores: one tile of the product a program, the epilogue in the same kernel.
 
-A convolution is a product without a copy: ``oc × (ic, taps)`` by ``(ic, taps) × (batch, pixels)``, whose second factor is read with
-masked loads. Pixels lie along the tile's fast dimension, as they do in memory.
+A convolution is a product without a copy: ``oc × (ic, taps)`` by ``(ic, taps) × (batch, pixels)``, whose second factor is
+read with masked loads. Pixels lie along the tile's fast dimension, as they do in memory.
 
-Half-precision operands are multiplied as they are and summed in fp32; fp32 operands by ``tf32x3`` (three TF32 products, error as fp32).
+Half-precision operands are multiplied as they are and summed in fp32; fp32 operands by ``tf32x3``: three TF32 products, with
+the error of fp32.
 """
 
 from __future__ import annotations
@@ -34,7 +35,16 @@ from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, 
 from kernelwright.agent.writers.playbook.triton_expr import size_text as text
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 
-TILES = ("128x256x64x8x3", "128x128x64x8x4", "128x128x64x4x4", "64x128x64x4x4", "64x64x64x4x4", "32x64x64x4x4", "16x64x128x4x4", "64x256x64x8x4")
+TILES = (
+    "128x256x64x8x3",
+    "128x128x64x8x4",
+    "128x128x64x4x4",
+    "64x128x64x4x4",
+    "64x64x64x4x4",
+    "32x64x64x4x4",
+    "16x64x128x4x4",
+    "64x256x64x8x4",
+)
 """``BM x BN x BK x warps x stages`` for two-byte operands."""
 TILES32 = ("128x128x32x8x3", "128x64x32x8x3", "64x64x32x4x3", "64x128x32x8x3", "32x64x32x4x3", "16x64x32x4x3")
 """Likewise for four-byte operands."""
@@ -53,7 +63,7 @@ TUNING: dict[str, list[Any]] = {
 
 @dataclass(frozen=True)
 class Product:
-    """``acc[s…, m, n] = Σ_(lead, k) a · b``: what matrix products and convolutions have in common. Each group is a flat run of axes."""
+    """``acc[s…, m, n] = Σ_(lead, k) a · b``: what products and convolutions have in common. A group is a flat run of axes."""
 
     name: str
     scalars: tuple[Axis, ...]
@@ -73,7 +83,9 @@ def as_product(kernel: Matmul | Conv, program: Program) -> Product | None:
     if isinstance(kernel, Matmul):
         if kernel.a.kind != "float" or min(estimate(kernel.m.extent, hints), estimate(kernel.n.extent, hints)) < 8:
             return None
-        return Product(kernel.name, kernel.batch, (kernel.m,), (kernel.n,), (), (kernel.k,), kernel.a, kernel.b, kernel.acc, kernel.stores)
+        return Product(
+            kernel.name, kernel.batch, (kernel.m,), (kernel.n,), (), (kernel.k,), kernel.a, kernel.b, kernel.acc, kernel.stores
+        )
     nest = conv_nest(kernel)
     value = nest.phases[0].reduces[0].value
     cond = value.cond if isinstance(value, Masked) else None
@@ -87,7 +99,9 @@ def as_product(kernel: Matmul | Conv, program: Program) -> Product | None:
         return None
     b: Expr = x if cond is None else Masked(cond, x, Const(0.0, "float"), "float")
     lead, k = (kernel.taps, (kernel.ic,)) if depth >= 16 else ((), (kernel.ic, *kernel.taps))
-    return Product(kernel.name, (kernel.group,), (kernel.oc,), (kernel.batch, *kernel.spatial), lead, k, w, b, kernel.acc, kernel.stores)
+    return Product(
+        kernel.name, (kernel.group,), (kernel.oc,), (kernel.batch, *kernel.spatial), lead, k, w, b, kernel.acc, kernel.stores
+    )
 
 
 def choose_tile(item: Product, program: Program, names: tuple[str, ...]) -> str:
@@ -250,7 +264,9 @@ class ProductWriter:
             return int(wanted)
         item, hints = self.item, self.program.hints
         bm, bn, bk = (int(x) for x in self.tile("tile", TILES).split("x")[:3])
-        m, n, s, k = (estimate(product(a.extent for a in axes), hints) for axes in (item.m, item.n, item.scalars, (*item.lead, *item.k)))
+        m, n, s, k = (
+            estimate(product(a.extent for a in axes), hints) for axes in (item.m, item.n, item.scalars, (*item.lead, *item.k))
+        )
         tiles = -(-m // bm) * -(-n // bn) * s
         share = 1
         while tiles * share * 2 <= UNITS and k // (share * 2) >= 4 * bk and share < 16:
@@ -282,7 +298,9 @@ class ProductWriter:
         if split > 1:
             lines.append(f"p_SHARES = torch.empty({split} * ({s}) * ({m}) * ({n}), dtype=torch.float32, device=device)")
         even = ", ".join(f"{b}={b}, {b}_EVEN=({size}) % {b} == 0" for b, size in (("BM", m), ("BN", n), ("BK", k)))
-        options_text = f"SWIZZLE={self.tuned('swizzle')}, PRECISION={self.tuned('precision')!r}, IDX=IDX, num_warps=W, num_stages=S"
+        options_text = (
+            f"SWIZZLE={self.tuned('swizzle')}, PRECISION={self.tuned('precision')!r}, IDX=IDX, num_warps=W, num_stages=S"
+        )
         passed = ", ".join([*code.passed, *planes, even, options_text])
         lines.append(f"{item.name}[(-(-({m}) // BM) * -(-({n}) // BN) * ({s}), {split})]({passed})")
         return [Piece(item.name, f"@triton.jit\ndef {item.name}({head}):\n{body}")], lines
@@ -301,4 +319,3 @@ class ProductWriter:
             outer,
             (Loop((share,), reduces=(Reduce(item.acc, "sum", value, "float"),)), Loop((), stores=item.stores)),
         )
-

@@ -1,7 +1,8 @@
-"""Expressions of the playbook's IR as Triton text: one :class:`Scope` is a block of straight-line code and what it has computed.
+"""Expressions of the playbook's IR as Triton text: a :class:`Scope` is a block of straight-line code and what it holds.
 
-Tiles are two-dimensional: a value that varies along tile dimension 0 and/or 1 has shape ``[R, 1]``, ``[1, C]`` or ``[R, C]``; any
-other value is a Triton scalar. Offsets are in the kernel's ``IDX`` type (int32 while every buffer has fewer than 2^31 elements).
+Tiles are two-dimensional: a value that varies along tile dimension 0 and/or 1 has shape ``[R, 1]``, ``[1, C]`` or
+``[R, C]``; any other value is a Triton scalar. Offsets are in the kernel's ``IDX`` type: int32 while every buffer has fewer
+than 2^31 elements.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from kernelwright.agent.writers.playbook.ir import (
     expr_axes,
     poly_axes,
 )
-from kernelwright.agent.writers.playbook.triton_math import BINARY_TEXT, HELPERS, UNARY_TEXT, identity, power_text
+from kernelwright.agent.writers.playbook.triton_math import BINARY_TEXT, UNARY_TEXT, power_text
 
 Dims = frozenset[int]
 NO_DIMS: Dims = frozenset()
@@ -52,37 +53,26 @@ def size_text(poly: Poly) -> str:
 
 
 class Code:
-    """The text of one kernel while it grows: lines, fresh names, the arguments and helpers that it turned out to need."""
+    """The text of one kernel while it grows: lines, fresh names, the arguments that it turned out to need."""
 
-    def __init__(self, program: Program, prefix: str = "v") -> None:
+    def __init__(self, program: Program) -> None:
         self.program = program
         self.lines: list[str] = []
         self.depth = 1
-        self.prefix = prefix
         self.count = 0
         self.buffers: list[str] = []
         self.symbols: list[str] = []
         self.numbers: list[str] = []
-        self.helpers: set[str] = set()
         self.quotients: dict[str, str] = {}
 
     def add(self, line: str) -> None:
         """Append ``line`` at the present indentation."""
         self.lines.append("    " * self.depth + line)
 
-    def fresh(self, stem: str = "") -> str:
+    def fresh(self, stem: str = "v") -> str:
         """A name that no other value of this kernel has."""
         self.count += 1
-        return f"{stem or self.prefix}{self.count}"
-
-    def helper(self, name: str) -> str:
-        """Note that module-level function ``name`` is called, with those it calls."""
-        if name not in self.helpers:
-            self.helpers.add(name)
-            for other in HELPERS:
-                if other != name and f"{other}(" in HELPERS[name]:
-                    self.helper(other)
-        return name
+        return f"{stem}{self.count}"
 
     def buffer(self, name: str) -> str:
         """Note that buffer ``name`` is accessed, and return the kernel's name of its pointer."""
@@ -164,7 +154,16 @@ class Scope:
 
     def child(self) -> Scope:
         """A block inside this one."""
-        return Scope(self.code, dict(self.axes), dict(self.groups), dict(self.masks), self, inside=self.inside, exact=dict(self.exact), guard=self.guard)
+        return Scope(
+            self.code,
+            dict(self.axes),
+            dict(self.groups),
+            dict(self.masks),
+            self,
+            inside=self.inside,
+            exact=dict(self.exact),
+            guard=self.guard,
+        )
 
     # names ---------------------------------------------------------------------------------------
 
@@ -225,10 +224,10 @@ class Scope:
         if plain:
             text = f"({num.text}) {'//' if isinstance(atom, FloorDiv) else '%'} ({den.text})"
         else:
-            name = self.code.helper("kw_floordiv" if isinstance(atom, FloorDiv) else "kw_mod")
+            name = "kw_floordiv" if isinstance(atom, FloorDiv) else "kw_mod"
             text = f"{name}({num.text}, {den.text})"
         dims = num.dims | den.dims
-        return Val(self.let(text) if self.code.depth else text, dims)
+        return Val(self.let(text), dims)
 
     def poly(self, poly: Poly) -> Val:
         """``poly`` as text: scalar terms first, then each tile dimension's, so that broadcasts stay small."""
@@ -316,7 +315,7 @@ class Scope:
         mask = self.mask(address.dims)
         dims = address.dims | mask.dims
         where = address.text
-        if dims != address.dims:            # the guard varies where the address does not
+        if dims != address.dims:  # the guard varies where the address does not
             where = f"{where} + tl.where({mask.text}, 0, 0)"
         guard = f", mask={mask.text}, other=0" if mask.text else ""
         text = f"tl.load({where}{guard})"
@@ -356,14 +355,11 @@ class Scope:
         if name == "where":
             return Val(self.let(f"tl.where({', '.join(texts)})"), dims)
         if name == "pow":
-            return Val(self.let(power_text(self.code, texts, expr)), dims)
+            return Val(self.let(power_text(texts, expr)), dims)
         table = UNARY_TEXT if len(texts) == 1 else BINARY_TEXT
-        form = table[name] if isinstance(table[name], str) else table[name][kind]  # type: ignore[index]
-        text = form.format(*texts)
-        for helper in HELPERS:
-            if f"{helper}(" in text:
-                self.code.helper(helper)
-        return Val(self.let(text), dims)
+        form = table[name]
+        text = form if isinstance(form, str) else form[kind]
+        return Val(self.let(text.format(*texts)), dims)
 
     def _tensor(self, text: str, expr: Expr) -> str:
         """A literal as a Triton scalar, since functions such as ``tl.exp`` take no Python number."""
@@ -381,11 +377,11 @@ class Scope:
         dims = address.dims | value.dims
         mask = self.mask(dims)
         buffer = self.code.program.buffer(store.buffer)
-        text = value.text
-        if isinstance(store.value, (Const, Arg)) or text.isdigit():
-            text = self.let(f"tl.full([], {text}, p_{buffer.name}.dtype.element_ty)" if not isinstance(store.value, Arg) else text)
-        elif buffer.dtype != "bool":
-            text = f"{text}.to(p_{buffer.name}.dtype.element_ty)" if text.isidentifier() else f"({text}).to(p_{buffer.name}.dtype.element_ty)"
+        text, element = value.text, f"p_{buffer.name}.dtype.element_ty"
+        if isinstance(store.value, Const):
+            text = self.let(f"tl.full([], {text}, {element})")
+        elif buffer.dtype != "bool" and not isinstance(store.value, Arg):
+            text = f"{text}.to({element})" if text.isidentifier() else f"({text}).to({element})"
         guard = f", mask={mask.text}" if mask.text else ""
         self.code.add(f"tl.store({address.text}, {text}{guard})")
 
@@ -433,6 +429,7 @@ def _guarded(expr: Expr) -> bool:
 
 def not_negative(poly: Poly) -> bool:
     """Whether ``poly`` can be seen to be at least 0."""
+
     def atom(a: Atom) -> bool:
         if isinstance(a, FloorDiv):
             return not_negative(a.num) and not_negative(a.den)
@@ -450,6 +447,7 @@ def const_text(value: float | int | bool) -> str:
 
 def estimate(poly: Poly, hints: Mapping[str, tuple[int, ...]], default: int = 1024) -> int:
     """``poly`` at the traced sizes; ``default`` for what was not traced. For schedules only."""
+
     def atom(a: Atom) -> int:
         if isinstance(a, Sym):
             return hints[a.name][0] if hints.get(a.name) else default
@@ -462,6 +460,3 @@ def estimate(poly: Poly, hints: Mapping[str, tuple[int, ...]], default: int = 10
         return default
 
     return sum(weight * math.prod(atom(a) for a in monomial) for monomial, weight in poly.terms)
-
-
-__all__ = ["Code", "Dims", "Group", "Scope", "Val", "const_text", "estimate", "identity", "not_negative"]

@@ -61,9 +61,23 @@ def block_lines(
     return lines
 
 
-def launch(code: Code, name: str, outer: tuple[Group, ...], groups: Mapping[str, Group], mode: str, parts: bool, blocks: list[str],
-           point: Mapping[str, Any], ragged: Sequence[str] = ()) -> Piece:  # fmt: skip
-    """The kernel's text and its launch. ``parts``: the programs of a tile share a loop."""
+@dataclass(frozen=True)
+class Shape:
+    """What the launch of a nest's kernel depends on."""
+
+    outer: tuple[Group, ...]
+    groups: Mapping[str, Group]
+    """Block -> its group, of the outer axes and of the loops."""
+    mode: str
+    ragged: Sequence[str] = ()
+    """Blocks of realigned loops."""
+    shared: bool = False
+    """The programs of a tile share a loop."""
+
+
+def launch(code: Code, name: str, shape: Shape, blocks: list[str], point: Mapping[str, Any]) -> Piece:
+    """The kernel's text and its launch."""
+    groups, mode, ragged = shape.groups, shape.mode, shape.ragged
     planes = [plane for plane in ("PF", "PI") if any(f"{plane} +" in line for line in code.lines)]
     more = [*planes, *(["PARTS"] if mode == "split" else [])]
     options = [option for block in groups for option in (block, f"{block}_EVEN")]
@@ -72,12 +86,14 @@ def launch(code: Code, name: str, outer: tuple[Group, ...], groups: Mapping[str,
     options += ["IDX", "STAGES"]
     head = ", ".join([*code.parameters, *more, *(f"{option}: tl.constexpr" for option in options)])
     source = "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines])
-    passed = [*code.passed, *more, *(f"{b}={b}" for b in groups), *(f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items())]
+    passed = [*code.passed, *more, *(f"{b}={b}" for b in groups)]
+    passed += [f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items()]
     passed += [f"{b}_RAGGED=({text(groups[b].extent)}) % 8 != 0" for b in ragged]
     passed += ["PARTS_BLOCK=p2(PARTS)"] if mode == "split" else []
     elements = " * ".join([b for b in groups if not b.startswith("BK")] + _longest(groups)) or "1"
-    passed += ["IDX=IDX", f"STAGES={tuned(point, 'stages')}", f"num_warps=warps({elements}, {tuned(point, 'lane_elements')})"]
-    grid = f"({tile_count(outer)}, {'PARTS' if parts else '1'})"
+    passed += ["IDX=IDX", f"STAGES={tuned(point, 'stages')}"]
+    passed.append(f"num_warps=warps({elements}, {tuned(point, 'lane_elements')})")
+    grid = f"({tile_count(shape.outer)}, {'PARTS' if shape.shared else '1'})"
     return Piece(name, source, [*blocks, f"{name}[{grid}]({', '.join(passed)})"])
 
 

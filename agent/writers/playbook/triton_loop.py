@@ -90,7 +90,7 @@ class LoopWriter(TileWriter):
         inside.bind(group)
 
     def align(self, loops: list[Loop], scope: Scope, group: Group) -> Align | None:
-        """How a loop over unaligned rows starts at a multiple of 8 elements, so that its loads stay vectors; None where it cannot."""
+        """How a loop over unaligned rows starts at a multiple of 8 elements, so that it loads vectors; None: it cannot."""
         p = self.plan.loops[loops[0].axes]
         if self.blocks or p.lead or p.unrolled or len(group.axes) != 1 or any(loop.scans or loop.stores for loop in loops):
             return None
@@ -174,6 +174,7 @@ class LoopWriter(TileWriter):
                 self._scan_step(scan, view, group, carry)
             for store in loop.stores:
                 view.store(store)
+
     def windows(self, loop: Loop) -> list[dict[Axis, int]]:
         """Every point of the unrolled axes."""
         points: list[dict[Axis, int]] = [{}]
@@ -217,7 +218,7 @@ class LoopWriter(TileWriter):
                 code.add(f"{held} = tl.sum({picked}, None)")
 
     def online(self, first: Reduce, second: Reduce, loop: Loop, scope: Scope, group: Group) -> None:
-        """The running maximum and sum of exponentials in one pass (Milakov & Gimelshein, arXiv 1805.02867), a pair for every lane."""
+        """The running maximum and sum of exponentials in one pass, a pair for every lane (arXiv 1805.02867)."""
         code = scope.code
         unroll = int(tuned(self.point, "online_unroll")) if not self.plan.loops[loop.axes].lead else 1
         scope.invariants([first.value], set(loop.axes), set())

@@ -5,12 +5,7 @@ Nothing here calls libdevice: its functions do not exist in Triton's interpreter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kernelwright.agent.writers.playbook.ir import Const, Op
-
-if TYPE_CHECKING:
-    from kernelwright.agent.writers.playbook.triton_expr import Code
 
 HELPERS: dict[str, str] = {
     "kw_sum": "return a + b",
@@ -40,7 +35,8 @@ z = a * a
 small = a * (1.0 + z * (-0.33333334 + z * (0.13333334 + z * (-0.053968254 + z * 0.021869488))))
 large = 1.0 - 2.0 / (1.0 + tl.exp(2.0 * t))
 return tl.where(t < 0.25, small, tl.where(a < 0, -large, large))""",
-    "kw_expm1": """small = a * (1.0 + a * (0.5 + a * (0.16666667 + a * (0.041666668 + a * (0.0083333338 + a * (0.0013888889 + a * 0.0001984127))))))
+    "kw_expm1": """tail = 0.041666668 + a * (0.0083333338 + a * (0.0013888889 + a * 0.0001984127))
+small = a * (1.0 + a * (0.5 + a * (0.16666667 + a * tail)))
 return tl.where(tl.abs(a) < 0.35, small, tl.exp(a) - 1.0)""",
     "kw_log1p": """u = 1.0 + a
 return tl.where((u == 1.0) | (u == float("inf")), a, tl.log(u) * (a / (u - 1.0)))""",
@@ -102,7 +98,8 @@ BINARY_TEXT: dict[str, str | dict[str, str]] = {
     "max": {"float": "kw_max({0}, {1})", "int": "tl.maximum({0}, {1})", "bool": "{0} | {1}"},
     "min": {"float": "kw_min({0}, {1})", "int": "tl.minimum({0}, {1})", "bool": "{0} & {1}"},
     "atan2": "kw_atan2({0}, {1})", "copysign": "kw_copysign({0}, {1})",
-    "eq": "({0} == {1})", "ne": "({0} != {1})", "lt": "({0} < {1})", "le": "({0} <= {1})", "gt": "({0} > {1})", "ge": "({0} >= {1})",
+    "eq": "({0} == {1})", "ne": "({0} != {1})",
+    "lt": "({0} < {1})", "le": "({0} <= {1})", "gt": "({0} > {1})", "ge": "({0} >= {1})",
     "and": "{0} & {1}", "or": "{0} | {1}", "xor": "{0} ^ {1}", "shl": "{0} << {1}", "shr": "{0} >> {1}",
 }  # fmt: skip
 
@@ -122,7 +119,7 @@ def identity(op: str, kind: str) -> str:
     return IDENTITY[op.removeprefix("arg")][kind]
 
 
-def power_text(code: Code, texts: list[str], expr: Op) -> str:
+def power_text(texts: list[str], expr: Op) -> str:
     """``pow``: by multiplications where the exponent is a small whole literal."""
     base, exponent = texts
     value = expr.args[1].value if isinstance(expr.args[1], Const) else None
@@ -134,8 +131,8 @@ def power_text(code: Code, texts: list[str], expr: Op) -> str:
     if value == -0.5:
         return f"tl.rsqrt({base})"
     if expr.kind == "int":
-        return f"{code.helper('kw_ipow')}({base}, {exponent})"
-    return f"{code.helper('kw_pow')}({base}, {exponent})"
+        return f"kw_ipow({base}, {exponent})"
+    return f"kw_pow({base}, {exponent})"
 
 
 def helper_source(names: set[str]) -> str:

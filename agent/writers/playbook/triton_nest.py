@@ -7,6 +7,7 @@
 
 ``row`` falls back to ``loop`` at run time where a row is longer than a tile may be.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -72,7 +73,7 @@ class NestWriter(LoopWriter):
 
     def split_kernels(self) -> list[Piece]:
         """``split``: a kernel a phase; reductions leave partial results in ``PF`` (fp32) and ``PI`` (int64)."""
-        slots = {}
+        slots: dict[str, tuple[Reduce, int]] = {}
         for loop in self.nest.phases:
             for reduce in loop.reduces:
                 slots[reduce.name] = (reduce, len(slots))
@@ -96,7 +97,6 @@ class NestWriter(LoopWriter):
 
     def split_phase(self, loop: Loop, scope: Scope, group: Group, slots: Mapping[str, int]) -> None:
         """The part of a phase that is this program's, and its partial results."""
-        code = scope.code
         _, trips = self.trip(loop, scope, group)
         share = scope.let(f"tl.cdiv({trips}, PARTS)")
         low = scope.let(f"part * {share}")
@@ -142,8 +142,14 @@ class NestWriter(LoopWriter):
         planes = ["PF", "PI"] if reduce.index is not None else ["PF" if reduce.kind == "float" else "PI"]
         parts = []
         for plane in planes:
-            other = LAST_INDEX if plane == "PI" and len(planes) > 1 else identity(reduce.op, "float" if plane == "PF" else reduce.kind)
+            other = (
+                LAST_INDEX
+                if plane == "PI" and len(planes) > 1
+                else identity(reduce.op, "float" if plane == "PF" else reduce.kind)
+            )
             load = f"tl.load({plane} + {at}, mask={inside}, other={other})"
             parts.append(Val(scope.let(f"tl.broadcast_to({load}, {shape})"), dims))
-        whole = replace(reduce, value=Scalar("", reduce.value.kind if reduce.index is not None or reduce.kind != "bool" else "int"))
+        whole = replace(
+            reduce, value=Scalar("", reduce.value.kind if reduce.index is not None or reduce.kind != "bool" else "int")
+        )
         self.reduce_tile(whole, parts, scope, group)

@@ -17,7 +17,10 @@ UNROLL = 32
 
 @dataclass(frozen=True)
 class LoopPlan:
-    """How the points of a loop are run through: ``lead`` by a counted loop, ``vector`` along tile dimension ``dim``, ``unrolled`` in the text."""
+    """How the points of a loop are run through.
+
+    ``lead`` by a counted loop, ``vector`` along tile dimension ``dim``, ``unrolled`` in the text.
+    """
 
     lead: tuple[Axis, ...]
     vector: tuple[Axis, ...]
@@ -114,11 +117,11 @@ def _map_groups(nest: Nest, program: Program) -> tuple[tuple[Group, ...], Mappin
         m[0] for offset, stored in accesses(nest) if not stored and last in poly_axes(offset)
         for m, w in offset.terms if w == 1 and len(m) == 1 and m[0] in axes and m[0] != last
     ]  # fmt: skip
-    if unit:                                # a transposed read: both axes in the tile, the others scalars of the program
+    if unit:  # a transposed read: both axes in the tile, the others scalars of the program
         other = unit[0]
         rest = tuple(a for a in axes if a not in (other, last))
         head = (Group(rest, None, "g", ""),) if rest else ()
-        return (*head, Group((other,), 0, "r", "BR"), Group((last,), 1, "c", "BC")), {}, True  # type: ignore[arg-type]
+        return (*head, Group((other,), 0, "r", "BR"), Group((last,), 1, "c", "BC")), {}, True
     return (Group(axes[:-1], 0, "r", "BR"), Group((last,), 1, "c", "BC")), {}, False
 
 
@@ -151,9 +154,15 @@ def _row_plan(
 
 
 def _column_plan(
-    nest: Nest, program: Program, point: Mapping[str, Any], loops: list[tuple[Axis, ...]], extents: list[int], outer: int, fast: Axis
+    nest: Nest,
+    program: Program,
+    point: Mapping[str, Any],
+    loops: list[tuple[Axis, ...]],
+    extents: list[int],
+    outer: int,
+    fast: Axis,
 ) -> Plan:
-    columns = (fast,)
+    columns: tuple[Axis, ...] = (fast,)
     width = estimate(fast.extent, program.hints)
     at = nest.outer.index(fast)
     while width < 32 and at > 0 and nest.outer[-1] == fast:

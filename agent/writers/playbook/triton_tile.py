@@ -9,7 +9,7 @@ from typing import Any
 from kernelwright.agent.writers.playbook.index import Axis
 from kernelwright.agent.writers.playbook.ir import Loop, Nest, Program, Reduce, Scalar, Scan
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
-from kernelwright.agent.writers.playbook.triton_launch import Piece, block_lines, launch
+from kernelwright.agent.writers.playbook.triton_launch import Piece, Shape, block_lines, launch
 from kernelwright.agent.writers.playbook.triton_math import identity
 from kernelwright.agent.writers.playbook.triton_plan import Plan, online_pair, roots, spread
 
@@ -157,10 +157,10 @@ class TileWriter:
         if op in ("sum", "prod"):
             return f"{a[0]} {'+' if op == 'sum' else '*'} {b[0]}"
         if op.startswith("arg"):
-            return f"{code.helper('kw_' + op)}({a[0]}, {a[1]}, {b[0]}, {b[1]})"
+            return f"kw_{op}({a[0]}, {a[1]}, {b[0]}, {b[1]})"
         op = {"any": "max", "all": "min"}.get(op, op)
         if kind == "float":
-            return f"{code.helper('kw_' + op)}({a[0]}, {b[0]})"
+            return f"kw_{op}({a[0]}, {b[0]})"
         return f"tl.{op}imum({a[0]}, {b[0]})"
 
     def reduce_text(self, reduce: Reduce, code: Code, parts: Sequence[Val], dim: int | None) -> str:
@@ -169,15 +169,15 @@ class TileWriter:
         axis = "None" if dim is None else str(dim)
         if op.startswith("arg"):
             pair = [p.text for p in parts]
-            if dim is None:                     # the interpreter reduces pairs along one axis only
+            if dim is None:  # the interpreter reduces pairs along one axis only
                 pair, axis = [f"tl.reshape({t}, [{t}.shape[0] * {t}.shape[1]])" for t in pair], "0"
-            return f"tl.reduce(({', '.join(pair)}), {axis}, {code.helper('kw_' + op)})"
+            return f"tl.reduce(({', '.join(pair)}), {axis}, kw_{op})"
         if op == "sum":
             return f"tl.sum({parts[0].text}, {axis})"
-        if reduce.name in self.peaks:           # a NaN spreads through the sum of exponentials
+        if reduce.name in self.peaks:  # a NaN spreads through the sum of exponentials
             return f"tl.max({parts[0].text}, {axis})"
         if kind == "float" or op == "prod":
-            return f"tl.reduce({parts[0].text}, {axis}, {code.helper('kw_' + op)})"
+            return f"tl.reduce({parts[0].text}, {axis}, kw_{op})"
         op = {"any": "max", "all": "min"}.get(op, op)
         return f"tl.{op}({parts[0].text}, {axis})"
 
@@ -221,7 +221,7 @@ class TileWriter:
         if scan.index is not None:
             at = scope.poly(scan.index)
             parts.append(scope.let(f"tl.broadcast_to(({at.text}).to(tl.int64), {shape})"))
-        function = code.helper(f"kw_last{scan.op}" if scan.index is not None else f"kw_{scan.op}")
+        function = f"kw_last{scan.op}" if scan.index is not None else f"kw_{scan.op}"
         names = [code.fresh("run") for _ in parts]
         if scan.op == "sum":
             code.add(f"{names[0]} = tl.cumsum({parts[0]}, {dim})")
@@ -230,8 +230,7 @@ class TileWriter:
             code.add(f"{', '.join(names)} = tl.associative_scan({source}, {dim}, {function})")
         before = carry.get(scan.name)
         if before:
-            text_ = f"{function}({before[0]}, {before[1]}, {names[0]}, {names[1]})" if len(parts) > 1 else f"{function}({before[0]}, {names[0]})"
-            code.add(f"{', '.join(names)} = {text_}")
+            code.add(f"{', '.join(names)} = {function}({', '.join([*before, *names])})")
         full = frozenset(dims)
         scope.values[(Scalar(scan.name, scan.kind), "")] = Val(names[0], full)
         if scan.index is not None:
@@ -243,5 +242,6 @@ class TileWriter:
     def finish(self, code: Code, name: str, inner: list[Group], mode: str, parts: bool = False) -> Piece:
         """The kernel's text, and its launch (``parts``: the programs of a tile share a loop)."""
         groups = {g.block: g for g in (*self.plan.outer, *inner) if g.block}
-        blocks = [] if mode == "split" else block_lines(groups, mode, self.plan.square, self.point, sorted(self.ragged))
-        return launch(code, name, self.plan.outer, groups, mode, parts, blocks, self.point, sorted(self.ragged))
+        ragged = sorted(self.ragged)
+        blocks = [] if mode == "split" else block_lines(groups, mode, self.plan.square, self.point, ragged)
+        return launch(code, name, Shape(self.plan.outer, groups, mode, ragged, parts), blocks, self.point)

@@ -130,7 +130,14 @@ def _trace(request: Mapping[str, Any]) -> dict[str, Any]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True, timeout=TRACE_LIMIT, env=environment, check=False
+            command,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=TRACE_LIMIT,
+            env=environment,
+            check=False,
+            start_new_session=True,  # Ctrl-C is for the loop, which finishes the step in flight
         )
     except subprocess.TimeoutExpired as error:
         raise Unsupported(f"tracing the reference took more than {TRACE_LIMIT:.0f} s") from error

@@ -1,0 +1,333 @@
+"""One hearing: a kernel taken through the stages of the cascade, and the verdict written down."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from kernelwright.evaluator import honesty
+from kernelwright.evaluator.backends.backend import Built
+from kernelwright.evaluator.ceilings import roofline
+from kernelwright.evaluator.contest import time_case
+from kernelwright.evaluator.screen import screen
+from kernelwright.evaluator.session import OpenCase, Session, secret_seed
+from kernelwright.evaluator.stopwatch import geometric_mean
+from kernelwright.evaluator.trial import Outside, Rejected, Trial
+from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.records import (
+    Assurance,
+    CaseResult,
+    CaseTiming,
+    Interval,
+    Kernel,
+    ShapeCase,
+    Stage,
+    Status,
+    Task,
+    Timing,
+    Use,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from kernelwright.evaluator.judge import Judge
+
+_SIMULATOR_ELEMENTS = 1 << 18
+"""Largest input, in elements, that a simulated backend is asked to run."""
+
+_DRAWS = ((1.0, False, False), (1.0, False, True), (1e-3, False, False), (8.0, True, True))
+"""(scale, spikes, other parameters) of the draws each correctness case is judged on."""
+
+
+class Hearing:
+    """One run of the cascade."""
+
+    def __init__(self, judge: Judge, kernel: Kernel, task: Task) -> None:
+        self._judge = judge
+        self._kernel = kernel
+        self._task = task
+        self._evidence: dict[str, Any] = {}
+        self._cases: list[CaseResult] = []
+        self._outside: list[str] = []
+        self._trial: Trial | None = None
+        self._share: float | None = None
+        self._held_out = "none"
+
+    def run(self) -> Verdict:
+        """Screen to held-out; the first failure ends it."""
+        timing: Timing | None = None
+        stage = Stage.SCREEN
+        try:
+            self._screen()
+            built = self._build()
+            session = self._judge.session_for(self._task)
+            self._trial = self._start(built)
+            cases = self._open(session, Use.CORRECTNESS)
+            if self._judge.simulated:
+                self._compile(session, built)
+            if not cases:
+                return self._unsupported()
+            self._smoke(session, cases)
+            self._correct(session, cases)
+            self._honest(session, cases)
+            stage = Stage.CORRECT
+            if self._judge.settings.timing and not self._judge.simulated:
+                timing = self._time(session)
+                stage = Stage.TIME
+            if self._hold_out(session):
+                stage = Stage.HELD_OUT
+        except Rejected as failure:
+            self._evidence.update(failure.evidence)
+            return self._verdict(failure.status, failure.stage, failure.reason)
+        return self._verdict(Status.PASSED, stage, self._summary(timing), timing)
+
+    def close(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+
+    def _screen(self) -> None:
+        findings = screen(self._kernel)
+        self._evidence["screen"] = [vars(f) if hasattr(f, "__dict__") else str(f) for f in findings if f.tier != "record"]
+        for finding in findings:
+            if finding.tier == "reject":
+                broken = finding.rule in ("syntax", "no_model")
+                status = Status.BUILD_FAILED if broken else Status.CHEATING
+                where = f"line {finding.line}: " if finding.line else ""
+                evidence = {"rule": finding.rule, "line": finding.line}
+                raise Rejected(status, Stage.SCREEN, f"{where}{finding.detail}", evidence)
+
+    def _build(self) -> Built:
+        built = self._judge.backend.build(self._kernel, self._judge.cache / "native")
+        self._evidence["build"] = dict(built.evidence)
+        if not built.ok:
+            first = next((line for line in built.log.splitlines() if line.strip()), "the build failed")
+            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, first, {"compiler": built.log[:8000]})
+        return built
+
+    def _start(self, built: Built) -> Trial:
+        judge = self._judge
+        entry = dict(judge.backend.run_entry(judge.kind))
+        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
+        trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment)
+        self._trial = trial
+        trial.load()
+        return trial
+
+    def _open(self, session: Session, use: Use) -> list[OpenCase]:
+        """The cases of one use that can be judged here; the others are recorded as skipped."""
+        found = []
+        for case, dtype in self._judge.pairs(session, use):
+            if self._judge.simulated and dtype == "bfloat16":
+                self._skip(case, dtype, "the interpreter's bfloat16 is wrong")
+                continue
+            opened = session.open(case, dtype)
+            if opened is None:
+                continue
+            if self._judge.simulated and opened.numel > _SIMULATOR_ELEMENTS:
+                self._skip(case, dtype, f"{opened.numel} elements are too many for the interpreter")
+            else:
+                found.append(opened)
+        return found
+
+    def _skip(self, case: ShapeCase, dtype: str, why: str) -> None:
+        self._cases.append(CaseResult(case.name, case.use, dtype, "skipped", detail=why))
+
+    def _smoke(self, session: Session, cases: list[OpenCase]) -> None:
+        """The smallest case inside the kernel's envelope, one draw."""
+        assert self._trial is not None
+        self._trial.stage = Stage.SMOKE
+        for smallest in sorted(cases, key=lambda c: c.numel):
+            with self._envelope(smallest):
+                self._trial.build(smallest)
+                self._trial.try_draw(session, smallest)
+            if smallest.key not in self._outside:
+                return
+
+    def _correct(self, session: Session, cases: list[OpenCase]) -> None:
+        """Every case and dtype, several secret draws each, parameters changed in place between them."""
+        assert self._trial is not None
+        self._trial.stage = Stage.CORRECT
+        draws = _DRAWS[:2] if self._judge.simulated else _DRAWS
+        for opened in cases:
+            self._judge_case(session, opened, draws)
+
+    def _judge_case(self, session: Session, opened: OpenCase, draws: tuple[tuple[float, bool, bool], ...]) -> None:
+        assert self._trial is not None
+        worst_error, worst_ratio = 0.0, 0.0
+        result = CaseResult(opened.case.name, opened.case.use, opened.dtype, "passed")
+        try:
+            with self._envelope(opened):
+                self._trial.build(opened)
+                for scale, spikes, vary in draws:
+                    found = self._trial.try_draw(session, opened, scale, spikes, vary)
+                    for output in (found or {"outputs": []})["outputs"]:
+                        worst_error = max(worst_error, output["max_error"])
+                        worst_ratio = max(worst_ratio, output["ratio"])
+            if opened.key in self._outside:
+                result = replace(result, status="outside_envelope")
+            else:
+                result = replace(result, max_error=worst_error, error_ratio=worst_ratio)
+        except Rejected as failure:
+            result = replace(result, status=failure.status.value, detail=failure.reason)
+            raise
+        finally:
+            self._cases.append(result)
+
+    @contextmanager
+    def _envelope(self, opened: OpenCase) -> Iterator[None]:
+        """A derived shape may be outside the kernel's envelope; a shape that the task lists may not."""
+        try:
+            yield
+        except Outside as outside:
+            assert self._trial is not None
+            if not opened.case.derived:
+                reason = f"{opened.case.name}: raises OutsideEnvelope on a shape that the task lists: {outside}"
+                raise Rejected(Status.INCORRECT, self._trial.stage, reason) from None
+            if opened.key not in self._outside:
+                self._outside.append(opened.key)
+            self._evidence.setdefault("outside", []).append(str(outside)[:200])
+
+    def _honest(self, session: Session, cases: list[OpenCase]) -> None:
+        """Whose work it is: operators seen at run time, against what the task lets stay in the library."""
+        assert self._trial is not None
+        trial = self._trial
+        trial.stage = Stage.HONEST
+        inside = [c for c in cases if c.key not in self._outside]
+        if not inside:
+            raise Rejected(Status.INCORRECT, Stage.CORRECT, "outside its envelope on every correctness shape")
+        chosen = max(inside, key=lambda c: c.numel)
+        session.ask("draw", key=chosen.key, seed=secret_seed(), scale=1.0, spikes=False, vary=False)
+        seen = trial.ask("trace", key=chosen.key, **trial.inputs(chosen))
+        library = {op: n for op, n in seen["ops"].items() if honesty.classify(op) != "free"}
+        # A replayed graph launches nothing by hand: its kernels are seen on the device only.
+        own = int(seen["native_calls"]) or sum(k.isidentifier() and not k.startswith("Mem") for k in seen["kernels"])
+        self._evidence["operators"] = {"library": library, "native_calls": own, "kernels": seen["kernels"]}
+        finding = honesty.rule(self._task.library, chosen.facts["ops"], seen["ops"], own)
+        if finding is not None:
+            raise Rejected(Status.CHEATING, Stage.HONEST, finding.detail, {"rule": finding.rule})
+        spent = sum(float(seen["times"].get(op, 0.0)) for op in library)
+        total = float(seen["total_us"])
+        self._share = round(min(spent / total, 1.0), 4) if total > 0 else 0.0
+
+    def _time(self, session: Session) -> Timing:
+        assert self._trial is not None
+        self._trial.stage = Stage.TIME
+        found: list[CaseTiming] = []
+        ceilings = self._judge.ceilings()
+        for opened in self._open(session, Use.TIMING):
+            self._trial.build(opened)
+            timing = time_case(self._trial, session, opened, self._judge.settings, self._evidence)
+            bound, least_us = roofline(self._task, opened, ceilings)
+            found.append(replace(timing, roofline_us=least_us, bound=bound))
+            result = CaseResult(opened.case.name, Use.TIMING, opened.dtype, "passed")
+            self._cases.append(result)
+        if not found:
+            raise TaskError(f"{self._task.name}: no timing case for {self._judge.kind}", "add one to task.yaml")
+        return _headline(found)
+
+    def _hold_out(self, session: Session) -> bool:
+        """Shapes that no prompt ever showed."""
+        assert self._trial is not None
+        self._trial.stage = Stage.HELD_OUT
+        cases = self._open(session, Use.HELD_OUT)
+        for opened in cases:
+            self._judge_case(session, opened, _DRAWS[:1])
+        outside = [c for c in cases if c.key in self._outside]
+        if cases:
+            self._held_out = "narrowed" if outside else "passed"
+        return bool(cases)
+
+    def _compile(self, session: Session, built: Built) -> None:
+        """What the compiler makes, for an absent GPU, of the launches of one call: evidence, never a speedup."""
+        judge = self._judge
+        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
+        uses = (Use.TIMING, Use.CORRECTNESS)
+        case, dtype = next((c, d) for use in uses for c in self._task.cases_for("cuda", use) for d in c.dtypes)
+        case = next((c for c in self._task.cases_for("cpu", Use.CORRECTNESS) if dtype in c.dtypes), case)
+        compiler = Trial(judge.server({}), self._kernel, judge.device, judge.settings, environment)
+        try:
+            compiler.load()
+            opened = session.open(case, dtype)
+            if opened is not None:
+                compiler.build(opened)
+                launches = compiler.ask("compile", key=opened.key, **compiler.inputs(opened))["launches"]
+                self._evidence["compiled"] = {"target": "sm_90", "case": opened.key, "launches": launches}
+        except Outside as outside:
+            self._evidence["compiled"] = {"problem": f"outside its envelope: {outside}"}
+        except Rejected as failure:
+            self._evidence["compiled"] = {"problem": failure.reason}
+        finally:
+            compiler.close()
+
+    def _unsupported(self) -> Verdict:
+        """No case can be run here: say how far it was verified."""
+        compiled = self._evidence.get("compiled", {})
+        if "launches" in compiled:
+            reason = "it compiles for sm_90; numerics need a device here, so they were not verified"
+            return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.COMPILED)
+        reason = f"numerics need a device here, and it does not compile for sm_90: {compiled.get('problem', '')}"
+        return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.STATIC)
+
+    def _summary(self, timing: Timing | None) -> str:
+        passed = sum(c.status == "passed" for c in self._cases)
+        if timing is None:
+            why = "simulated, so no timing" if self._judge.simulated else "not timed"
+            return f"correct on {passed} cases; {why}"
+        best = timing.speedup["best"]
+        return f"correct on {passed} cases; {best.median:.2f}x the best baseline ({timing.best_baseline})"
+
+    def _verdict(
+        self,
+        status: Status,
+        stage: Stage,
+        reason: str,
+        timing: Timing | None = None,
+        assurance: Assurance | None = None,
+    ) -> Verdict:
+        if assurance is None:
+            assurance = Assurance.SIMULATED if self._judge.simulated else Assurance.DEVICE
+            if stage in (Stage.SCREEN, Stage.BUILD):
+                assurance = Assurance.STATIC
+        narrowed = "; ".join(sorted(set(self._evidence.get("outside", []))))
+        return Verdict(
+            status=status,
+            stage=stage,
+            reason=reason,
+            kernel_id=self._kernel.kernel_id,
+            task=self._task.name,
+            assurance=assurance,
+            evidence={**self._evidence, **self._convention()},
+            cases=tuple(self._cases),
+            timing=timing,
+            held_out=self._held_out,
+            envelope=narrowed,
+            library_share=self._share,
+            environment=self._judge.environment(),
+        )
+
+    def _convention(self) -> dict[str, Any]:
+        return {"rtol": self._judge.settings.rtol} if self._judge.settings.rtol is not None else {}
+
+
+def _headline(cases: list[CaseTiming]) -> Timing:
+    """Geometric means over the timing cases; baselines that every case has."""
+    names = set(cases[0].baselines)
+    for case in cases[1:]:
+        names &= set(case.baselines)
+    speedup: dict[str, Interval] = {
+        name: geometric_mean([c.speedup[name] for c in cases]) for name in sorted(names | {"best"})
+    }
+    bounded = [c.roofline_us / c.latency_us.median for c in cases if c.roofline_us]
+    fraction = math.exp(sum(map(math.log, bounded)) / len(bounded)) if len(bounded) == len(cases) else None
+    return Timing(
+        latency_us=geometric_mean([c.latency_us for c in cases]),
+        baselines={name: geometric_mean([c.baselines[name] for c in cases]) for name in sorted(names)},
+        speedup=speedup,
+        best_baseline=min(sorted(names), key=lambda n: speedup[n].median),
+        roofline_fraction=fraction,
+        cases=tuple(cases),
+    )
