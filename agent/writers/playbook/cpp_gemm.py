@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
+from kernelwright.agent.writers.playbook.cpp_mask import Bounds, bounds
 from kernelwright.agent.writers.playbook.cpp_nest import poly
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product
 from kernelwright.agent.writers.playbook.ir import Const, Conv, Expr, Masked, Matmul, Op, Position, Store, loads
@@ -310,11 +311,25 @@ def _gather(kernel: Conv, kinds: Mapping[str, str]) -> list[str]:
     for condition in conditions:
         value = Masked(condition, value, Const(0.0, "float"), "float")
     known = frozenset((kernel.batch, kernel.group, kernel.ic, *kernel.taps, *rows))
+    limits = bounds(value, lane, 0.0)
+    return [*lines, *[f"  {line}" for line in _run(value, limits, lane, last, known, kinds)], "  done_ += run_;", "}"]
+
+
+def _run(
+    value: Expr, limits: Bounds | None, lane: Axis, last: Axis, known: frozenset[Axis], kinds: Mapping[str, str]
+) -> list[str]:
+    """One run of columns into ``d_ + done_``: zeros outside the input, an unmasked loop inside."""
     outside, inside = Scope(known), Scope(frozenset((lane,)))
     printer = Printer(kinds, [outside, inside])
-    text = printer.value(value)
-    lines += [f"  {line}" for line in outside.lines]
-    lines += ["#pragma omp simd", "  for (i64 j_ = 0; j_ < run_; ++j_) {", f"    const i64 o_ = {last.name} + j_;"]
-    lines += [f"    {line}" for line in inside.lines]
-    lines += [f"    d_[done_ + j_] = {text};", "  }", "  done_ += run_;", "}"]
-    return lines
+    text = printer.value(value if limits is None else limits.value)
+    body = [f"  const i64 {lane.name} = {last.name} + j_;", *[f"  {line}" for line in inside.lines], f"  d_[done_ + j_] = {text};", "}"]
+    if limits is None:
+        return [*outside.lines, "#pragma omp simd", "for (i64 j_ = 0; j_ < run_; ++j_) {", *body]
+    ahead = Printer(kinds, [Scope(known)])
+    low, high = limits.ranges(lambda p: ahead.poly(p, True))
+    lines = ["i64 lo_ = 0, hi_ = run_;", *[f"lo_ = imax(lo_, {t} - {last.name});" for t in low]]
+    lines += [f"hi_ = imin(hi_, {t} - {last.name});" for t in high]
+    tests = " && ".join(ahead.inline(t) for t in limits.tests) or "true"
+    lines += [f"if (!({tests}) || hi_ <= lo_) lo_ = hi_ = run_;"]
+    lines += ["for (i64 j_ = 0; j_ < lo_; ++j_) d_[done_ + j_] = 0;", "for (i64 j_ = hi_; j_ < run_; ++j_) d_[done_ + j_] = 0;"]
+    return [*lines, "if (lo_ < hi_) {", *outside.lines, "#pragma omp simd", "for (i64 j_ = lo_; j_ < hi_; ++j_) {", *body, "}"]

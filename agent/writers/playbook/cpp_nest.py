@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
+from kernelwright.agent.writers.playbook.cpp_mask import Bounds, bounds
 from kernelwright.agent.writers.playbook.cpp_reduce import Lane, Stream, accumulators
-from kernelwright.agent.writers.playbook.index import ONE, Axis, Poly, product
+from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import (
     Buffer,
     Expr,
@@ -22,9 +23,11 @@ from kernelwright.agent.writers.playbook.ir import (
     Nest,
     Op,
     Store,
+    children,
     expr_axes,
     expr_scalars,
     loads,
+    poly_axes,
     walk,
 )
 from kernelwright.agent.writers.playbook.schedule import DEAR
@@ -68,6 +71,10 @@ class NestWriter:
     hint: Callable[[Poly], int]
     lines: list[str] = field(default_factory=list)
     depth: int = 1
+    cached: dict[Expr, tuple[str, tuple[Axis, ...]]] = field(default_factory=dict)
+    """Row form: expression -> its buffer and the axes that it runs over."""
+    fresh: dict[Expr, str] = field(default_factory=dict)
+    kept: dict[Expr, str] = field(default_factory=dict)
 
     def put(self, *lines: str) -> None:
         """Append lines at the current depth."""
@@ -159,6 +166,7 @@ class NestWriter:
         self._decode(outer)
         ready: set[str] = set()
         names: dict[Expr, str] = {}
+        self._plan_cache()
         for number, loop in enumerate(self.nest.phases):
             if loop.scans:
                 self._row_scan(loop, ready, names, number)
@@ -169,6 +177,37 @@ class NestWriter:
             ready |= {r.name for r in loop.reduces}
         self.close()
 
+    def _plan_cache(self) -> None:
+        """Transcendental values that two phases over one row need are kept in a buffer of the row's length."""
+        if not self.point.get("cache", True):
+            return
+        seen: dict[Expr, tuple[Axis, ...]] = {}
+        found: list[Expr] = []
+        for loop in self.nest.phases:
+            own: list[Expr] = []
+            for e in exprs_of(loop):
+                _dear_parts(e, set(loop.axes), own)
+            found += [e for e in own if seen.get(e) == loop.axes and e not in found]
+            seen.update({e: loop.axes for e in own if e not in seen})
+        for k, e in enumerate(found[:2]):
+            self.put("static thread_local std::vector<float> store%d_;" % k)
+            self.put(f"store{k}_.resize({poly(product(a.extent for a in seen[e]))});", f"float* const cache{k}_ = store{k}_.data();")
+            self.cached[e] = (f"cache{k}_", seen[e])
+
+    def _remember(self, printer: Printer, loop: Loop) -> list[str]:
+        """Lines that keep cached values which this phase has computed; later phases read them."""
+        lines = []
+        for e, (name, axes) in self.cached.items():
+            if loop.axes == axes and e in printer.names and e not in self.kept:
+                place = sum((Poly.of(a) * s for a, s in zip(axes, strides(a.extent for a in axes), strict=True)), ZERO)
+                lines.append(f"{name}[{poly(place)}] = {printer.names[e]};")
+                self.fresh[e] = f"{name}[{poly(place)}]"
+        return lines
+
+    def _recall(self, loop: Loop) -> dict[Expr, str]:
+        self.kept.update(self.fresh)
+        return {e: text for e, text in self.kept.items() if self.cached[e][1] == loop.axes}
+
     def _task(self, ready: set[str]) -> Scope:
         return Scope(frozenset(self.nest.outer), frozenset(ready))
 
@@ -178,8 +217,8 @@ class NestWriter:
 
     def _row_stores(self, loop: Loop, ready: set[str], names: dict[Expr, str], number: int) -> None:
         task, inside = self._task(ready), Scope(frozenset(loop.axes))
-        printer = Printer(self.kinds, [task, inside], {**names}, prefix=f"p{number}_")
-        last = [self._store(printer, s) for s in loop.stores]
+        printer = Printer(self.kinds, [task, inside], {**names, **self._recall(loop)}, prefix=f"p{number}_")
+        last = [self._store(printer, s) for s in loop.stores] + self._remember(printer, loop)
         names.update({e: n for e, n in printer.names.items() if printer.level(e) == 0})
         self.put(*task.lines)
         self._loops(loop.axes[:-1])
@@ -220,13 +259,15 @@ class NestWriter:
         streams = int(self.point.get("streams_dear" if dear else "streams", 1 if dear else 4))
         chunk = int(self.point.get("chunk", 4096))
         bodies: list[list[str]] = []
+        recalled = self._recall(loop)
         for s in range(streams + 1):
             inside = Scope(frozenset(loop.axes))
-            printer = Printer(self.kinds, [task, inside], {**names}, prefix=f"p{number}_{s}_")
+            printer = Printer(self.kinds, [task, inside], {**names, **recalled}, prefix=f"p{number}_{s}_")
             updates = []
             for item in items:
                 value = printer.value(item.value)
                 updates += item.update(value, None if item.index is None else printer.poly(item.index), str(s % streams))
+            updates += self._remember(printer, loop)
             names.update({e: n for e, n in printer.names.items() if printer.level(e) == 0})
             bodies.append([*inside.lines, *updates])
         self.put(*task.lines)
@@ -361,13 +402,28 @@ class NestWriter:
             ready |= {r.name for r in loop.reduces}
         self.close()
 
-    def _lane(self, lines: Sequence[str], simd: bool = True) -> None:
+    def _lane(self, lines: Sequence[str], limits: Bounds | None = None) -> None:
         lane = self.nest.outer[-1]
-        if simd:
-            self._simd()
-        self.open("for (i64 t_ = 0; t_ < w_; ++t_)")
+        first, last = "0", "w_"
+        if limits is not None:
+            scope = Scope(frozenset(self._known(limits)))
+            printer = self._printer(scope, prefix="b")
+            for test in limits.tests:
+                self.put(f"if (!{printer.inline(test)}) continue;")
+            low, high = limits.ranges(lambda p: printer.poly(p, True))
+            self.put("i64 lo_ = 0, hi_ = w_;", *[f"lo_ = imax(lo_, {t} - from_);" for t in low])
+            self.put(*[f"hi_ = imin(hi_, {t} - from_);" for t in high])
+            first, last = "lo_", "hi_"
+        self._simd()
+        self.open(f"for (i64 t_ = {first}; t_ < {last}; ++t_)")
         self.put(f"const i64 {lane.name} = from_ + t_; (void){lane.name};", *lines)
         self.close()
+
+    def _known(self, limits: Bounds) -> set[Axis]:
+        found = {a for t in limits.tests for a in expr_axes(t)}
+        for rest, _ in (*limits.lower, *limits.upper):
+            found |= poly_axes(rest)
+        return found
 
     def _hoist(self, loop: Loop, ready: set[str], names: dict[Expr, str], number: int, tile: int) -> None:
         """Per-point expressions that a loop only reads are computed once, into arrays."""
@@ -418,8 +474,9 @@ class NestWriter:
         task, inside, printer = self._lane_scopes(ready | extra, names, f"p{number}_", loop.axes)
         items = accumulators(loop.reduces)
         lines: list[str] = []
+        limits = self._limits(loop)
         for item in items:
-            value = printer.value(item.value)
+            value = printer.value(item.value if limits is None else limits.value)
             lines += item.update_lane(value, None if item.index is None else printer.poly(item.index))
         for scan in loop.scans:
             step = Stream(scan.op, scan.kind, scan.name)
@@ -430,11 +487,19 @@ class NestWriter:
         self.put(*task.lines)
         for item in items:
             self.put(*item.declare_lane(tile))
-        self._column_loops(loop, items, [*inside.lines, *lines])
+        self._column_loops(loop, items, [*inside.lines, *lines], limits)
         for item in items:
             self.put(*item.done_lane(tile))
 
-    def _column_loops(self, loop: Loop, items: Sequence[Lane], lines: Sequence[str]) -> None:
+    def _limits(self, loop: Loop) -> Bounds | None:
+        """A single masked reduction (a window at the edge): its mask as bounds of the lanes' loop."""
+        if len(loop.reduces) != 1 or loop.stores or loop.scans or loop.reduces[0].index is not None:
+            return None
+        r = loop.reduces[0]
+        outside = {"sum": 0.0, "max": float("-inf"), "min": float("inf")}.get(r.op)
+        return None if outside is None or r.value.kind != "float" else bounds(r.value, self.nest.outer[-1], outside)
+
+    def _column_loops(self, loop: Loop, items: Sequence[Lane], lines: Sequence[str], limits: Bounds | None = None) -> None:
         axes = loop.axes
         short = all(a.extent.const is not None for a in axes) and (product(a.extent for a in axes).const or 0) <= 64
         if not items or short or not any(i.wide == "double" for i in items):
@@ -444,7 +509,7 @@ class NestWriter:
                 self.open(f"for (i64 {axis.name} = ({poly(axis.extent)}) - 1; {axis.name} >= 0; --{axis.name})")
             else:
                 self._loops(axes)
-            self._lane(lines)
+            self._lane(lines, limits)
             self.close(len(axes))
             for item in items:
                 self.put(*item.flush_lane())
@@ -454,7 +519,7 @@ class NestWriter:
         self.open(f"for (i64 c_ = 0; c_ < {poly(axis.extent)}; c_ += 64)")
         self.put(f"const i64 e_ = imin(c_ + 64, {poly(axis.extent)});")
         self.open(f"for (i64 {axis.name} = c_; {axis.name} < e_; ++{axis.name})")
-        self._lane(lines)
+        self._lane(lines, limits)
         self.close()
         for item in items:
             self.put(*item.flush_lane())
@@ -462,9 +527,18 @@ class NestWriter:
 
 
 def _below(e: Expr) -> tuple[Expr, ...]:
-    from kernelwright.agent.writers.playbook.ir import children
-
     return children(e) if not isinstance(e, Load) else ()
+
+
+def _dear_parts(e: Expr, axes: set[Axis], found: list[Expr]) -> None:
+    """The largest operators outside masks that are transcendental themselves and run along ``axes``."""
+    if isinstance(e, Op):
+        if e.name in DEAR and e.kind == "float" and axes and axes <= expr_axes(e):
+            if e not in found:
+                found.append(e)
+            return
+        for child in e.args:
+            _dear_parts(child, axes, found)
 
 
 def _costly(e: Expr) -> bool:

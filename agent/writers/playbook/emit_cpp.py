@@ -153,6 +153,7 @@ def space(program: Program) -> dict[str, list[Any]]:
     if forms & {"row", "single"}:
         choices["streams"] = [4, 2, 8, 1]
         choices["streams_dear"] = [1, 2, 4]
+        choices["cache"] = [True, False]
         choices["chunk"] = [4096, 1024, 16384]
     if any(isinstance(k, (Matmul, Conv)) for k in program.kernels):
         choices |= {"mr": [12, 8, 6, 14], "kc": [256, 128, 384, 512], "mc": [8, 4, 16], "ng": [8, 4, 16], "thin": [4, 8, 1]}

@@ -167,7 +167,7 @@ def space(program: Program) -> dict[str, list[Any]]:
         if nest is None:
             continue
         chosen = plan(nest, program, {})
-        names = ["map_tile", "lane_elements"]
+        names = ["window_tile"] if chosen.loops else ["map_tile", "lane_elements"]
         if any(p.vector for p in chosen.loops.values()):
             names = ["schedule", "row_tile", "lane_elements", "loop_tile", "stages", "online_unroll", "split_programs"]
             names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []

@@ -16,6 +16,7 @@ TUNING: dict[str, list[Any]] = {
     "loop_tile": [4096, 2048, 8192, 1024],
     "column_block": [64, 32, 128, 256],
     "map_tile": [2048, 1024, 4096, 8192],
+    "window_tile": [512, 1024, 256],
     "stages": [2, 1, 3, 4],
     "online_unroll": [2, 4, 1],
     "split_programs": [528, 264, 1056],
@@ -45,9 +46,10 @@ def block_lines(
     """Assignments of the block sizes: columns and loops first, then as many rows as fill the tile."""
     size = {name: f"p2({text(group.extent)})" for name, group in groups.items()}
     inner = [name for name in groups if name.startswith("BK")]
+    flat = "window_tile" if mode == "window" else "map_tile"
     lines = []
     if "BC" in groups:
-        widest = 64 if square else tuned(point, "column_block") if inner else tuned(point, "map_tile")
+        widest = 64 if square else tuned(point, "column_block" if inner else flat)
         lines.append(f"BC = min({size['BC']}, {widest})")
     for name in inner:
         whole = mode == "row"
@@ -55,7 +57,7 @@ def block_lines(
         least = f"max(8, {size[name]})" if name in ragged else size[name]
         lines.append(f"{name} = {size[name]}" if whole else f"{name} = min({least}, {most})")
     if "BR" in groups:
-        room = tuned(point, "row_tile") if inner else tuned(point, "map_tile")
+        room = tuned(point, "row_tile" if inner else flat)
         across = f"max({', '.join(inner)})" if len(inner) > 1 else inner[0] if inner else "BC"
         lines.append(f"BR = min({size['BR']}, {'64' if square else f'max(1, {room} // {across})'})")
     return lines
@@ -92,7 +94,8 @@ def launch(code: Code, name: str, shape: Shape, blocks: list[str], point: Mappin
     passed += ["PARTS_BLOCK=p2(PARTS)"] if mode == "split" else []
     elements = " * ".join([b for b in groups if not b.startswith("BK")] + _longest(groups)) or "1"
     passed += ["IDX=IDX", f"STAGES={tuned(point, 'stages')}"]
-    passed.append(f"num_warps=warps({elements}, {tuned(point, 'lane_elements')})")
+    lane = tuned(point, "lane_elements")
+    passed.append(f"num_warps=warps({elements}, {min(lane, 4) if mode == 'window' else lane})")
     grid = f"({tile_count(shape.outer)}, {'PARTS' if shape.shared else '1'})"
     return Piece(name, source, [*blocks, f"{name}[{grid}]({', '.join(passed)})"])
 

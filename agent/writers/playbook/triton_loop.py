@@ -10,7 +10,7 @@ from kernelwright.agent.writers.playbook.ir import Load, Loop, Masked, Reduce, S
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
 from kernelwright.agent.writers.playbook.triton_launch import Piece, tuned
 from kernelwright.agent.writers.playbook.triton_math import identity
-from kernelwright.agent.writers.playbook.triton_plan import online_pair, roots, spread
+from kernelwright.agent.writers.playbook.triton_plan import online_pair, roots, running, spread
 from kernelwright.agent.writers.playbook.triton_tile import LAST_INDEX, TYPES, TileWriter
 
 
@@ -55,7 +55,7 @@ class LoopWriter(TileWriter):
                 self.online(pair[0], pair[1], phases.pop(0), scope, group)
             else:
                 self.loop_phase(loop, scope, group, None)
-        return self.finish(code, self.name, list(groups.values()), "loop")
+        return self.finish(code, self.name, list(groups.values()), "loop" if groups else "window")
 
     def trip(self, loop: Loop, scope: Scope, group: Group, step: int = 1, align: Align | None = None) -> tuple[str, str]:
         """``(blocks along the vector, all iterations)`` of a loop as text."""
@@ -132,7 +132,7 @@ class LoopWriter(TileWriter):
     def loop_phase(self, loop: Loop, scope: Scope, group: Group, span: tuple[str, str] | None) -> None:
         """One phase as a counted loop over iterations ``span`` (all where None)."""
         code = scope.code
-        scope.invariants(roots(loop), set(loop.axes), {s.name for s in loop.scans})
+        scope.invariants(roots(loop), set(loop.axes), running(loop))
         held = self.accumulators(loop, scope, group)
         carry = {s.name: self._carry(s, scope) for s in loop.scans}
         align = self.align([loop], scope, group) if span is None else None

@@ -198,10 +198,15 @@ def spread(dim: int) -> str:
     return "[:, None]" if dim == 0 else "[None, :]"
 
 
+def running(loop: Loop) -> set[str]:
+    """Names of the scalars that a phase's scans give."""
+    return {name for scan in loop.scans for name in (scan.name, f"{scan.name}_at")}
+
+
 def needed(loop: Loop) -> list[str]:
     """Names of earlier reductions that a phase reads."""
     names = [e.name for root in roots(loop) for e in walk(root) if isinstance(e, Scalar)]
-    own = {s.name for s in loop.scans} | {f"{s.name}_at" for s in loop.scans}
+    own = running(loop)
     return [n for n in dict.fromkeys(names) if n not in own]
 
 

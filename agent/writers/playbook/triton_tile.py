@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernelwright.agent.writers.playbook.index import Axis
-from kernelwright.agent.writers.playbook.ir import Loop, Nest, Program, Reduce, Scalar, Scan
+from kernelwright.agent.writers.playbook.ir import Const, Loop, Nest, Program, Reduce, Scalar, Scan
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
 from kernelwright.agent.writers.playbook.triton_launch import Piece, Shape, block_lines, launch
 from kernelwright.agent.writers.playbook.triton_math import identity
-from kernelwright.agent.writers.playbook.triton_plan import Plan, online_pair, roots, spread
+from kernelwright.agent.writers.playbook.triton_plan import Plan, online_pair, roots, running, spread
 
 TYPES = {"float": "tl.float32", "int": "tl.int64", "bool": "tl.int32"}
 """Compute type of each kind."""
@@ -119,7 +119,7 @@ class TileWriter:
     def tile_phase(self, loop: Loop, scope: Scope, outside: Scope, group: Group) -> None:
         """One phase whose loop is a single tile."""
         moving = set(loop.axes)
-        outside.invariants(roots(loop), moving, {s.name for s in loop.scans})
+        outside.invariants(roots(loop), moving, running(loop))
         for reduce in loop.reduces:
             parts = self.masked_parts(reduce, scope, group)
             self.reduce_tile(reduce, parts, outside, group)
@@ -135,7 +135,9 @@ class TileWriter:
         value = scope.expr(reduce.value)
         text = value.text
         kind = reduce.value.kind
-        if kind == "bool":
+        if isinstance(reduce.value, Const):
+            text = f"tl.full([], {text}, {TYPES[kind]})"
+        elif kind == "bool":
             text = f"({text}).to(tl.int32)"
         dims = value.dims
         if group is not None and group.dim is not None:
@@ -148,8 +150,8 @@ class TileWriter:
             return [value]
         at = scope.poly(reduce.index)
         index = f"tl.where({scope.masks[group.dim]}, {at.text}, 2147483647)" if group and group.dim is not None else at.text
-        spreaded = f"tl.broadcast_to(({index}).to(tl.int64), {shape})" if dims else f"{index} + tl.zeros([], tl.int64)"
-        return [value, Val(scope.let(spreaded), dims)]
+        wide = f"({index}) + tl.zeros([], tl.int64)"
+        return [value, Val(scope.let(f"tl.broadcast_to({wide}, {shape})" if dims else wide), dims)]
 
     def combine(self, reduce: Reduce | Scan, code: Code, a: Sequence[str], b: Sequence[str]) -> str:
         """Text that combines two partial results."""

@@ -1,0 +1,76 @@
+"""Conditions on positions, turned from masks into loop bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kernelwright.agent.writers.playbook.index import Axis, Poly
+from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Op, Position, expr_axes, expr_scalars, poly_axes
+from kernelwright.agent.writers.playbook.simplify import coefficient
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A masked value without its mask: ``value`` counts where all of ``tests`` hold and the lane is in every range."""
+
+    value: Expr
+    tests: tuple[Expr, ...]
+    """Conditions that do not read the lane."""
+    lower: tuple[tuple[Poly, int], ...]
+    """``(rest, step)``: lane ≥ ceil(-rest / step)."""
+    upper: tuple[tuple[Poly, int], ...]
+    """``(rest, step)``: lane < ceil(-rest / step)."""
+
+    def ranges(self, print_poly: Callable[[Poly], str]) -> tuple[list[str], list[str]]:
+        """Lower and upper bounds of the lane as C++ text."""
+        low, high = ([f"fdiv(-({print_poly(rest)}) + {step - 1}, {step})" for rest, step in side] for side in (self.lower, self.upper))
+        return low, high
+
+
+def conjuncts(expr: Expr) -> list[Expr]:
+    """The conditions that ``expr`` joins by and."""
+    if isinstance(expr, Op) and expr.name == "and":
+        return [c for a in expr.args for c in conjuncts(a)]
+    return [expr]
+
+
+def bounds(expr: Expr, lane: Axis, outside: float) -> Bounds | None:
+    """``expr`` as a value with bounds, where its masks give the constant ``outside``; None where they do not fit."""
+    conditions: list[Expr] = []
+    while isinstance(expr, Masked) and isinstance(expr.other, Const) and expr.other.value == outside:
+        conditions += conjuncts(expr.cond)
+        expr = expr.value
+    if not conditions:
+        return None
+    tests, lower, upper = [], [], []
+    for condition in conditions:
+        if expr_scalars(condition):
+            return None
+        if lane not in expr_axes(condition):
+            tests.append(condition)
+            continue
+        difference = _difference(condition)
+        step = None if difference is None else coefficient(difference, lane)
+        if difference is None or step is None or step.const is None or step.const <= 0:
+            return None
+        rest = difference - step * Poly.of(lane)
+        if lane in poly_axes(rest) or not isinstance(condition, Op):
+            return None
+        (lower if condition.name == "ge" else upper).append((rest, step.const))
+    return Bounds(expr, tuple(tests), tuple(lower), tuple(upper))
+
+
+def _difference(condition: Expr) -> Poly | None:
+    """``a - b`` of a comparison ``a >= b`` or ``a < b`` of positions."""
+    if not isinstance(condition, Op) or condition.name not in ("ge", "lt"):
+        return None
+    sides = []
+    for side in condition.args:
+        if isinstance(side, Position):
+            sides.append(side.poly)
+        elif isinstance(side, Const) and side.kind == "int":
+            sides.append(Poly.of(int(side.value)))
+        else:
+            return None
+    return sides[0] - sides[1]
