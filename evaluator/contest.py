@@ -26,7 +26,9 @@ _MAX_CALLS = {"cpu": 256, "cuda": 16}
 _POOL_BYTES = {"cpu": 1 << 29, "cuda": 24 << 30}
 _CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
 """A pool exceeds three times the private caches; on a GPU the flush does that."""
-_FLUSH_MARGIN = 1.5
+_HEAD_MARGIN = 1.5
+_LAUNCH_US = 15.0
+"""Host time of the flush and the two events of a call."""
 _CLOCKED = frozenset({"time", "space"})
 _CANDIDATE = "candidate"
 
@@ -42,15 +44,15 @@ class _Baseline:
     def prepare(self, slots: Sequence[int]) -> None:
         self._session.ask("prepare", key=self._key, slots=list(slots))
 
-    def run(self, repeats: int) -> float:
-        return float(self._session.ask("time", key=self._key, name=self.name, repeats=repeats)[0]["host_us"])
+    def run(self, head: int) -> float:
+        return float(self._session.ask("time", key=self._key, name=self.name, head=head)[0]["host_us"])
 
     def account(self) -> float | None:
         found: float | None = self._session.ask("account")[0]["event_us"]
         return found
 
-    def space(self, count: int, repeats: int) -> None:
-        self._session.ask("space", count=count, repeats=repeats)
+    def space(self, count: int, head: int) -> None:
+        self._session.ask("space", count=count, head=head)
 
 
 class _Candidate:
@@ -68,15 +70,15 @@ class _Candidate:
         self.slots = list(slots)
         self._trial.ask("prepare", slots=self.slots, **self._inputs)
 
-    def run(self, repeats: int) -> float:
-        return float(self._trial.ask("time", key=self._key, repeats=repeats)["host_us"])
+    def run(self, head: int) -> float:
+        return float(self._trial.ask("time", key=self._key, head=head)["host_us"])
 
     def account(self) -> float | None:
         found: float | None = self._trial.ask("account")["event_us"]
         return found
 
-    def space(self, count: int, repeats: int) -> None:
-        self._trial.ask("space", count=count, repeats=repeats)
+    def space(self, count: int, head: int) -> None:
+        self._trial.ask("space", count=count, head=head)
 
 
 def time_case(
@@ -110,7 +112,7 @@ class _Contest:
         self._kind = kind
         self._notes: list[str] = []
         names = settings.baselines or (("eager", "compile") if kind == "cpu" else ("eager", "compile", "max-autotune"))
-        self._repeats = 1 if kind == "cuda" else 0
+        self._head = 4 if kind == "cuda" else 0
         if kind == "cuda":
             session.poll(_CLOCKED)
             trial.runner.spin_on = _CLOCKED
@@ -130,29 +132,29 @@ class _Contest:
         self._candidate = _Candidate(self._trial, self._opened, self._pool)
 
     def _calibrate(self) -> None:
-        """Warm both sides, then choose calls a run, slots and the length of the flush."""
+        """Warm both sides, then choose calls a run, slots and the length of the head start."""
         fastest, host = math.inf, 0.0
         everyone: list[Side] = [*self._baselines, self._candidate]
         for side in everyone:
             side.prepare([i % self._pool.copies for i in range(4)])
             for _ in range(3):
-                launching = side.run(0)
+                launching = side.run(self._head)
             host = max(host, launching)
             fastest = min(fastest, max(side.account() or launching, 0.1))
-        if self._repeats:
-            flush_us = self._flush_us()
-            self._repeats = max(1, math.ceil(_FLUSH_MARGIN * host / flush_us))
-            fastest += self._repeats * flush_us
+        flush_us = self._flush_us() if self._head else 0.0
+        fastest += flush_us
         calls = math.ceil(_TARGET_US[self._kind] / fastest)
         room = _POOL_BYTES[self._kind] // max(4 * self._opened.nbytes, 1)
         self._n = max(1, min(calls, _MAX_CALLS[self._kind], room))
+        if self._head:
+            self._head = math.ceil(_HEAD_MARGIN * 3 * self._n * (host + _LAUNCH_US) / flush_us)
         wanted = max(4 * self._n, min(_CACHE_BYTES[self._kind] // max(self._opened.nbytes, 1), 256))
         if wanted > self._pool.copies:
             self._enter(wanted)
 
     def _flush_us(self) -> float:
-        measure_spacer(self._baselines[0], 1)
-        return max(measure_spacer(self._baselines[0], 1), 1.0)
+        measure_spacer(self._baselines[0], self._head)
+        return max(measure_spacer(self._baselines[0], self._head), 1.0)
 
     def run(self) -> Samples:
         deadline = time.monotonic() + self._settings.timing_seconds
@@ -160,7 +162,7 @@ class _Contest:
 
         def visit(side: Side) -> tuple[float, float | None]:
             self._session.ask("shuffle", key=self._opened.key)
-            found = measure(side, self._n, self._pool.copies, self._repeats, self._rng)
+            found = measure(side, self._n, self._pool.copies, self._head, self._rng)
             if side is self._candidate and (blocks == 0 or self._rng.random() < 0.1):
                 self._verify()
             return found
@@ -176,7 +178,7 @@ class _Contest:
         sides: list[Side] = [*self._baselines, self._candidate]
 
         def spacer(side: Side) -> float:
-            return measure_spacer(side, self._repeats) if self._repeats else 0.0
+            return measure_spacer(side, self._head) if self._head else 0.0
 
         samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)
         self._session.drop_pool(self._opened)

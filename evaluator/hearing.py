@@ -201,8 +201,10 @@ class Hearing:
             raise Rejected(Status.INCORRECT, Stage.CORRECT, "outside its envelope on every correctness shape")
         chosen = max(inside, key=lambda c: c.numel)
         session.ask("draw", key=chosen.key, seed=secret_seed(), scale=1.0, spikes=False, vary=False)
-        seen = trial.ask("trace", key=chosen.key, **trial.inputs(chosen))
+        seen = trial.ask("trace", key=chosen.key, device=False, **trial.inputs(chosen))
         library = {op: n for op, n in seen["ops"].items() if honesty.classify(op) != "free"}
+        if library or not seen["native_calls"]:  # only then is the device's own profiler worth its three seconds
+            seen = trial.ask("trace", key=chosen.key, device=True, **trial.inputs(chosen))
         # A replayed graph launches nothing by hand: its kernels are seen on the device only.
         own = int(seen["native_calls"]) or sum(k.isidentifier() and not k.startswith("Mem") for k in seen["kernels"])
         self._evidence["operators"] = {"library": library, "native_calls": own, "kernels": seen["kernels"]}

@@ -1,7 +1,8 @@
 """Timing by interleaved blocks, with the judge's clock outside the process that makes the calls.
 
 A measurement of one side is ``(T(3n) - T(n)) / 2n``: what a request costs besides its calls cancels. On a GPU each call
-follows an L2 flush longer than the host needs to launch, whose own time, measured alike, is subtracted. Sides are
+follows an L2 flush, whose own time, measured alike, is subtracted, and a run starts with enough flushes for the host to
+launch every call before the first begins. Sides are
 visited in ABBA order with new input contents before every visit; a block gives one ratio per baseline, and the median
 over blocks has a bootstrap interval.
 """
@@ -32,13 +33,13 @@ class Side(Protocol):
     def prepare(self, slots: Sequence[int]) -> None:
         """Make the arguments for these slots ready."""
 
-    def run(self, repeats: int) -> float:
-        """Make the prepared calls, each after ``repeats`` flushes; host µs a call, when all work is done."""
+    def run(self, head: int) -> float:
+        """Make the prepared calls after ``head`` flushes of head start; host µs a call, when all work is done."""
 
     def account(self) -> float | None:
         """The device's own µs a call of the last run, where it keeps such an account."""
 
-    def space(self, count: int, repeats: int) -> None:
+    def space(self, count: int, head: int) -> None:
         """Do what ``run`` does besides calling, ``count`` times."""
 
 
@@ -54,7 +55,7 @@ class Samples:
 
 
 def measure(
-    side: Side, n: int, copies: int, repeats: int, rng: random.Random
+    side: Side, n: int, copies: int, head: int, rng: random.Random
 ) -> tuple[float, float | None]:
     """One measurement of ``side``: µs a call, spacer included, and its device's own account.
 
@@ -67,21 +68,21 @@ def measure(
     event = None
     for slots in rng.sample([short, long], 2):
         side.prepare(slots)
-        if not repeats:
+        if not head:
             time.sleep(_SETTLE_SECONDS)
         began = time.perf_counter()
-        side.run(repeats)
+        side.run(head)
         elapsed[len(slots)] = time.perf_counter() - began
         event = side.account() if slots is long else event
     return (elapsed[3 * n] - elapsed[n]) / (2 * n) * 1e6, event
 
 
-def measure_spacer(side: Side, repeats: int, few: int = 8, many: int = 72) -> float:
+def measure_spacer(side: Side, head: int, few: int = 8, many: int = 72) -> float:
     """µs of one spacer of ``side``, by the same differences."""
     spent = []
     for count in (few, many):
         began = time.perf_counter()
-        side.space(count, repeats)
+        side.space(count, head)
         spent.append(time.perf_counter() - began)
     return (spent[1] - spent[0]) / (many - few) * 1e6
 

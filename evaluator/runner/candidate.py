@@ -150,13 +150,13 @@ class Candidate:
         return {**self._describe(0), "native_calls": self._native_work() - before}
 
     def trace(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """One call under the dispatcher's and the profiler's eyes: which operators did work."""
+        """One call under the profiler's eyes: which operators did work, and with ``device`` what ran on the GPU."""
         from kernelwright.evaluator.runner.observe import observe
 
         arguments = self._arguments(request, 0)
         before = self._native_work()
         model = self._models[request["key"]]
-        seen = observe(lambda: model(*arguments), self._cuda)
+        seen = observe(lambda: model(*arguments), request["device"] and self._cuda)
         return {**seen, "native_calls": self._native_work() - before}
 
     def compile(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Candidate:
     def time(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The prepared calls in a row; outputs are kept in order."""
         model = self._models[request["key"]]
-        self._calls = run_calls(model, self._prepared, self._flusher(), request["repeats"], self._cuda)
+        self._calls = run_calls(model, self._prepared, self._flusher(), request["head"], self._cuda)
         self._outputs = self._calls.outputs
         return {"host_us": self._calls.host_us}
 
@@ -188,7 +188,7 @@ class Candidate:
 
     def space(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """What :meth:`time` does besides calling."""
-        run_spacers(request["count"], self._flusher(), request["repeats"], self._cuda)
+        run_spacers(request["count"], self._flusher(), request["head"], self._cuda)
         return {"ok": True}
 
     def export(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:

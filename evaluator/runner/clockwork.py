@@ -1,6 +1,8 @@
 """Calls in a row, made alike on both sides of a comparison: the candidate's process and the reference's.
 
-The judge's clock runs outside, around the request; this module only makes the calls.
+The judge's clock runs outside, around the request; this module only makes the calls. On a GPU a run begins with a head
+start, flushes that keep the device busy until the host has launched every call: without it a hiccup of the host leaves the
+device idle, which would be timed (±15 µs a call were seen).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def spin_after(op: str, device: str) -> float:
 
 
 class Flusher:
-    """What runs on the device before each timed call: it evicts L2 and is longer than the host needs to launch.
+    """What runs on the device before each timed call: it evicts L2.
 
     On the CPU there is nothing to do: a pool of inputs larger than the private caches does it.
 
@@ -67,16 +69,20 @@ class Calls:
 
 
 def run_calls(
-    call: Callable[..., Any], inputs: Sequence[Sequence[Any]], flush: Flusher, repeats: int, cuda: bool
+    call: Callable[..., Any], inputs: Sequence[Sequence[Any]], flush: Flusher, head: int, cuda: bool
 ) -> Calls:
-    """Call once per entry of ``inputs``, keeping the outputs in order; all work is done when this returns."""
+    """Call once per entry of ``inputs``, keeping the outputs in order; all work is done when this returns.
+
+    ``head``: flushes of head start; on a GPU each call follows another flush.
+    """
     outputs = []
     events = []
     gc.disable()
+    flush(head)
     began = time.perf_counter()
     for arguments in inputs:
-        flush(repeats)
         if cuda:
+            flush(1)
             start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
             start.record()
             outputs.append(call(*arguments))
@@ -91,11 +97,12 @@ def run_calls(
     return Calls(outputs, host_us, events)
 
 
-def run_spacers(count: int, flush: Flusher, repeats: int, cuda: bool) -> None:
+def run_spacers(count: int, flush: Flusher, head: int, cuda: bool) -> None:
     """What :func:`run_calls` does besides calling, so that it can be subtracted."""
+    flush(head)
     for _ in range(count):
-        flush(repeats)
         if cuda:
+            flush(1)
             for _ in range(2):
                 torch.cuda.Event(enable_timing=True).record()
     if cuda:

@@ -146,7 +146,7 @@ class Reference:
     def time(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """The prepared calls of one baseline in a row."""
         call = self._baselines.get(request["key"], request["name"])
-        self._calls = run_calls(call, self._prepared, self._flusher(), request["repeats"], self._cuda)
+        self._calls = run_calls(call, self._prepared, self._flusher(), request["head"], self._cuda)
         return {"host_us": self._calls.host_us}, []
 
     def account(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
@@ -154,7 +154,7 @@ class Reference:
         return {"event_us": self._calls.event_us()}, []
 
     def space(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-        run_spacers(request["count"], self._flusher(), request["repeats"], self._cuda)
+        run_spacers(request["count"], self._flusher(), request["head"], self._cuda)
         return {"ok": True}, []
 
     def device_facts(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:

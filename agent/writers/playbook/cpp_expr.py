@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from kernelwright.agent.writers.playbook.cpp_math import CALLS
 from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Poly, Sym, Value
-from kernelwright.agent.writers.playbook.index import text as poly_text
 from kernelwright.agent.writers.playbook.ir import (
     Arg,
     Const,
@@ -20,7 +19,6 @@ from kernelwright.agent.writers.playbook.ir import (
     Scalar,
     expr_axes,
     expr_scalars,
-    poly_axes,
 )
 
 TYPES = {"float": "float", "int": "i64", "bool": "bool"}
@@ -62,6 +60,8 @@ class Printer:
     """Already computed: expression -> name."""
     scalars: dict[str, str] = field(default_factory=dict)
     """Scalar -> how it is read where that is not its name."""
+    moderate: frozenset[str] = frozenset()
+    """Scalars whose reciprocal is neither tiny nor huge: dividing by them in a loop may be multiplying."""
     prefix: str = "e"
     count: list[int] = field(default_factory=lambda: [0])
 
@@ -102,7 +102,12 @@ class Printer:
         if isinstance(expr, Masked):
             text = self.inline(expr)
         elif isinstance(expr, Op):
-            text = self.apply(expr, [self.value(a) for a in expr.args])
+            args = expr.args
+            if expr.name == "div" and self._reciprocal(expr):
+                expr_ = Op("mul", (args[0], Op("reciprocal", (args[1],), "float")), "float")
+                text = self.apply(expr_, [self.value(a) for a in expr_.args])
+            else:
+                text = self.apply(expr, [self.value(a) for a in args])
         else:
             text = self.leaf(expr, False)
         self.count[0] += 1
@@ -110,6 +115,15 @@ class Printer:
         self.scopes[self.level(expr)].lines.append(f"const {TYPES[expr.kind]} {name} = {text};")
         self.names[expr] = name
         return name
+
+    def _reciprocal(self, expr: Op) -> bool:
+        """Whether a division may become a product with a reciprocal that is computed outside this loop."""
+        over, under = expr.args
+        if self.level(under) >= self.level(over):
+            return False
+        if isinstance(under, Op) and under.name == "float" and isinstance(under.args[0], Position):
+            return True
+        return isinstance(under, Scalar) and under.name in self.moderate
 
     def inline(self, expr: Expr) -> str:
         """``expr`` as one expression, nothing of it computed ahead: for what must not run outside its condition."""
@@ -135,27 +149,24 @@ class Printer:
     def apply(self, expr: Op, args: list[str]) -> str:
         """An operator on printed arguments."""
         name, kind = expr.name, expr.args[0].kind
-        if name in ("float", "int", "bool"):
-            return f"({args[0]} != 0)" if name == "bool" else f"({TYPES[name]}){args[0]}"
-        if name == "where":
-            return f"{args[0]} ? {args[1]} : {args[2]}"
+        if name in _FORMS:
+            return _FORMS[name].format(*args)
         if name in _INFIX:
             return f"{args[0]} {_INFIX[name]} {args[1]}"
         if name in _INT_INFIX and kind != "float":
-            if kind == "bool":
-                return f"(bool)({args[0]} {_INT_INFIX[name]} {args[1]})"
-            return f"{args[0]} {_INT_INFIX[name]} {args[1]}"
-        if name in ("neg", "not", "bitnot"):
-            return f"{ {'neg': '-', 'not': '!', 'bitnot': '~'}[name] }{args[0]}"
-        if name == "square":
-            return f"{args[0]} * {args[0]}"
-        if name == "reciprocal":
-            return f"1.0f / {args[0]}"
-        if name in ("isnan", "isinf"):
-            return f"{args[0]} != {args[0]}" if name == "isnan" else f"kabs({args[0]}) == INF"
+            text = f"{args[0]} {_INT_INFIX[name]} {args[1]}"
+            return f"(bool)({text})" if kind == "bool" else text
         if kind == "float":
             return f"{CALLS[name]}({', '.join(args)})"
         return _integer(name, args)
+
+
+_FORMS = {
+    "float": "(float){0}", "int": "(i64){0}", "bool": "({0} != 0)", "where": "{0} ? {1} : {2}",
+    "neg": "-{0}", "not": "!{0}", "bitnot": "~{0}",
+    "square": "{0} * {0}", "reciprocal": "1.0f / {0}", "isnan": "{0} != {0}", "isinf": "kabs({0}) == INF",
+}  # fmt: skip
+"""Operators that are no calls, for every kind."""
 
 
 def _integer(name: str, args: list[str]) -> str:
@@ -183,6 +194,3 @@ def _print(poly: Poly, atom: object) -> str:
             factors.append(str(weight) if weight >= 0 else f"({weight})")
         parts.append(" * ".join(factors))
     return " + ".join(parts) or "0"
-
-
-__all__ = ["Printer", "Scope", "TYPES", "constant", "poly_axes", "poly_text"]

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
+from kernelwright.agent.writers.playbook.cpp_loops import poly
 from kernelwright.agent.writers.playbook.cpp_mask import Bounds, bounds
-from kernelwright.agent.writers.playbook.cpp_nest import poly
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product
 from kernelwright.agent.writers.playbook.ir import Const, Conv, Expr, Masked, Matmul, Op, Position, Store, loads
-from kernelwright.agent.writers.playbook.simplify import coefficient, move
+from kernelwright.agent.writers.playbook.simplify import coefficient, move, move_poly
 
 CORE = r"""
 #if defined(__AVX512F__)
@@ -128,7 +128,13 @@ static void thin_sweep(i64 M, i64 N, i64 K, FA a, FB b, EP ep, bool parallel) {
 def core(point: Mapping[str, Any]) -> str:
     """The shared text with the point's blocking."""
     rows = int(point.get("mr", 12))
-    values = {"MR512": rows, "NV512": {12: 2, 8: 3, 6: 4, 14: 2}[rows], "KC": point.get("kc", 256), "MC": point.get("mc", 8), "NG": point.get("ng", 8)}
+    values = {
+        "MR512": rows,
+        "NV512": {12: 2, 8: 3, 6: 4, 14: 2}[rows],
+        "KC": point.get("kc", 256),
+        "MC": point.get("mc", 8),
+        "NG": point.get("ng", 8),
+    }
     text = CORE.replace("@MICRO@", f"#if defined(__AVX512F__)\n{micro(rows, values['NV512'])}\n#else\n{micro(6, 2)}\n#endif")
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
@@ -143,8 +149,15 @@ def micro(rows: int, vectors: int) -> str:
     for i in range(rows):
         step += [f"    {{ const float f = a[{i}];", *[f"      c{i}_{j} += f * b{j};" for j in range(vectors)], "    }"]
     end = [f"  *(vf*)(c + {i} * ldc + {j} * VL_) = c{i}_{j};" for i, j in cells]
-    head = "static void micro(i64 kc, const float* RESTRICT a, const float* RESTRICT b, float* RESTRICT c, i64 ldc, bool first) {"
+    head = (
+        "static void micro(i64 kc, const float* RESTRICT a, const float* RESTRICT b, float* RESTRICT c, i64 ldc, bool first) {"
+    )
     return "\n".join([head, *start, "  for (i64 k = 0; k < kc; ++k, a += MR_, b += NR_) {", *step, "  }", *end, "}"])
+
+
+_ROW_OF_A = (
+    "  [&](float* d_, i64 step_, i64 m_, i64 k_, i64 c_) { for (i64 i_ = 0; i_ < c_; ++i_) d_[i_ * step_] = a_(m_, k_ + i_); },"
+)
 
 
 class _Text:
@@ -158,7 +171,12 @@ class _Text:
         scope = Scope(frozenset(known))
         printer = Printer(self.kinds, [scope])
         value = printer.value(expr)
-        return [f"[&]({head}) __attribute__((always_inline)) -> float {{", *[f"  {line}" for line in scope.lines], f"  return {value};", "}"]
+        return [
+            f"[&]({head}) __attribute__((always_inline)) -> float {{",
+            *[f"  {line}" for line in scope.lines],
+            f"  return {value};",
+            "}",
+        ]
 
     def stores(self, stores: Sequence[Store], known: Sequence[Axis], lane: Axis) -> list[str]:
         """The epilogue over a run of the lane's axis: ``acc_[j_]`` are the products."""
@@ -184,7 +202,10 @@ class _Text:
 def _decode(axes: Sequence[Axis], name: str) -> list[str]:
     lines = [f"i64 rest_{name} = {name}; (void)rest_{name};"]
     for axis in reversed(axes):
-        lines.append(f"const i64 {axis.name} = rest_{name} % ({poly(axis.extent)}); rest_{name} /= {poly(axis.extent)}; (void){axis.name};")
+        lines.append(
+            f"const i64 {axis.name} = rest_{name} % ({poly(axis.extent)}); (void){axis.name};"
+            f" rest_{name} /= {poly(axis.extent)};"
+        )
     return lines
 
 
@@ -220,7 +241,7 @@ def matmul(kernel: Matmul, kinds: Mapping[str, str], point: Mapping[str, Any]) -
         "};",
         f"if (({poly(m.extent)}) <= {int(point.get('thin', 4))}) {thin}({sizes}, a_, b_, ep_, !many_);",
         f"else gemm({sizes},",
-        "  [&](float* d_, i64 step_, i64 m_, i64 k_, i64 c_) { for (i64 i_ = 0; i_ < c_; ++i_) d_[i_ * step_] = a_(m_, k_ + i_); },",
+        _ROW_OF_A,
         "  [&](float* d_, i64 k_, i64 n_, i64 c_) { for (i64 i_ = 0; i_ < c_; ++i_) d_[i_] = b_(k_, n_ + i_); },",
         "  ep_, !many_);",
     ]
@@ -242,7 +263,7 @@ def conv(kernel: Conv, kinds: Mapping[str, str], point: Mapping[str, Any]) -> li
     weights = text.function(f"i64 {oc.name}, i64 kk_", left, [kernel.batch, kernel.group, oc, k])
     flat = Axis("nn_", product(o.extent for o in kernel.spatial))
     change = _split(flat, kernel.spatial)
-    stores = tuple(Store(s.buffer, _moved(s.offset, change), move(s.value, change)) for s in kernel.stores)
+    stores = tuple(Store(s.buffer, move_poly(s.offset, change), move(s.value, change)) for s in kernel.stores)
     epilogue = text.stores(stores, [kernel.batch, kernel.group, oc], flat)
     sizes = f"(i64)({poly(oc.extent)}), (i64)({poly(flat.extent)}), (i64)({poly(k.extent)})"
     inside = [
@@ -251,18 +272,12 @@ def conv(kernel: Conv, kinds: Mapping[str, str], point: Mapping[str, Any]) -> li
         *[f"  {line}" for line in epilogue],
         "};",
         f"gemm({sizes},",
-        "  [&](float* d_, i64 step_, i64 m_, i64 k_, i64 c_) { for (i64 i_ = 0; i_ < c_; ++i_) d_[i_ * step_] = a_(m_, k_ + i_); },",
+        _ROW_OF_A,
         "  [&](float* d_, i64 k_, i64 n_, i64 c_) {",
         *[f"    {line}" for line in _gather(kernel, kinds)],
         "  }, ep_, !many_);",
     ]
     return _batched((kernel.batch, kernel.group), inside)
-
-
-def _moved(offset: Poly, change: dict[Axis, Poly]) -> Poly:
-    from kernelwright.agent.writers.playbook.simplify import move_poly
-
-    return move_poly(offset, change)
 
 
 def _split(flat: Axis, axes: Sequence[Axis]) -> dict[Axis, Poly]:
@@ -322,7 +337,12 @@ def _run(
     outside, inside = Scope(known), Scope(frozenset((lane,)))
     printer = Printer(kinds, [outside, inside])
     text = printer.value(value if limits is None else limits.value)
-    body = [f"  const i64 {lane.name} = {last.name} + j_;", *[f"  {line}" for line in inside.lines], f"  d_[done_ + j_] = {text};", "}"]
+    body = [
+        f"  const i64 {lane.name} = {last.name} + j_;",
+        *[f"  {line}" for line in inside.lines],
+        f"  d_[done_ + j_] = {text};",
+        "}",
+    ]
     if limits is None:
         return [*outside.lines, "#pragma omp simd", "for (i64 j_ = 0; j_ < run_; ++j_) {", *body]
     ahead = Printer(kinds, [Scope(known)])

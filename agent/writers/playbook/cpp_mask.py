@@ -24,8 +24,11 @@ class Bounds:
 
     def ranges(self, print_poly: Callable[[Poly], str]) -> tuple[list[str], list[str]]:
         """Lower and upper bounds of the lane as C++ text."""
-        low, high = ([f"fdiv(-({print_poly(rest)}) + {step - 1}, {step})" for rest, step in side] for side in (self.lower, self.upper))
-        return low, high
+
+        def first(rest: Poly, step: int) -> str:
+            return f"fdiv(-({print_poly(rest)}) + {step - 1}, {step})"
+
+        return [first(*b) for b in self.lower], [first(*b) for b in self.upper]
 
 
 def conjuncts(expr: Expr) -> list[Expr]:
@@ -43,7 +46,9 @@ def bounds(expr: Expr, lane: Axis, outside: float) -> Bounds | None:
         expr = expr.value
     if not conditions:
         return None
-    tests, lower, upper = [], [], []
+    tests: list[Expr] = []
+    lower: list[tuple[Poly, int]] = []
+    upper: list[tuple[Poly, int]] = []
     for condition in conditions:
         if expr_scalars(condition):
             return None

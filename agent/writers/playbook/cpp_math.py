@@ -1,7 +1,7 @@
 """The C++ text that every kernel file starts with: conversions, and fp32 functions that g++ can vectorise.
 
-libm's functions are calls, which stop vectorisation; these are branch-free polynomials, accurate to about 2 ulp, that treat NaN,
-infinities and zeros as torch does.
+libm's functions are calls, which stop vectorisation; these are branch-free polynomials, accurate to about 2 ulp,
+that treat NaN, infinities and zeros as torch does.
 """
 
 PREAMBLE = r"""
@@ -178,9 +178,12 @@ CALLS = {
     "exp": "kexp", "exp2": "kexp2", "expm1": "kexpm1", "log": "klog", "log1p": "klog1p", "log2": "klog2", "log10": "klog10",
     "sigmoid": "ksigmoid", "tanh": "ktanh", "erf": "kerf", "sqrt": "ksqrt", "rsqrt": "krsqrt", "abs": "kabs", "sign": "ksign",
     "floor": "__builtin_floorf", "ceil": "__builtin_ceilf", "trunc": "__builtin_truncf", "round": "__builtin_rintf",
-    "sin": "__builtin_sinf", "cos": "__builtin_cosf", "tan": "__builtin_tanf", "asin": "__builtin_asinf", "acos": "__builtin_acosf",
-    "atan": "__builtin_atanf", "sinh": "__builtin_sinhf", "cosh": "__builtin_coshf", "asinh": "__builtin_asinhf", "acosh": "__builtin_acoshf",
-    "atanh": "__builtin_atanhf", "erfc": "__builtin_erfcf", "pow": "__builtin_powf", "fmod": "__builtin_fmodf", "atan2": "__builtin_atan2f",
+    "sin": "__builtin_sinf", "cos": "__builtin_cosf", "tan": "__builtin_tanf", "asin": "__builtin_asinf",
+    "acos": "__builtin_acosf",
+    "atan": "__builtin_atanf", "sinh": "__builtin_sinhf", "cosh": "__builtin_coshf",
+    "asinh": "__builtin_asinhf", "acosh": "__builtin_acoshf",
+    "atanh": "__builtin_atanhf", "erfc": "__builtin_erfcf", "pow": "__builtin_powf", "fmod": "__builtin_fmodf",
+    "atan2": "__builtin_atan2f",
     "copysign": "kcopysign", "mod": "kmodf", "floordiv": "kfloordiv", "max": "kmax", "min": "kmin",
 }  # fmt: skip
 """Operator on floats -> C++ function."""

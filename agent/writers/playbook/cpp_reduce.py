@@ -15,7 +15,8 @@ _CLAUSE = {"sum": "+", "prod": "*", "max": "max", "min": "min", "argmax": "max",
 class Lane:
     """One reduction.
 
-    Float sums: fp32 in lanes, fp64 across chunks. Float max and min: on an int32 key that orders as the floats do and puts NaN at the
+    Float sums: fp32 in lanes, fp64 across chunks. Float max and min: on an int32 key that orders as the floats do and puts
+    NaN at the
     extreme, so that they vectorise and NaN wins. ``any``/``all``: int32.
     """
 
@@ -203,8 +204,14 @@ class Stream:
 
     def scan_start_lane(self, tile: int) -> list[str]:
         fill = f"{self.name}_run[t_] = {self._first}; {self.name}_place[t_] = 0;"
-        arrays = f"{self._wide} {self.name}_run[{tile}]; i64 {self.name}_place[{tile}]; {self._result} {self.name}[{tile}]; i64 {self.name}_at[{tile}];"
-        return [arrays, f"(void){self.name}_place; (void){self.name}_at;", f"for (i64 t_ = 0; t_ < {tile}; ++t_) {{ {fill} }}"]
+        arrays = f"{self._wide} {self.name}_run[{tile}]; {self._result} {self.name}[{tile}];"
+        places = f"i64 {self.name}_place[{tile}]; i64 {self.name}_at[{tile}];"
+        return [
+            arrays,
+            places,
+            f"(void){self.name}_place; (void){self.name}_at;",
+            f"for (i64 t_ = 0; t_ < {tile}; ++t_) {{ {fill} }}",
+        ]
 
     def scan_lane(self, value: str, place: str | None) -> list[str]:
         lines = self._step(f"{self.name}_run[t_]", f"{self.name}_place[t_]", value, place)

@@ -1,7 +1,9 @@
 """Tensors while a graph is lowered: definitions that refer to each other by index functions, not yet loops.
 
-A :class:`Def` says what one element of a tensor is, as an expression over the tensor's own axes; :class:`Ref` stands for an element
-of another definition. Views are no definitions: they only change indices. ``schedule.py`` decides what becomes a kernel.
+A :class:`Def` says what one element of a tensor is, as an expression over the tensor's own axes; :class:`Ref` stands for
+an element
+of another definition (see ``ir.py``). Views are no definitions: they only change indices. ``schedule.py`` decides what
+becomes a kernel.
 """
 
 from __future__ import annotations
@@ -10,19 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, Polyish
-from kernelwright.agent.writers.playbook.intern import Node
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Kind, Load, Op
+from kernelwright.agent.writers.playbook.ir import Const, Expr, Kind, Load, Op, Ref
 
 Index = tuple[Poly, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Ref(Node):
-    """Element ``index`` of definition ``number``; only before scheduling."""
-
-    number: int
-    index: Index
-    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -40,6 +32,8 @@ class Red:
     over: tuple[Axis, ...]
     body: Expr
     at: Poly | None = None
+    span: tuple[Expr, Expr] | None = None
+    """Data-dependent bounds of the single axis of ``over``."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +143,7 @@ class Defs:
         number = len(self.items)
         self.items.append(Def(number, shape, dtype, axes, rule))
         kind = kind_of(dtype)
-        return Tensor(shape, dtype, lambda index: Ref(number, index, kind))  # type: ignore[return-value]
+        return Tensor(shape, dtype, lambda index: Ref(number, index, kind))
 
     def map(self, shape: Index, dtype: str, body: Callable[[Index], Expr]) -> Tensor:
         """An elementwise definition; ``body`` is given the index."""

@@ -7,15 +7,17 @@ from typing import Any
 
 from kernelwright.agent.writers.playbook import cpp_gemm
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope, constant
+from kernelwright.agent.writers.playbook.cpp_loops import poly
 from kernelwright.agent.writers.playbook.cpp_math import PREAMBLE
-from kernelwright.agent.writers.playbook.cpp_nest import NestWriter, form, poly
+from kernelwright.agent.writers.playbook.cpp_nest import FORMS, form
 from kernelwright.agent.writers.playbook.index import Poly, evaluate
 from kernelwright.agent.writers.playbook.ir import Buffer, Conv, Kernel, Matmul, Nest, Program, Scatter, conv_nest
 from kernelwright.agent.writers.playbook.module import SUFFIX, given, made, render
 from kernelwright.agent.writers.playbook.simplify import collapse, rename
 
 _POINTERS = {
-    "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t", "int16": "int16_t", "int8": "int8_t", "uint8": "uint8_t",
+    "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t", "int16": "int16_t", "int8": "int8_t",
+    "uint8": "uint8_t",
     "bool": "bool",
 }  # fmt: skip
 _WORK = {"float32": ("float", "float"), "bfloat16": ("bf16", "uint16_t"), "float16": ("f16", "uint16_t")}
@@ -64,7 +66,8 @@ class _Emitter:
         if isinstance(kernel, Conv) and not cpp_gemm.suits(kernel, self.hint):
             kernel = rename(collapse(conv_nest(kernel)))
         if isinstance(kernel, Nest):
-            return NestWriter(kernel, self.buffers, self.point, self.kinds, self.hint).body()
+            writer = FORMS[form(kernel, self.hint)]
+            return writer(kernel, self.buffers, self.point, self.kinds, self.hint).body()
         if isinstance(kernel, Matmul):
             return cpp_gemm.matmul(kernel, self.kinds, self.point)
         if isinstance(kernel, Conv):
@@ -80,7 +83,8 @@ class _Emitter:
         old = f"{load}({kernel.buffer}, at_)"
         maximum, minimum = ("kmax", "kmin") if kind == "float" else ("imax", "imin")
         new = {
-            "set": value, "sum": f"{old} + {value}", "prod": f"{old} * {value}", "max": f"{maximum}({old}, {value})", "min": f"{minimum}({old}, {value})",
+            "set": value, "sum": f"{old} + {value}", "prod": f"{old} * {value}",
+            "max": f"{maximum}({old}, {value})", "min": f"{minimum}({old}, {value})",
         }[kernel.op]  # fmt: skip
         loops = [f"for (i64 {a.name} = 0; {a.name} < {poly(a.extent)}; ++{a.name})" for a in kernel.axes]
         return [*loops, "{", *scope.lines, f"const i64 at_ = {offset};", f"{store}({kernel.buffer}, at_, {new});", "}"]
@@ -114,7 +118,9 @@ class _Emitter:
 
     def source(self) -> str:
         """The whole C++ text."""
-        gemm = any(isinstance(k, Matmul) or (isinstance(k, Conv) and cpp_gemm.suits(k, self.hint)) for k in self.program.kernels)
+        gemm = any(
+            isinstance(k, Matmul) or (isinstance(k, Conv) and cpp_gemm.suits(k, self.hint)) for k in self.program.kernels
+        )
         wide = '#pragma GCC target("prefer-vector-width=512")\n' if self.point.get("width", 256) == 512 else ""
         parts = [wide + PREAMBLE, cpp_gemm.core(self.point) if gemm else "", self.constants()]
         parts += [self.kernel(k) for k in self.program.kernels]

@@ -27,6 +27,8 @@ ATOMICS = {"sum": "tl.atomic_add", "max": "tl.atomic_max", "min": "tl.atomic_min
 
 def emit_nest(nest: Nest, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
     """Kernels of a nest and the lines of ``forward`` that run them."""
+    if any(loop.span is not None for loop in nest.phases):
+        raise Unsupported("rows whose length is data have no Triton template")
     return NestWriter(nest, program, point, plan(nest, program, point), nest.name).pieces()
 
 

@@ -63,12 +63,19 @@ class Symbols:
 
     def dimension(self, source: str, value: int | Varying) -> Poly:
         """The size of a dimension of an input or parameter."""
-        values = self.tuple(value)
+        values = self.values_of(value)
         if len(set(values)) == 1 and values[0] <= SMALL:
             return Poly.of(values[0])
         return self.add(source, values)
 
-    def tuple(self, value: Any) -> tuple[int, ...]:
+    def offer(self, source: str, values: tuple[float, ...]) -> None:
+        """A number that sizes and scalars may turn out to be."""
+        if all(isinstance(v, int) for v in values):
+            self.spare[source] = tuple(int(v) for v in values)
+        elif len(set(values)) > 1:
+            self.floats[source] = values
+
+    def values_of(self, value: Any) -> tuple[int, ...]:
         """The value in every trace."""
         return tuple(int(v) for v in value.values) if isinstance(value, Varying) else (int(value),) * self.count
 
@@ -82,7 +89,7 @@ class Symbols:
         Raises:
             Unsupported: it varies and no expression gives it.
         """
-        values = self.tuple(value)
+        values = self.values_of(value)
         for poly in near:
             if self.evaluate(poly) == values:
                 return poly
@@ -217,6 +224,16 @@ def _agreed(data: list[Any]) -> Any:
     return known[0] if known and all(d == known[0] for d in known) else None
 
 
+def _symbols(attributes: list[Mapping[str, Any]]) -> Symbols:
+    """Symbols for traces whose modules hold these numbers."""
+    symbols = Symbols(len(attributes))
+    for path in attributes[0]:
+        values = tuple(a.get(path) for a in attributes)
+        if all(isinstance(v, (int, float)) for v in values):
+            symbols.offer(path, values)  # type: ignore[arg-type]
+    return symbols
+
+
 def unify(traces: list[Mapping[str, Any]]) -> Graph:
     """One graph of the traces that have the structure of the first.
 
@@ -231,16 +248,7 @@ def unify(traces: list[Mapping[str, Any]]) -> Graph:
             same = [t for t in traces if structure(t) == common]
     if same[0]["mutated"]:
         raise Unsupported(f"forward changes {same[0]['mutated'][0]}")
-    symbols = Symbols(len(same))
-    attributes = [t["attributes"] for t in same]
-    for path, value in attributes[0].items():
-        values = tuple(a.get(path) for a in attributes)
-        if None in values or not isinstance(value, (int, float)):
-            continue
-        if all(isinstance(v, int) for v in values):
-            symbols.spare[path] = values
-        elif len(set(values)) > 1:
-            symbols.floats[path] = values
+    symbols = _symbols([t["attributes"] for t in same])
     data = [[t.get("data") for t in trace["tensors"]] for trace in same]
     bare = [[{k: v for k, v in t.items() if k != "data"} for t in trace["tensors"]] for trace in same]
     tensors = [
@@ -250,9 +258,7 @@ def unify(traces: list[Mapping[str, Any]]) -> Graph:
     scalars, nodes = (_merge([t[key] for t in same]) for key in ("scalars", "nodes"))
     for scalar in scalars:
         if isinstance(scalar["value"], Varying):
-            target = symbols.spare if all(isinstance(v, int) for v in scalar["value"].values) else symbols.floats
-            target[scalar["source"]] = scalar["value"].values  # type: ignore[index]
+            symbols.offer(scalar["source"], scalar["value"].values)
     calls = tuple(Call(n["name"], n["op"], n["args"], n.get("out")) for n in nodes)
     half = same[0]["half"]
     return Graph(tuple(tensors), tuple(scalars), calls, same[0]["result"], tuple(half) if half else None, symbols)
-

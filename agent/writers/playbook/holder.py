@@ -93,7 +93,7 @@ def holder(source: str) -> str:
             continue
         if not _defined(node) & needed:
             continue
-        if _is_module(node) and isinstance(node, ast.ClassDef):   # its parameters count, its forward never runs
+        if _is_module(node) and isinstance(node, ast.ClassDef):  # its parameters count, its forward never runs
             node.body = [n for n in node.body if not (isinstance(n, ast.FunctionDef) and n.name == "forward")] or [ast.Pass()]
         kept.append(node)
         needed |= _names(node)

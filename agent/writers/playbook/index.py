@@ -52,7 +52,7 @@ class Value(Node):
     expr: Any
 
 
-Atom = Union[Sym, Axis, FloorDiv, Mod, Value]
+Atom = Sym | Axis | FloorDiv | Mod | Value
 Monomial = tuple[Atom, ...]
 Polyish = Union["Poly", int]
 
@@ -171,16 +171,20 @@ def _divide(num: Poly, den: Poly) -> tuple[Poly, Poly]:
             else:
                 whole[exact[0]] = whole.get(exact[0], 0) + exact[1]
         return Poly.build(whole), Poly.build(rest)
+    return _divide_by_sum(num, den) if den.terms else (ZERO, num)
+
+
+def _divide_by_sum(num: Poly, den: Poly) -> tuple[Poly, Poly]:
+    """As :func:`_divide`, by a sum: multiples of its first term are tried."""
     left, result = num, ZERO
-    if den.terms:                                   # a sum: try multiples by its first term
-        for monomial, weight in num.terms:
-            exact = _quotient(monomial, weight, den.terms[0])
-            if exact is None:
-                continue
-            factor = Poly.build({exact[0]: exact[1]})
-            candidate = left - factor * den
-            if len(candidate.terms) < len(left.terms):
-                left, result = candidate, result + factor
+    for monomial, weight in num.terms:
+        exact = _quotient(monomial, weight, den.terms[0])
+        if exact is None:
+            continue
+        factor = Poly.build({exact[0]: exact[1]})
+        candidate = left - factor * den
+        if len(candidate.terms) < len(left.terms):
+            left, result = candidate, result + factor
     return result, left
 
 

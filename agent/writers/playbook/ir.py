@@ -1,12 +1,14 @@
 """What the playbook's emitters read: one :class:`Program` of fused kernels, no backend in it.
 
-Everything is frozen and hashable; expressions and polynomials are interned (equal means the same object: memoise by them freely). Sizes and element offsets are :class:`~.index.Poly` (see ``index.py``) over
+Everything is frozen and hashable; expressions and polynomials are interned (equal means the same object: memoise by them
+freely). Sizes and element offsets are :class:`~.index.Poly` (see ``index.py``) over
 ``Sym`` (sizes known at run time), ``Axis`` (loop variables, each with its ``extent``), divisions and ``Value`` (an index
 loaded from data). All buffers are contiguous; a load or store names a buffer and a *linear element offset*.
 
 Types. Three kinds of value: ``float`` (computed in fp32 whatever the buffer holds), ``int`` (int64), ``bool``.
 A buffer's ``dtype`` is ``work`` (the dtype that the task runs in: fp32, fp16, bf16 – the dtype of the first floating
-input at run time, the same for all), or fixed: ``float32``, ``float64``, ``int64``, ``int32``, ``int16``, ``int8``, ``uint8``, ``bool``.
+input at run time, the same for all), or fixed: ``float32``, ``float64``, ``int64``, ``int32``, ``int16``, ``int8``,
+``uint8``, ``bool``.
 Load converts to the kind's compute type, store rounds to the buffer's dtype.
 
 Kernels run in the program's order and see each other's results only through buffers:
@@ -21,7 +23,8 @@ Kernels run in the program's order and see each other's results only through buf
                                              Loop((j,), stores=(out[i*M+j] = exp(x[i*M+j] - m) / s,)))
       x.sum()          outer=()      phases=(Loop((i,), reduces=(s = sum x[i],)), Loop((), stores=(out[0] = s,)))
       softmax(dim=1)   outer=(n, h)  phases as softmax with loads x[n*C*H + c*H + h]: the unit-stride axis may be outer
-      max_pool2d       outer=(nc, y, x) phases=(Loop((ky, kx), reduces=(m = max Masked(in bounds, load, -inf),)), Loop((), stores…))
+      max_pool2d       outer=(nc, y, x) phases=(Loop((ky, kx), reduces=(m = max Masked(in bounds, load, -inf),)), Loop((),
+      stores…))
       cumsum           outer=(i,)    phases=(Loop((j,), scans=(c = sum x[i*M+j],), stores=(out[i*M+j] = c,)),)
 
   Phases over the same row use the *same* axis objects, so equal subexpressions of several phases are equal objects
@@ -40,7 +43,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, Union
+from typing import Literal
 
 from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Mod, Poly, Value, atoms, rewrite
 from kernelwright.agent.writers.playbook.intern import Node
@@ -48,19 +51,78 @@ from kernelwright.agent.writers.playbook.intern import Node
 Kind = Literal["float", "int", "bool"]
 
 UNARY = (
-    "neg", "abs", "sqrt", "rsqrt", "reciprocal", "square", "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan",
-    "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "sigmoid", "floor", "ceil", "round", "trunc",
-    "sign", "isnan", "isinf", "not", "bitnot", "float", "int", "bool",
+    "neg",
+    "abs",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "square",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "erf",
+    "erfc",
+    "sigmoid",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "sign",
+    "isnan",
+    "isinf",
+    "not",
+    "bitnot",
+    "float",
+    "int",
+    "bool",
 )
 """One argument. ``round`` is half to even; ``sign`` of NaN is NaN (fp); ``float``/``int``/``bool`` convert the kind
 (``int`` truncates towards zero, ``bool`` is ``!= 0``); ``not`` is logical on bool, ``bitnot`` on int."""
 
 BINARY = (
-    "add", "sub", "mul", "div", "pow", "fmod", "mod", "floordiv", "max", "min", "atan2", "copysign", "eq", "ne", "lt", "le", "gt", "ge",
-    "and", "or", "xor", "shl", "shr",
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "pow",
+    "fmod",
+    "mod",
+    "floordiv",
+    "max",
+    "min",
+    "atan2",
+    "copysign",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+    "and",
+    "or",
+    "xor",
+    "shl",
+    "shr",
 )
 """Two arguments of the same kind. ``div`` is on floats only; ``mod``/``floordiv`` follow Python's sign rule (floats and ints),
-``fmod`` C's; ``max``/``min`` propagate NaN as torch does; comparisons give bool; ``and``/``or``/``xor`` are logical on bool, bitwise on int."""
+``fmod`` C's; ``max``/``min`` propagate NaN as torch does; comparisons give bool; ``and``/``or``/``xor`` are logical on
+bool, bitwise on int."""
 
 TERNARY = ("where",)
 """``where(cond, a, b)``: both sides may be evaluated (their loads are in bounds either way); see :class:`Masked`."""
@@ -126,7 +188,16 @@ class Masked(Node):
     kind: Kind
 
 
-Expr = Union[Const, Load, Position, Scalar, Arg, Op, Masked]
+@dataclass(frozen=True, eq=False)
+class Ref(Node):
+    """Element ``index`` of definition ``number`` (``defs.py``): only before scheduling, never in a Program."""
+
+    number: int
+    index: tuple[Poly, ...]
+    kind: Kind
+
+
+Expr = Const | Load | Position | Scalar | Arg | Op | Masked | Ref
 
 
 @dataclass(frozen=True)
@@ -148,7 +219,8 @@ class Reduce:
 @dataclass(frozen=True)
 class Scan:
     """A running ``sum``, ``prod``, ``max`` or ``min`` along the loop's single axis, in its order (from the end where
-    ``reverse``). ``index`` with max/min: a second scalar ``<name>_at`` (int) holds the position of the running extreme (latest of equals)."""
+    ``reverse``). ``index`` with max/min: a second scalar ``<name>_at`` (int) holds the position of the running extreme
+    (latest of equals)."""
 
     name: str
     op: str
@@ -178,11 +250,16 @@ class Loop:
     reduces: tuple[Reduce, ...] = ()
     scans: tuple[Scan, ...] = ()
     stores: tuple[Store, ...] = ()
+    span: tuple[Expr, Expr] | None = None
+    """The loop's one axis runs from the first to before the second (kind ``int``, over the outer axes) instead of over its
+    extent:
+    rows of a compressed sparse matrix."""
 
 
 @dataclass(frozen=True)
 class Nest:
-    """For every point of ``outer`` (independent of each other; last axis is the fastest in the stored buffer) run ``phases``."""
+    """For every point of ``outer`` (independent of each other; last axis is the fastest in the stored buffer) run
+    ``phases``."""
 
     name: str
     outer: tuple[Axis, ...]
@@ -249,7 +326,7 @@ class Scatter:
     guard: Expr | None = None
 
 
-Kernel = Union[Nest, Matmul, Conv, Scatter]
+Kernel = Nest | Matmul | Conv | Scatter
 
 
 @dataclass(frozen=True)
@@ -262,7 +339,8 @@ class Buffer:
     dtype: str
     role: str
     source: str = ""
-    """input and param: the Python expression that gives the tensor inside ``forward``, e.g. ``x``, ``xs[0]``, ``self.fc.weight``."""
+    """input and param: the Python expression that gives the tensor inside ``forward``, e.g. ``x``, ``xs[0]``,
+    ``self.fc.weight``."""
     data: tuple[float | int | bool, ...] = ()
     """const: its elements in order."""
 
@@ -286,7 +364,8 @@ class Number:
 
 @dataclass(frozen=True)
 class Guard:
-    """A Python condition over the program's symbols (by name) and ``source`` expressions that must hold; else OutsideEnvelope."""
+    """A Python condition over the program's symbols (by name) and ``source`` expressions that must hold; else
+    OutsideEnvelope."""
 
     condition: str
     says: str
@@ -302,7 +381,8 @@ class Output:
 
 @dataclass(frozen=True)
 class Program:
-    """All that an emitter needs. ``result`` is a tree (nested tuples; ``("list", …)``, ``("tuple", …)``, ``("dict", (key, …)…)``) whose leaves
+    """All that an emitter needs. ``result`` is a tree (nested tuples; ``("list", …)``, ``("tuple", …)``, ``("dict", (key,
+    …)…)``) whose leaves
     are :class:`Output`, or Python literals (int, float, bool, None)."""
 
     sizes: tuple[Size, ...]
@@ -318,7 +398,8 @@ class Program:
     dtypes: tuple[str, ...] = ("float32",)
     """Working dtypes worth native code: others are cast at the edges."""
     hints: dict[str, tuple[int, ...]] = field(default_factory=dict, hash=False, compare=False)
-    """Symbol -> its values at the traced shapes (the timing shapes first): for choosing default schedules, never for correctness."""
+    """Symbol -> its values at the traced shapes (the timing shapes first): for choosing default schedules, never for
+    correctness."""
 
     def buffer(self, name: str) -> Buffer:
         """The buffer called ``name``."""
@@ -400,7 +481,8 @@ def map_poly(poly: Poly, change: Callable[[Atom], Poly | None], leaf: Callable[[
 
 
 def map_expr(expr: Expr, change: Callable[[Atom], Poly | None], leaf: Callable[[Expr], Expr | None] | None = None) -> Expr:
-    """``expr`` with index atoms changed by ``change``, and whole subexpressions by ``leaf`` (its result is not visited again)."""
+    """``expr`` with index atoms changed by ``change``, and whole subexpressions by ``leaf`` (its result is not visited
+    again)."""
     memo: dict[Expr, Expr] = {}
 
     def visit(node: Expr) -> Expr:

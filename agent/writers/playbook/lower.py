@@ -94,7 +94,7 @@ class Lowering:
                 self._check(call, one, meta)
         elif isinstance(result, Tensor) and isinstance(out, dict):
             ours = [self.symbols.evaluate(s) for s in result.shape]
-            traced = [self.symbols.tuple(v) for v in out["shape"]]
+            traced = [self.symbols.values_of(v) for v in out["shape"]]
             if ours != traced:
                 raise Unsupported(f"the shape of {call.op} is {traced}, not {ours} as its rule says")
 
@@ -234,4 +234,3 @@ def unsqueeze(x: Tensor, dims: list[int]) -> Tensor:
 def axis_of(x: Tensor, dim: int) -> int:
     """``dim`` counted from the front."""
     return int(dim) % max(len(x.shape), 1)
-

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from kernelwright.agent.writers.playbook.index import Poly
-from kernelwright.agent.writers.playbook.ir import Expr, Kernel, Load, Loop, Matmul, Nest, Reduce, Scalar, Store, loads
+from kernelwright.agent.writers.playbook.index import Axis, Poly
+from kernelwright.agent.writers.playbook.ir import Expr, Kernel, Load, Loop, Nest, Reduce, Scalar, Store, expr_scalars, loads
 from kernelwright.agent.writers.playbook.simplify import exprs_of, map_nest, move
 
 
@@ -69,7 +70,7 @@ def join(first: Nest, second: Nest) -> Nest | None:
     stored = {(s.buffer, s.offset): (s.value, loop.axes) for loop in first.phases for s in loop.stores}
     names = {r.name for loop in first.phases for r in loop.reduces}
     rename: dict[str, str] = {}
-    reduces = {(r.op, r.value, r.index, loop.axes): r.name for loop in first.phases for r in loop.reduces}
+    reduces: Known = {(r.op, r.value, r.index, loop.axes, loop.span): r.name for loop in first.phases for r in loop.reduces}
     result: list[Loop] = []
     for loop in phases:
         new = _merge_loop(loop, stored, written(first), rename, (names, reduces))
@@ -80,15 +81,25 @@ def join(first: Nest, second: Nest) -> Nest | None:
     return replace(first, phases=_together([*first.phases, *result]))
 
 
-def _rebase(loop: Loop, change: dict) -> Loop:  # type: ignore[type-arg]
+def _rebase(loop: Loop, change: Mapping[Axis, Poly]) -> Loop:
+    """A phase over the axes that ``change`` (axis -> axis) gives."""
     axes = []
     for axis in loop.axes:
-        poly = change.get(axis)
-        axes.append(axis if poly is None else poly.terms[0][0][0])
+        target = change[axis].terms[0][0][0] if axis in change else axis
+        axes.append(target if isinstance(target, Axis) else axis)
     return replace(loop, axes=tuple(axes))
 
 
-def _merge_loop(loop: Loop, stored: dict, touched: set[str], rename: dict[str, str], seen: tuple) -> Loop | None:  # type: ignore[type-arg]
+Stored = Mapping[tuple[str, Poly], tuple[Expr, tuple[Axis, ...]]]
+"""(buffer, offset) -> the value stored there, and the axes of the loop that stores it."""
+Known = dict[tuple[object, ...], str]
+"""What identifies a reduction -> its name."""
+
+
+def _merge_loop(
+    loop: Loop, stored: Stored, touched: set[str], rename: dict[str, str], seen: tuple[set[str], Known]
+) -> Loop | None:
+    """A phase of the second nest inside the first; None where it reads what other points write."""
     names, reduces = seen
     bad = False
 
@@ -101,13 +112,13 @@ def _merge_loop(loop: Loop, stored: dict, touched: set[str], rename: dict[str, s
             if value is None or not set(value[1]) <= set(loop.axes) or value[0].kind != node.kind:
                 bad = True
                 return None
-            return value[0]  # type: ignore[no-any-return]
+            return value[0]
         return None
 
     kept = []
     for r in loop.reduces:
         value = move(r.value, {}, leaf)
-        key = (r.op, value, r.index, loop.axes)
+        key = (r.op, value, r.index, loop.axes, loop.span)
         if key in reduces:
             rename[r.name] = reduces[key]
             continue
@@ -119,7 +130,8 @@ def _merge_loop(loop: Loop, stored: dict, touched: set[str], rename: dict[str, s
         reduces[key] = name
         kept.append(Reduce(name, r.op, value, r.kind, r.index))
     stores = tuple(Store(s.buffer, s.offset, move(s.value, {}, leaf)) for s in loop.stores)
-    return None if bad else replace(loop, reduces=tuple(kept), stores=stores)
+    span = None if loop.span is None else (move(loop.span[0], {}, leaf), move(loop.span[1], {}, leaf))
+    return None if bad else replace(loop, reduces=tuple(kept), stores=stores, span=span)
 
 
 def _together(loops: list[Loop]) -> tuple[Loop, ...]:
@@ -129,7 +141,7 @@ def _together(loops: list[Loop]) -> tuple[Loop, ...]:
         needs = _scalars(loop)
         for place in range(len(result) - 1, -1, -1):
             other = result[place]
-            if other.axes == loop.axes and bool(other.reduces) == bool(loop.reduces):
+            if other.axes == loop.axes and other.span == loop.span and bool(other.reduces) == bool(loop.reduces):
                 later = {r.name for x in result[place:] for r in x.reduces}
                 if not needs & later:
                     result[place] = replace(other, reduces=other.reduces + loop.reduces, stores=other.stores + loop.stores)
@@ -140,9 +152,4 @@ def _together(loops: list[Loop]) -> tuple[Loop, ...]:
 
 
 def _scalars(loop: Loop) -> set[str]:
-    from kernelwright.agent.writers.playbook.ir import expr_scalars
-
     return {name for e in exprs_of(loop) for name in expr_scalars(e)}
-
-
-__all__ = ["Matmul", "join", "merge", "written"]

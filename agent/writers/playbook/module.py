@@ -76,7 +76,10 @@ def _prologue(program: Program, native: Iterable[str]) -> list[str]:
     lines += [f"{n.name} = {n.kind}({n.source})" for n in program.numbers]
     for b in given(program):
         lines.append(f"if {b.name}.shape != {shape_text(b.shape)}:")
-        lines.append(f'    raise OutsideEnvelope(f"{_quiet(b.source)} has shape {{tuple({b.name}.shape)}}, expects {_quiet(shape_text(b.shape))}")')
+        lines.append(
+            f'    raise OutsideEnvelope(f"{_quiet(b.source)} has shape {{tuple({b.name}.shape)}},'
+            f' expects {_quiet(shape_text(b.shape))}")'
+        )
     for guard in program.guards:
         lines.append(f"if not ({guard.condition}):")
         lines.append(f'    raise OutsideEnvelope("{_quiet(guard.says)}")')
@@ -122,8 +125,10 @@ def _epilogue(program: Program) -> list[str]:
 def render(program: Program, imports: str, native: str, launch: Callable[[Program], list[str]], says: str) -> str:
     """The kernel file.
 
-    ``imports``: lines after ``import torch``; ``native``: module-level text that binds the kernels; ``launch``: statements of forward
-    that run them, where buffers (contiguous, checked), sizes, numbers and ``work`` (a torch dtype, one of ``program.dtypes``) have
+    ``imports``: lines after ``import torch``; ``native``: module-level text that binds the kernels; ``launch``: statements
+    of forward
+    that run them, where buffers (contiguous, checked), sizes, numbers and ``work`` (a torch dtype, one of
+    ``program.dtypes``) have
     the program's names; ``says``: one line for the docstring.
     """
     body = [*_prologue(program, program.dtypes), *_allocation(program), *launch(program), *_epilogue(program)]

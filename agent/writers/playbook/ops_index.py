@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kernelwright.agent.writers.playbook.defs import Index, Put, Tensor, as_kind, fop, num, op, point, where
+from kernelwright.agent.writers.playbook.defs import Index, Put, Red, Tensor, as_kind, fop, num, op, point, where
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, strides
 from kernelwright.agent.writers.playbook.index import Value as Loaded
@@ -30,7 +30,8 @@ def loaded(expr: Expr, size: Poly | None = None) -> Poly:
 
 @rule("embedding")
 def embedding(low: Lowering, args: Args, call: Call) -> Value:
-    weight, index = args["weight"], args["indices"]
+    weight: Tensor = args["weight"]
+    index: Tensor = args["indices"]
     rank = len(index.shape)
     shape = (*index.shape, *weight.shape[1:])
     return low.defs.map(shape, weight.dtype, lambda i: weight.at((loaded(index.at(i[:rank])), *i[rank:])))
@@ -38,7 +39,8 @@ def embedding(low: Lowering, args: Args, call: Call) -> Value:
 
 @rule("index_select")
 def index_select(low: Lowering, args: Args, call: Call) -> Value:
-    x, index = args["self"], args["index"]
+    x: Tensor = args["self"]
+    index: Tensor = args["index"]
     dim = axis_of(x, args["dim"])
     length = index.shape[0] if index.shape else ONE
     shape = (*x.shape[:dim], length, *x.shape[dim + 1 :])
@@ -51,7 +53,8 @@ def index_select(low: Lowering, args: Args, call: Call) -> Value:
 
 @rule("gather")
 def gather(low: Lowering, args: Args, call: Call) -> Value:
-    x, index = args["self"], args["index"]
+    x: Tensor = args["self"]
+    index: Tensor = args["index"]
     dim = axis_of(x, args["dim"])
 
     def at(i: Index) -> Expr:
@@ -63,8 +66,8 @@ def gather(low: Lowering, args: Args, call: Call) -> Value:
 
 @rule("index")
 def index_rule(low: Lowering, args: Args, call: Call) -> Value:
-    x, given = args["self"], args["indices"]
-    given = [*given, *[None] * (len(x.shape) - len(given))]
+    x: Tensor = args["self"]
+    given = [*args["indices"], *[None] * (len(x.shape) - len(args["indices"]))]
     if any(t is not None and t.dtype == "bool" for t in given):
         raise Unsupported("indexing by a mask: the result's shape depends on data")
     used = [d for d, t in enumerate(given) if t is not None]
@@ -95,13 +98,40 @@ def put(low: Lowering, start: Tensor, over_shape: Index, target: Any, value: Any
     return low.defs.add(axes, start.dtype, body)
 
 
+@rule("segment_reduce")
+def segment_reduce(low: Lowering, args: Args, call: Call) -> Value:
+    """Rows of a compressed sparse matrix: a reduction whose bounds are loaded."""
+    x, offsets, how = args["data"], args["offsets"], args["reduce"]["text"]
+    operator = {"sum": "sum", "mean": "sum", "max": "max", "min": "min", "prod": "prod"}[how]
+    if offsets is None or args["axis"] != 0 or len(offsets.shape) != 1 or args["initial"] not in (None, 0):
+        raise Unsupported("operator aten::segment_reduce by lengths, or with an initial value, has no template")
+    axes = low.defs.axes((offsets.shape[0] - 1, *x.shape[1:]))
+    over = low.defs.axis(x.shape[0])
+    row = point(axes)[0]
+    span = (offsets.at((row,)), offsets.at((row + 1,)))
+    body = as_kind(x.at((Poly.of(over), *point(axes)[1:])), "float")
+    total = low.defs.add(axes, "work", Red(operator, (over,), body, None, span))
+    if how != "mean" and (operator == "sum" or args["initial"] is None):
+        return total
+    if how != "mean":
+        raise Unsupported("operator aten::segment_reduce with an initial value has no template")
+
+    def mean(i: Index) -> Expr:
+        return fop("div", total.at(i), op("sub", offsets.at((i[0] + 1,)), offsets.at((i[0],))))
+
+    return low.defs.map(total.shape, "work", mean)
+
+
 @rule("scatter", "scatter_add", "scatter_reduce")
 def scatter(low: Lowering, args: Args, call: Call) -> Value:
-    x, index = args["self"], args["index"]
+    x: Tensor = args["self"]
+    index: Tensor = args["index"]
     dim = axis_of(x, args["dim"])
     source = args.get("src", args.get("value"))
     how = (args.get("reduce") or {"text": "add" if "scatter_add" in call.op else "set"})["text"]
-    operator = {"add": "sum", "sum": "sum", "multiply": "prod", "prod": "prod", "amax": "max", "amin": "min", "set": "set"}.get(how)
+    operator = {"add": "sum", "sum": "sum", "multiply": "prod", "prod": "prod", "amax": "max", "amin": "min", "set": "set"}.get(
+        how
+    )
     if operator is None or args.get("include_self") is False:
         raise Unsupported(f"operator aten::scatter_reduce by {how} has no template")
 
@@ -116,7 +146,8 @@ def scatter(low: Lowering, args: Args, call: Call) -> Value:
 
 @rule("index_add", "index_copy", "index_fill")
 def index_add(low: Lowering, args: Args, call: Call) -> Value:
-    x, index = args["self"], args["index"]
+    x: Tensor = args["self"]
+    index: Tensor = args["index"]
     source = args.get("source", args.get("value"))
     dim = axis_of(x, args["dim"])
     alpha = args.get("alpha", 1)
@@ -223,4 +254,3 @@ def one_hot(low: Lowering, args: Args, call: Call) -> Value:
 @rule("bucketize", "searchsorted")
 def bucketize(low: Lowering, args: Args, call: Call) -> Value:
     raise Unsupported(f"operator {call.op.replace('aten.', 'aten::')} has no template")
-

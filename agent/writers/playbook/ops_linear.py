@@ -29,7 +29,7 @@ def product_of(low: Lowering, a: Tensor, b: Tensor) -> Tensor:
     left = as_kind(a.at(_batch(a, lead, (index[-2], kk))), "float")
     right = as_kind(b.at(_batch(b, lead, (kk, index[-1]))), "float")
     if k.extent.const is not None and k.extent.const <= 4 or ONE in (a.shape[-2], b.shape[-1]):
-        over = () if k.extent is ONE else (k,)       # too thin for a tiled product: a reduction fuses better
+        over = () if k.extent is ONE else (k,)  # too thin for a tiled product: a reduction fuses better
         return low.defs.add(axes, "work", Red("sum", over, op("mul", left, right)))
     return low.defs.add(axes, "work", Mat(k, left, right))
 
@@ -48,10 +48,8 @@ def matmul(low: Lowering, args: Args, call: Call) -> Value:
     row, column = len(a.shape) == 1, len(b.shape) == 1
     a = unsqueeze(a, [0]) if row else a
     b = unsqueeze(b, [1]) if column else b
-    if len(b.shape) == 2 and len(a.shape) > 2:       # fold the batch into the rows
-        result = _folded(low, a, b)
-    else:
-        result = product_of(low, a, b)
+    folds = len(b.shape) == 2 and len(a.shape) > 2
+    result = _folded(low, a, b) if folds else product_of(low, a, b)
     shape = list(result.shape)
     at = result.at
     if row:
@@ -64,6 +62,7 @@ def matmul(low: Lowering, args: Args, call: Call) -> Value:
 
 
 def _folded(low: Lowering, a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` with the batch of ``a`` folded into its rows."""
     rows = ONE
     for size in a.shape[:-1]:
         rows = rows * size
@@ -165,13 +164,17 @@ def _spread(low: Lowering, values: list[Any], rank: int) -> tuple[Poly, ...]:
     return tuple(low.number(v) for v in given)
 
 
-def _convolve(low: Lowering, x: Tensor, weight: Tensor, geometry: list[tuple[Poly, ...]], groups: Poly, backwards: bool) -> Tensor:
+def _convolve(
+    low: Lowering, x: Tensor, weight: Tensor, geometry: list[tuple[Poly, ...]], groups: Poly, backwards: bool
+) -> Tensor:
     """The convolution with axes (n, group, channel in group, spatial…)."""
     stride, padding, dilation, extra = geometry
     sizes, taps_shape = x.shape[2:], weight.shape[2:]
     each_in = x.shape[1] // groups
     each_out = weight.shape[1] if backwards else weight.shape[0] // groups
-    out = tuple(_length(*dims, backwards) for dims in zip(sizes, taps_shape, stride, padding, dilation, extra, strict=True))
+    out = tuple(
+        _length(sizes[d], taps_shape[d], (stride[d], padding[d], dilation[d], extra[d]), backwards) for d in range(len(sizes))
+    )
     axes = low.defs.axes((x.shape[0], groups, each_out, *out))
     ic, taps = low.defs.axis(each_in), low.defs.axes(taps_shape)
     n, g, oc = point(axes)[:3]
@@ -184,12 +187,26 @@ def _convolve(low: Lowering, x: Tensor, weight: Tensor, geometry: list[tuple[Pol
     value = as_kind(x.at((n, g * each_in + c, *point(positions))), "float")
     w = weight.at((g * each_in + c, oc, *t)) if backwards else weight.at((g * each_out + oc, c, *t))
     rule_ = Convolution(
-        axes[0], axes[1], axes[2], axes[3:], ic, taps, positions, sizes, stride, padding, dilation, backwards, value, as_kind(w, "float")
+        axes[0],
+        axes[1],
+        axes[2],
+        axes[3:],
+        ic,
+        taps,
+        positions,
+        sizes,
+        stride,
+        padding,
+        dilation,
+        backwards,
+        value,
+        as_kind(w, "float"),
     )
     return low.defs.add(axes, "work", rule_)
 
 
-def _length(size: Poly, taps: Poly, stride: Poly, padding: Poly, dilation: Poly, extra: Poly, backwards: bool) -> Poly:
+def _length(size: Poly, taps: Poly, geometry: tuple[Poly, ...], backwards: bool) -> Poly:
+    stride, padding, dilation, extra = geometry
     reach = dilation * (taps - 1)
     if backwards:
         return (size - 1) * stride - padding * 2 + reach + extra + 1
@@ -212,4 +229,3 @@ def _pointwise(low: Lowering, x: Tensor, weight: Tensor, groups: Poly, backwards
         kernel = Tensor((groups, each_out, each_in), weight.dtype, lambda i: weight.at((i[0] * each_out + i[1], i[2], *ones)))
     result = product_of(low, unsqueeze(kernel, [0]), pixels)
     return reshape(low, result, (x.shape[0], groups, each_out, *x.shape[2:]))
-

@@ -14,8 +14,8 @@ from kernelwright.agent.writers.playbook.lower import Lowering, Value, rule
 Args = Mapping[str, Any]
 
 _FLOAT = (
-    "sqrt", "rsqrt", "reciprocal", "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan",
-    "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "sigmoid",
+    "sqrt", "rsqrt", "reciprocal", "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
+    "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "sigmoid",
 )  # fmt: skip
 _SAME = ("neg", "abs", "floor", "ceil", "trunc", "sign")
 
@@ -324,7 +324,20 @@ def identity(low: Lowering, args: Args, call: Call) -> Value:
     return (x, x) if "native" in call.op else x
 
 
-@rule("full", "full_like", "zeros", "zeros_like", "ones", "ones_like", "new_zeros", "new_full", "new_ones", "empty", "empty_like", "new_empty")
+@rule(
+    "full",
+    "full_like",
+    "zeros",
+    "zeros_like",
+    "ones",
+    "ones_like",
+    "new_zeros",
+    "new_full",
+    "new_ones",
+    "empty",
+    "empty_like",
+    "new_empty",
+)
 def full(low: Lowering, args: Args, call: Call) -> Value:
     name = call.op.removeprefix("aten.").split(".")[0]
     dtype = low.dtype(call)
@@ -341,4 +354,3 @@ def scalar_tensor(low: Lowering, args: Args, call: Call) -> Value:
     dtype = low.dtype(call)
     value = as_kind(low.expr(args["s"]), kind_of(dtype))
     return Tensor((), dtype, lambda index: value)
-

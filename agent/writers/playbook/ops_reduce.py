@@ -203,7 +203,9 @@ def log_softmax(low: Lowering, args: Args, call: Call) -> Value:
     return low.defs.map(x.shape, low.dtype(call), body)
 
 
-def normalise(low: Lowering, x: Tensor, dims: list[int], eps: Expr, scale: Callable[[Index, Expr], Expr]) -> tuple[Tensor, Tensor, Tensor]:
+def normalise(
+    low: Lowering, x: Tensor, dims: list[int], eps: Expr, scale: Callable[[Index, Expr], Expr]
+) -> tuple[Tensor, Tensor, Tensor]:
     """``scale(index, (x - mean) / sqrt(var + eps))`` over ``dims``, with mean and 1/std (dimensions kept)."""
     middle, squares = centred(low, x, dims)
     count = low.count(x, dims)
@@ -371,4 +373,3 @@ def cosine_similarity(low: Lowering, args: Args, call: Call) -> Value:
         return fop("div", dot.at(index), norms)
 
     return low.defs.map(dot.shape, low.dtype(call), body)
-

@@ -183,14 +183,14 @@ def slice_length(low: Lowering, size: Poly, start: Poly, end: Any, traced: Any, 
     whole = (stop - start + step - 1) // step
     beyond = (size - start + step - 1) // step
     for candidate in (whole, beyond):
-        if low.symbols.evaluate(candidate) == low.symbols.tuple(traced):
+        if low.symbols.evaluate(candidate) == low.symbols.values_of(traced):
             return candidate
     return low.size(traced, (size,))
 
 
 def from_end(low: Lowering, size: Poly, value: Any) -> Poly:
     """A slice bound or index counted from the front."""
-    values = low.symbols.tuple(value)
+    values = low.symbols.values_of(value)
     if all(v < 0 for v in values):
         if len(set(values)) == 1:
             return size + values[0]
@@ -310,7 +310,9 @@ def roll(low: Lowering, args: Args, call: Call) -> Value:
                 continue
             shift = shifts[d]
             size = x.shape[d]
-            inner.append((i + (size - low.number(shift) if not isinstance(shift, int) or shift > 0 else Poly.of(-shift))) % size)
+            inner.append(
+                (i + (size - low.number(shift) if not isinstance(shift, int) or shift > 0 else Poly.of(-shift))) % size
+            )
         return x.at(tuple(inner))
 
     return low.defs.map(x.shape, x.dtype, at)
@@ -400,7 +402,7 @@ def arange(low: Lowering, args: Args, call: Call) -> Value:
     dtype = low.dtype(call)
     start, step = args.get("start", 0) or 0, args.get("step", 1) or 1
     length = low.size(call.out["shape"][0], (low.size(args["end"]),) if isinstance(args["end"], (int, Varying)) else ())
-    plain = all(isinstance(v, int) or isinstance(v, Varying) for v in (start, step)) and isinstance(step, int)
+    plain = all(isinstance(v, (int, Varying)) for v in (start, step)) and isinstance(step, int)
     first, stride = low.expr(start), low.expr(step)
 
     def at(index: Index) -> Expr:

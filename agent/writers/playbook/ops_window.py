@@ -29,7 +29,9 @@ def _geometry(low: Lowering, args: Args, rank: int) -> list[tuple[Poly, ...]]:
     return result
 
 
-def _windows(low: Lowering, x: Tensor, args: Args, out: Any) -> tuple[tuple[Axis, ...], tuple[Axis, ...], Index, list[Expr], list[tuple[Poly, ...]]]:
+def _windows(
+    low: Lowering, x: Tensor, args: Args, out: Any
+) -> tuple[tuple[Axis, ...], tuple[Axis, ...], Index, list[Expr], list[tuple[Poly, ...]]]:
     """(axes of the result, axes of the window, index into x, in-bounds conditions, geometry)."""
     rank = len(args["kernel_size"]) if isinstance(args["kernel_size"], list) else 2
     rank = max(rank, 1)
@@ -97,7 +99,7 @@ def avg_pool(low: Lowering, args: Args, call: Call) -> Value:
             if not conditions or (counted and not args.get("ceil_mode")):
                 result = op("mul", result, size_float(taps[d])) if result != num(1) else size_float(taps[d])
                 continue
-            start = Position(i[len(i) - rank + d] * stride[d] - padding[d])
+            start: Expr = Position(i[len(i) - rank + d] * stride[d] - padding[d])
             end = op("min", op("add", start, Position(taps[d])), Position(size + padding[d]))
             if not counted:
                 start, end = op("max", start, Const(0, "int")), op("min", end, Position(size))

@@ -6,11 +6,11 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from kernelwright.agent.writers.playbook.defs import Defs, Map, Ref, Tensor, as_kind, kind_of, point
+from kernelwright.agent.writers.playbook.defs import Defs, Map, Tensor, as_kind, kind_of, point
 from kernelwright.agent.writers.playbook.graph import Graph, Unsupported, Varying, unify
 from kernelwright.agent.writers.playbook.holder import forward_arguments, holder
-from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides, text
-from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kernel, Load, Matmul, Nest, Output, Program, loads, walk
+from kernelwright.agent.writers.playbook.index import ZERO, product, strides, text
+from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kernel, Load, Matmul, Nest, Output, Program, Ref, loads
 from kernelwright.agent.writers.playbook.lower import Lowering
 from kernelwright.agent.writers.playbook.merge import merge
 from kernelwright.agent.writers.playbook.schedule import Scheduler
@@ -167,6 +167,3 @@ def program_of(traces: list[Mapping[str, Any]], source: str, dtypes: tuple[str, 
         Unsupported: something without a template.
     """
     return build(unify(traces), source, dtypes)
-
-
-__all__ = ["ONE", "Poly", "build", "program_of", "walk"]

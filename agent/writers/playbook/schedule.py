@@ -1,15 +1,14 @@
 """Definitions to kernels: what is computed where, so that few loops over memory remain.
 
 One pass builds a kernel for every definition that must be in memory (``realised``). What stands in the way of a fusion
-raises :class:`_Need` for a further definition, and the pass starts again.
+raises :class:`Need` for a further definition, and the pass starts again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from kernelwright.agent.writers.playbook.defs import Convolution, Def, Map, Mat, Put, Red, Ref, Run, as_kind, kind_of, point
+from kernelwright.agent.writers.playbook.defs import Convolution, Def, Map, Mat, Put, Red, Run, kind_of, point
 from kernelwright.agent.writers.playbook.graph import Symbols, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import (
@@ -23,7 +22,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Matmul,
     Nest,
     Op,
-    Reduce,
+    Ref,
     Scalar,
     Scan,
     Scatter,
@@ -31,20 +30,31 @@ from kernelwright.agent.writers.playbook.ir import (
     map_poly,
     walk,
 )
-from kernelwright.agent.writers.playbook.simplify import move, move_poly, polys_of, split_all
+from kernelwright.agent.writers.playbook.rows import Need, Rows, axes_of, invert, refs
+from kernelwright.agent.writers.playbook.simplify import move, move_poly, split_all
 
 DEAR = frozenset(
-    ("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "pow")
+    (
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "pow",
+    )
 ) | frozenset(("erf", "erfc", "sigmoid", "asinh", "acosh", "atanh", "atan2"))
 """Operators worth not computing twice."""
-
-
-class _Need(Exception):
-    """Definition ``number`` must be in memory before this fusion can work."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"definition {number}")
-        self.number = number
 
 
 @dataclass
@@ -76,7 +86,7 @@ class Scheduler:
                 kernels = [k for n in sorted(self.realised) for k in self._kernels(n)]
                 self._no_dear_twins()
                 return kernels
-            except _Need as need:
+            except Need as need:
                 if need.number in self.realised:
                     raise Unsupported(f"definition {need.number} cannot be scheduled") from need
                 self.realised.add(need.number)
@@ -97,10 +107,10 @@ class Scheduler:
             if len(self.users[n]) > 1 and n not in self.realised and self.hint(product(self.defs[n].shape)) > 1:
                 d = self.defs[n]
                 if isinstance(d.rule, Red) or (isinstance(d.rule, Map) and self._dear(d)):
-                    raise _Need(n)
+                    raise Need(n)
 
     def _dear(self, d: Def) -> bool:
-        body = self._expand(Ref(d.number, point(d.axes), kind_of(d.dtype)), record=False)
+        body = self.expand(Ref(d.number, point(d.axes), kind_of(d.dtype)), record=False)
         nodes = list(walk(body))
         return sum(isinstance(e, Op) and e.name in DEAR for e in nodes) > 0 or any(isinstance(e, Ref) for e in nodes)
 
@@ -110,7 +120,7 @@ class Scheduler:
 
     # expressions
 
-    def _expand(self, expr: Expr, record: bool = True) -> Expr:
+    def expand(self, expr: Expr, record: bool = True) -> Expr:
         """Elementwise definitions inlined, those in memory loaded; references to reductions and templates stay."""
         return move(expr, {}, lambda node: self._resolve(node, record))
 
@@ -118,22 +128,16 @@ class Scheduler:
         if not isinstance(node, Ref):
             return None
         d = self.defs[node.number]
-        index = tuple(map_poly(p, lambda a: None, lambda e: self._expand(e, record)) for p in node.index)
+        index = tuple(map_poly(p, lambda a: None, lambda e: self.expand(e, record)) for p in node.index)
         if node.number in self.buffers and node.number != self._current:
             offset = sum((i * s for i, s in zip(index, strides(d.shape), strict=True)), ZERO)
             return Load(self.buffers[node.number].name, offset, node.kind)
         if record:
             self.users.setdefault(node.number, set()).add(self._current)
         if not isinstance(d.rule, Map):
-            return Ref(node.number, index, node.kind)  # type: ignore[return-value]
-        body = self._expand(d.rule.body, record)
+            return Ref(node.number, index, node.kind)
+        body = self.expand(d.rule.body, record)
         return move(body, dict(zip(d.axes, index, strict=True)))
-
-    @staticmethod
-    def refs(expr: Expr) -> list[Ref]:
-        """References left in an expanded expression, later definitions first."""
-        found = {e for e in walk(expr) if isinstance(e, Ref)}
-        return sorted(found, key=lambda r: (-r.number, r.key))
 
     # kernels
 
@@ -144,20 +148,20 @@ class Scheduler:
         axes = tuple(a for a in d.axes if a.extent is not ONE)
         name = self.buffers[n].name
         if isinstance(d.rule, Map):
-            return [self._map(n, axes, self._expand(d.rule.body), name, offset)]
+            return [self._map(n, axes, self.expand(d.rule.body), name, offset)]
         if isinstance(d.rule, Put):
             return self._put(d, axes, d.rule, name, offset)
         kind = kind_of(d.dtype)
-        own: Expr = Ref(n, point(d.axes), kind)  # type: ignore[assignment]
+        own = Ref(n, point(d.axes), kind)
         return [self._map(n, axes, own, name, offset)]
 
     def _put(self, d: Def, axes: tuple[Axis, ...], rule: Put, name: str, offset: Poly) -> list[Kernel]:
-        start = self._map(d.number, axes, self._expand(rule.start), name, offset)
-        value = self._expand(rule.value)
-        target = map_poly(rule.offset, lambda a: None, self._expand)
+        start = self._map(d.number, axes, self.expand(rule.start), name, offset)
+        value = self.expand(rule.value)
+        target = map_poly(rule.offset, lambda a: None, self.expand)
         for e in [value, *[x for p in (target,) for x in _values(p)]]:
-            if refs := self.refs(e):
-                raise _Need(self._pick(value, refs[0].number))
+            if heavy := refs(e):
+                raise Need(self._pick(value, heavy[0].number))
         change = {a: Poly.of(Axis(f"i{k}", a.extent)) for k, a in enumerate(rule.over)}
         moved = tuple(Axis(f"i{k}", a.extent) for k, a in enumerate(rule.over))
         return [start, Scatter(f"k{d.number}s", moved, name, move_poly(target, change), move(value, change), rule.op)]
@@ -165,24 +169,24 @@ class Scheduler:
     def _map(self, n: int, axes: tuple[Axis, ...], body: Expr, buffer: str, offset: Poly) -> Kernel:
         """The kernel that stores ``body`` at ``offset`` for all ``axes``."""
         axes, (body,), (offset,) = split_all(axes, [body], [offset])
-        heavy = self.refs(body)
+        heavy = refs(body)
         template = next((r for r in heavy if isinstance(self.defs[r.number].rule, (Mat, Convolution, Run))), None)
         put = next((r for r in heavy if isinstance(self.defs[r.number].rule, Put)), None)
         if put is not None:
-            raise _Need(put.number)
+            raise Need(put.number)
         if template is not None:
             return self._template(n, template, axes, Store(buffer, offset, body))
         return self._nest(n, axes, Store(buffer, offset, body))
 
     def _nest(self, n: int, axes: tuple[Axis, ...], store: Store) -> Nest:
-        heavy = self.refs(store.value)
-        used = [_axes_of(r) for r in heavy]
+        heavy = refs(store.value)
+        used = [axes_of(r) for r in heavy]
         outer_set = max(used, key=lambda u: (len(u), self.hint(product(a.extent for a in u))), default=set(axes))
         if heavy and not outer_set and axes:
-            raise _Need(self._pick_root(n, heavy[0]))
+            raise Need(self.pick_root(n, heavy[0]))
         outer = tuple(a for a in axes if a in outer_set)
         inner = tuple(a for a in axes if a not in outer_set)
-        rows = _Rows(self, n, outer)
+        rows = Rows(self, n, outer)
         if inner:
             rows.share[tuple(a.extent for a in inner)] = inner
         value = rows.resolve(store.value, 0)
@@ -192,13 +196,13 @@ class Scheduler:
     def _template(self, n: int, ref: Ref, axes: tuple[Axis, ...], store: Store) -> Kernel:
         d = self.defs[ref.number]
         if len(self.users.get(ref.number, ())) > 1 and ref.number != n:
-            raise _Need(ref.number)
+            raise Need(ref.number)
         change = invert(self.symbols, ref.index, d.axes, axes)
-        others = [r for r in self.refs(store.value) if r is not ref]
+        others = [r for r in refs(store.value) if r is not ref]
         if change is None or others:
             if ref.number == n:
                 raise Unsupported("a template that cannot be scheduled")
-            raise _Need(self._pick_root(n, (others or [ref])[0]) if others and change is not None else ref.number)
+            raise Need(self.pick_root(n, (others or [ref])[0]) if others and change is not None else ref.number)
         offset = move_poly(store.offset, change)
         acc = Scalar("acc", ref.kind)
         value = move(store.value, change, lambda e: acc if e is ref else None)
@@ -213,14 +217,14 @@ class Scheduler:
 
     def _plain(self, body: Expr, light: bool) -> Expr:
         """An operand expanded; what is too dear for a prologue goes to memory first."""
-        value = self._expand(body)
-        if refs := self.refs(value):
-            raise _Need(self._pick(body, refs[0].number))
+        value = self.expand(body)
+        if heavy := refs(value):
+            raise Need(self._pick(body, heavy[0].number))
         nodes = list(walk(value))
         if light and (any(isinstance(e, (Masked,)) or (isinstance(e, Op) and e.name in DEAR) for e in nodes) or len(nodes) > 8):
             direct = self._outermost(body)
             if direct is not None:
-                raise _Need(direct)
+                raise Need(direct)
         return value
 
     def _outermost(self, body: Expr) -> int | None:
@@ -237,13 +241,15 @@ class Scheduler:
     def _conv(self, n: int, d: Def, rule: Convolution, store: Store) -> Kernel:
         x, w = self._plain(rule.x, True), self._plain(rule.w, True)
         geometry = (rule.positions, rule.inputs, rule.stride, rule.padding, rule.dilation, rule.transposed)
-        return Conv(f"k{n}", rule.batch, rule.group, rule.oc, rule.spatial, rule.ic, rule.taps, *geometry, x, w, "acc", (store,))
+        return Conv(
+            f"k{n}", rule.batch, rule.group, rule.oc, rule.spatial, rule.ic, rule.taps, *geometry, x, w, "acc", (store,)
+        )
 
     def _run(self, n: int, d: Def, rule: Run, store: Store) -> Kernel:
         outer = tuple(a for a in d.axes if a is not rule.along and a.extent is not ONE)
-        rows = _Rows(self, n, outer)
+        rows = Rows(self, n, outer)
         rows.share[(rule.along.extent,)] = (rule.along,)
-        value = rows.resolve(self._expand(rule.body), 0)
+        value = rows.resolve(self.expand(rule.body), 0)
         at = Poly.of(rule.along)
         scan = Scan("acc", rule.op, value, value.kind, rule.reverse, at if rule.position else None)
         if rule.position:
@@ -254,13 +260,14 @@ class Scheduler:
 
     # what to put in memory
 
-    def _pick_root(self, n: int, ref: Ref) -> int:
+    def pick_root(self, n: int, ref: Ref) -> int:
         rule = self.defs[n].rule
         body = rule.start if isinstance(rule, Put) else rule.body if isinstance(rule, (Map, Red, Run)) else None
         return self._pick(body, ref.number) if body is not None else ref.number
 
     def _pick(self, body: Expr, number: int) -> int:
-        """The outermost elementwise definition between ``body`` and definition ``number`` that is no larger than it, or itself."""
+        """The outermost elementwise definition from ``body`` down to ``number`` that is no larger than ``number``, or
+        itself."""
         target = self.defs[number]
         limit = self.hint(product(target.shape))
         queue = [e for e in walk(body) if isinstance(e, Ref)]
@@ -280,117 +287,17 @@ class Scheduler:
         return number
 
     def _reaches(self, start: int, number: int) -> bool:
-        expanded = self._expand(self.defs[start].rule.body, record=False)  # type: ignore[union-attr]
-        return any(r.number == number for r in self.refs(expanded))
+        expanded = self.expand(self.defs[start].rule.body, record=False)  # type: ignore[union-attr]
+        return any(r.number == number for r in refs(expanded))
 
 
 def rule_refs(d: Def) -> list[Ref]:
     """Direct references of an elementwise definition or reduction."""
     rule = d.rule
     if isinstance(rule, (Map, Red, Run)):
-        found = [e for e in walk(rule.body) if isinstance(e, Ref)]
-        return found
+        return [e for e in walk(rule.body) if isinstance(e, Ref)]
     return []
 
 
 def _values(poly: Poly) -> list[Expr]:
     return [e for e in walk(Load("", poly, "int"))][1:]
-
-
-def _axes_of(ref: Ref) -> set[Axis]:
-    from kernelwright.agent.writers.playbook.ir import poly_axes
-
-    return {a for p in ref.index for a in poly_axes(p)}
-
-
-@dataclass
-class _Rows:
-    """Reductions of one nest, level by level."""
-
-    scheduler: Scheduler
-    number: int
-    outer: tuple[Axis, ...]
-    share: dict[tuple[Poly, ...], tuple[Axis, ...]] = field(default_factory=dict)
-    """Extents -> the axes that loops over them use."""
-    named: dict[Expr, tuple[Scalar, int]] = field(default_factory=dict)
-    found: list[tuple[int, tuple[Axis, ...], Reduce]] = field(default_factory=list)
-
-    def resolve(self, expr: Expr, depth: int) -> Expr:
-        """``expr`` with reductions as scalars; ``depth`` levels may still be above."""
-        for ref in Scheduler.refs(expr):
-            self._name(ref, depth)
-        return move(expr, {}, lambda e: self.named[e][0] if e in self.named else None)
-
-    def _name(self, ref: Ref, depth: int) -> int:
-        if ref in self.named:  # type: ignore[comparison-overlap]
-            return self.named[ref][1]  # type: ignore[index]
-        s = self.scheduler
-        d = s.defs[ref.number]
-        if not isinstance(d.rule, Red) or _axes_of(ref) != set(self.outer):
-            raise _Need(s._pick_root(self.number, ref))
-        if not self.outer and depth:
-            raise _Need(s._pick_root(self.number, ref))
-        change = dict(zip(d.axes, ref.index, strict=True))
-        body = move(s._expand(d.rule.body), change)
-        over, (body,), _ = split_all(d.rule.over, [body], [])
-        at = None if d.rule.at is None else d.rule.at
-        if at is not None and over != d.rule.over:
-            over, body = d.rule.over, move(s._expand(d.rule.body), change)
-        shared = self.share.setdefault(tuple(a.extent for a in over), tuple(Axis(f"n{self.number}{a.name}", a.extent) for a in over))
-        renamed = {a: Poly.of(b) for a, b in zip(over, shared, strict=True)}
-        body = move(body, renamed)
-        at = None if at is None else move_poly(at, {**change, **renamed})
-        level = 0
-        for inner in Scheduler.refs(body):
-            level = max(level, self._name(inner, depth + 1) + 1)
-        body = move(body, {}, lambda e: self.named[e][0] if e in self.named else None)
-        scalar = Scalar(f"v{len(self.named)}", kind_of(d.dtype))
-        kind = kind_of(d.dtype)
-        value = body if at is not None else as_kind(body, kind)
-        twin = next((r for lv, ax, r in self.found if (r.op, r.value, r.index) == (d.rule.op, value, at) and ax == shared), None)
-        if twin is not None:
-            scalar = Scalar(twin.name, kind)
-        else:
-            self.found.append((level, shared, Reduce(scalar.name, d.rule.op, value, kind, at)))
-        self.named[ref] = (scalar, level)  # type: ignore[index]
-        return level
-
-    def phases(self) -> tuple[Loop, ...]:
-        """One loop for each level and axes."""
-        loops: dict[tuple[int, tuple[Axis, ...]], list[Reduce]] = {}
-        for level, axes, reduce in self.found:
-            loops.setdefault((level, axes), []).append(reduce)
-        ordered = sorted(loops.items(), key=lambda item: item[0][0])
-        return tuple(Loop(axes, reduces=tuple(reduces)) for (_, axes), reduces in ordered)
-
-
-def invert(symbols: Symbols, index: Sequence[Poly], template: Sequence[Axis], axes: Sequence[Axis]) -> dict[Axis, Poly] | None:
-    """Each of ``axes`` in terms of the template's, given the template's ``index`` in terms of ``axes``; None where that is not so."""
-    change: dict[Axis, Poly] = {}
-    for poly, own in zip(index, template, strict=True):
-        if own.extent is ONE:
-            if poly is not ZERO:
-                return None
-            continue
-        steps: dict[Poly, Axis] = {}
-        for monomial, weight in poly.terms:
-            found = [a for a in monomial if isinstance(a, Axis)]
-            if len(found) != 1 or found[0] in change:
-                return None
-            rest = list(monomial)
-            rest.remove(found[0])
-            steps[Poly.build({tuple(rest): weight})] = found[0]
-        step = ONE
-        whole = Poly.of(own)
-        while steps:
-            axis = steps.pop(step, None)
-            if axis is None or axis in change:
-                return None
-            change[axis] = whole // step if not steps else (whole // step) % axis.extent
-            step = step * axis.extent
-        if symbols.evaluate(step) != symbols.evaluate(own.extent):
-            return None
-    return change if set(change) == set(axes) else None
-
-
-__all__ = ["Scheduler", "invert", "polys_of", "replace"]

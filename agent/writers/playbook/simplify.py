@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from kernelwright.agent.writers.playbook.defs import Ref
 from kernelwright.agent.writers.playbook.index import ZERO, Axis, FloorDiv, Mod, Poly, Value, atoms, rewrite
 from kernelwright.agent.writers.playbook.ir import (
     Expr,
@@ -14,6 +13,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Nest,
     Position,
     Reduce,
+    Ref,
     Scan,
     Store,
     map_expr,
@@ -117,7 +117,9 @@ def splits(axes: Iterable[Axis], polys: Iterable[Poly]) -> tuple[Axis, Poly] | N
     return None
 
 
-def split_all(axes: tuple[Axis, ...], exprs: list[Expr], offsets: list[Poly]) -> tuple[tuple[Axis, ...], list[Expr], list[Poly]]:
+def split_all(
+    axes: tuple[Axis, ...], exprs: list[Expr], offsets: list[Poly]
+) -> tuple[tuple[Axis, ...], list[Expr], list[Poly]]:
     """Axes split so that no index divides one of them by a divisor of its extent."""
     for _ in range(16):
         polys = [*offsets, *[p for e in exprs for p in polys_of(e)]]
@@ -160,6 +162,7 @@ def map_nest(nest: Nest, change: Change) -> Nest:
                 for s in loop.scans
             ),
             stores=tuple(Store(s.buffer, move_poly(s.offset, change), move(s.value, change)) for s in loop.stores),
+            span=None if loop.span is None else (move(loop.span[0], change), move(loop.span[1], change)),
         )
         for loop in nest.phases
     )
@@ -167,9 +170,9 @@ def map_nest(nest: Nest, change: Change) -> Nest:
 
 
 def exprs_of(loop: Loop) -> list[Expr]:
-    """The values that a phase computes."""
+    """The values that a phase computes, and its bounds where they are computed."""
     items: list[Reduce | Scan | Store] = [*loop.reduces, *loop.scans, *loop.stores]
-    return [item.value for item in items]
+    return [*[item.value for item in items], *(loop.span or ())]
 
 
 def nest_polys(nest: Nest) -> list[Poly]:
@@ -177,7 +180,8 @@ def nest_polys(nest: Nest) -> list[Poly]:
     found = [p for loop in nest.phases for e in exprs_of(loop) for p in polys_of(e)]
     for loop in nest.phases:
         found.extend(s.offset for s in loop.stores)
-        found.extend(r.index for r in [*loop.reduces, *loop.scans] if r.index is not None)
+        found.extend(r.index for r in loop.reduces if r.index is not None)
+        found.extend(s.index for s in loop.scans if s.index is not None)
     return found
 
 

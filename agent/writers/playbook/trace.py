@@ -2,7 +2,8 @@
 
 Runs in a child process, since it executes the (trusted) reference and imports torch. The request is
 ``{"variants": [[source, …], …], "training": bool, "seconds": float}``: of each list the first source that exports counts. The
-answer is ``{"graphs": [graph, …], "problem": ""}``, in the order of the lists, those that failed left out (the first must not fail).
+answer is ``{"graphs": [graph, …], "problem": ""}``, in the order of the lists, those that failed left out (the first
+must not fail).
 Tensors are fake (no memory, no arithmetic) unless the reference needs real ones.
 """
 
@@ -18,9 +19,10 @@ from typing import Any
 
 KEEP = (
     "linear", "matmul", "instance_norm", "scaled_dot_product_attention", "upsample_bilinear2d.vec", "upsample_nearest2d.vec",
-    "upsample_nearest1d.vec", "upsample_linear1d.vec", "upsample_nearest3d.vec", "layer_norm", "rms_norm", "adaptive_avg_pool2d", "softmax.int",
-    "log_softmax.int", "group_norm", "gelu", "logsumexp", "tril", "triu", "index_select", "masked_fill.Scalar",
-    "cumprod", "mish", "silu", "hardswish", "leaky_relu", "elu", "softplus", "log_sigmoid", "hardtanh", "hardsigmoid",
+    "upsample_nearest1d.vec", "upsample_linear1d.vec", "upsample_nearest3d.vec", "layer_norm", "rms_norm",
+    "adaptive_avg_pool2d", "softmax.int", "log_softmax.int", "group_norm", "gelu", "logsumexp", "tril", "triu",
+    "index_select", "masked_fill.Scalar", "cumprod", "mish", "silu", "hardswish", "leaky_relu", "elu",
+    "softplus", "log_sigmoid", "hardtanh", "hardsigmoid",
 )  # fmt: skip
 """ATen operators with a template of their own: exported as they are, not decomposed."""
 DATA_LIMIT = 4096
@@ -237,7 +239,7 @@ def _half_dtypes(model: Any, inputs: Any) -> list[str] | None:
     try:
         with torch.no_grad():
             result = model.to(half)(*cast)
-    except Exception:  # whatever the reference raises in bf16: then it is no bf16 task
+    except Exception:  # noqa: BLE001 - whatever the reference raises in bf16: then it is no bf16 task
         return None
     return [str(v.dtype).removeprefix("torch.") for v in pytree.tree_leaves(result) if isinstance(v, torch.Tensor)]
 
@@ -257,11 +259,11 @@ def export(source: str, training: bool, positional: list[str]) -> dict[str, Any]
             graph = _export(source, training, positional)
         if not any(t["role"] == "const" for t in graph["tensors"]):
             return graph
-    except Exception:  # fake tensors have no data: the reference may need it, and then says so in any way
+    except Exception:  # noqa: BLE001 - fake tensors have no data: the reference may need it, and then says so in any way
         graph = None
     try:
         return _export(source, training, positional)
-    except Exception:  # the reference's own error, seen with real tensors
+    except Exception:  # noqa: BLE001 - the reference's own error, seen with real tensors
         if graph is not None:
             return graph
         raise
@@ -279,7 +281,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             try:
                 graphs.append(export(source, request["training"], request["arguments"]))
                 break
-            except Exception as error:  # process boundary: a reference that does not export is a fact, not a failure
+            except Exception as error:  # noqa: BLE001 - process boundary: not to export is a fact
                 problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         else:
             if number == 0:

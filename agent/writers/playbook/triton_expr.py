@@ -303,7 +303,7 @@ class Scope:
             return self._masked(expr)
         if isinstance(expr, Op):
             return self._op(expr)
-        raise KeyError(f"scalar {expr.name!r} is read before it is computed")
+        raise KeyError(f"{expr!r} is read before it is computed")
 
     def pointer(self, buffer: str, offset: Poly) -> Val:
         """The address of an element."""

@@ -19,9 +19,9 @@ def variants(task: Task, device: str) -> list[list[str]]:
     own = _own(task, device)
     base = {**_integers(task.source), **own[0]}
     large = {n: v for n, v in base.items() if v >= SMALL}
-    lists = [[sizes] for sizes in own]
-    lists.append(_joint(large, 1) + _joint({n: v for n, v in large.items() if n == next(iter(large))}, 1))
-    lists.append(_joint(large, 2))
+    lists: list[list[Mapping[str, int]]] = [[sizes] for sizes in own]
+    lists.append([*_joint(base, 1)[:3], *_joint(large, 1), *_joint(dict(list(large.items())[:1]), 1)])
+    lists.append([*_joint(base, 2)[:3], *_joint(large, 2)])
     for name, value in base.items():
         if name in large:
             lists.append([{name: value * 2}, {name: value + 1}, {name: value * 3}])
