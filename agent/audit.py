@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from kernelwright.agent.files import write_text
 from kernelwright.agent.policies.policy import best_of
 from kernelwright.evaluator.engines.engine import Engine, Job
+from kernelwright.evaluator.figures import pool
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import Pending
-from kernelwright.tasks.records import Attempt, Interval, Task, Timing, Verdict
+from kernelwright.tasks.records import Attempt, Task, Verdict
 
 JUDGINGS = 2
 """Further judgings of a winner, each in a fresh process: three with the attempt's own."""
@@ -53,36 +54,6 @@ def audit(
         notes.append(f"{winner.id} passed and then was {verdicts[-1].status.value} in the audit: {verdicts[-1].reason}")
         left = [a for a in left if a.id != winner.id and a.answer.kernel != winner.answer.kernel]
     return Audited(None, None, tuple(notes))
-
-
-def pool(verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict for several of the same kernel: the median one's figures, with the widest interval of all."""
-    timed = [(v, v.timing) for v in verdicts if v.timing is not None]
-    if not timed:
-        return verdicts[0]
-    ordered = sorted(timed, key=lambda pair: _headline(pair[1]).median)
-    middle, timing = ordered[len(ordered) // 2]
-    timings = [t for _, t in timed]
-    pooled = replace(
-        timing,
-        latency_us=_widest(timing.latency_us, [t.latency_us for t in timings]),
-        baselines=_pooled(timing.baselines, [t.baselines for t in timings]),
-        speedup=_pooled(timing.speedup, [t.speedup for t in timings]),
-        processes=sum(t.processes for t in timings),
-    )
-    return replace(middle, timing=pooled, seconds=sum(v.seconds for v in verdicts))
-
-
-def _headline(timing: Timing) -> Interval:
-    return timing.speedup.get("best") or timing.speedup["eager"]
-
-
-def _pooled(middle: Mapping[str, Interval], others: Sequence[Mapping[str, Interval]]) -> dict[str, Interval]:
-    return {name: _widest(own, [o[name] for o in others if name in o]) for name, own in middle.items()}
-
-
-def _widest(middle: Interval, others: Sequence[Interval]) -> Interval:
-    return Interval(middle.median, min(i.low for i in others), max(i.high for i in others))
 
 
 def _judged(job: Job, engine: Engine, folder: Path) -> Verdict:

@@ -10,17 +10,19 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
-from kernelwright.evaluator.stopwatch import Samples, Side, interleave, interval, measure, measure_spacer, narrow, ratios
+from kernelwright.evaluator.stopwatch import Samples, Side, interleave, interval, measure, measure_spacer, narrow
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
 
-_TARGET_US = {"cpu": 4000.0, "cuda": 2000.0}
+_TARGET_US = {"cpu": 6000.0, "cuda": 2000.0}
 """Work in a short run: long enough that the clock's and the pipe's jitter are small beside it."""
 _MAX_CALLS = {"cpu": 256, "cuda": 16}
 _POOL_BYTES = {"cpu": 1 << 29, "cuda": 24 << 30}
@@ -30,7 +32,6 @@ _HEAD_MARGIN = 1.5
 _LAUNCH_US = 15.0
 """Host time of the flush and the two events of a call."""
 _CLOCKED = frozenset({"time", "space"})
-_CANDIDATE = "candidate"
 
 
 class _Baseline:
@@ -58,7 +59,7 @@ class _Baseline:
 class _Candidate:
     """The kernel in its runner."""
 
-    name = _CANDIDATE
+    name = CANDIDATE
 
     def __init__(self, trial: Trial, opened: OpenCase, pool: Pool) -> None:
         self._trial = trial
@@ -97,9 +98,9 @@ def time_case(
         except Outside as outside:
             raise Rejected(Status.INCORRECT, Stage.TIME, f"raises OutsideEnvelope on a timing shape: {outside}") from None
     found = contest.result(samples)
-    evidence.setdefault("samples_us", {})[opened.key] = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
+    evidence.setdefault("samples_us", {})[samples_key(opened.case.name, opened.dtype)] = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
     if any(samples.events.values()):
-        events = {k: interval(v).median for k, v in samples.events.items() if v}
+        events = {k: interval([v]).median for k, v in samples.events.items() if v}
         evidence.setdefault("device_events_us", {})[opened.key] = events
     return found
 
@@ -170,10 +171,10 @@ class _Contest:
         def enough(samples: Samples) -> bool:
             nonlocal blocks
             blocks += 1
-            least = len(samples.times[_CANDIDATE]) >= 3
+            least = len(samples.times[CANDIDATE]) >= 3
             if least and time.monotonic() > deadline:
                 return True
-            return narrow(samples, _CANDIDATE, self._settings.half_width, self._settings.min_blocks)
+            return narrow(samples, CANDIDATE, self._settings.half_width, self._settings.min_blocks)
 
         sides: list[Side] = [*self._baselines, self._candidate]
 
@@ -182,7 +183,7 @@ class _Contest:
 
         samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)
         self._session.drop_pool(self._opened)
-        if len(samples.times[_CANDIDATE]) < 3:
+        if len(samples.times[CANDIDATE]) < 3:
             raise Rejected(
                 Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured"
             )
@@ -194,21 +195,10 @@ class _Contest:
         self._trial.verify_timed(self._session, self._opened, index, self._candidate.slots[index])
 
     def result(self, samples: Samples) -> CaseTiming:
-        names = [b.name for b in self._baselines]
-        baselines = {name: interval(samples.times[name]) for name in names}
-        speedup = {name: interval(ratios(samples, name, _CANDIDATE)) for name in names}
-        speedup["best"] = speedup[min(names, key=lambda n: baselines[n].median)]
         if samples.spoilt:
             self._notes.append(f"{samples.spoilt} blocks thrown away: noise above the measurement")
-        return CaseTiming(
-            case=self._opened.case.name,
-            dtype=self._opened.dtype,
-            latency_us=interval(samples.times[_CANDIDATE]),
-            baselines=baselines,
-            speedup=speedup,
-            blocks=len(samples.times[_CANDIDATE]),
-            notes=tuple(self._notes),
-        )
+        found = case_timing(self._opened.case.name, self._opened.dtype, [samples.times])
+        return replace(found, notes=tuple(self._notes))
 
 
 @contextmanager

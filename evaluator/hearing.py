@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,16 +12,15 @@ from kernelwright.evaluator import honesty
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
+from kernelwright.evaluator.figures import headline
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.session import OpenCase, Session, secret_seed
-from kernelwright.evaluator.stopwatch import geometric_mean
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import (
     Assurance,
     CaseResult,
     CaseTiming,
-    Interval,
     Kernel,
     ShapeCase,
     Stage,
@@ -229,7 +227,7 @@ class Hearing:
             self._cases.append(result)
         if not found:
             raise TaskError(f"{self._task.name}: no timing case for {self._judge.kind}", "add one to task.yaml")
-        return _headline(found)
+        return headline(found)
 
     def _hold_out(self, session: Session) -> bool:
         """Shapes that no prompt ever showed."""
@@ -313,23 +311,3 @@ class Hearing:
 
     def _convention(self) -> dict[str, Any]:
         return {"rtol": self._judge.settings.rtol} if self._judge.settings.rtol is not None else {}
-
-
-def _headline(cases: list[CaseTiming]) -> Timing:
-    """Geometric means over the timing cases; baselines that every case has."""
-    names = set(cases[0].baselines)
-    for case in cases[1:]:
-        names &= set(case.baselines)
-    speedup: dict[str, Interval] = {
-        name: geometric_mean([c.speedup[name] for c in cases]) for name in sorted(names | {"best"})
-    }
-    bounded = [c.roofline_us / c.latency_us.median for c in cases if c.roofline_us]
-    fraction = math.exp(sum(map(math.log, bounded)) / len(bounded)) if len(bounded) == len(cases) else None
-    return Timing(
-        latency_us=geometric_mean([c.latency_us for c in cases]),
-        baselines={name: geometric_mean([c.baselines[name] for c in cases]) for name in sorted(names)},
-        speedup=speedup,
-        best_baseline=min(sorted(names), key=lambda n: speedup[n].median),
-        roofline_fraction=fraction,
-        cases=tuple(cases),
-    )

@@ -121,15 +121,20 @@ def interleave(
     return samples
 
 
-def interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Median of ``values`` with its 95 % percentile-bootstrap interval."""
-    data = np.asarray(values, dtype=np.float64)
-    if data.size == 1:
-        return Interval(float(data[0]), float(data[0]), float(data[0]))
+def interval(groups: Sequence[Sequence[float]], seed: int = 0) -> Interval:
+    """Median of all values with its 95 % percentile-bootstrap interval.
+
+    ``groups`` are processes; with several, the bootstrap draws groups first and then values within each.
+    """
+    data = [np.asarray(g, dtype=np.float64) for g in groups]
+    median = float(np.median(np.concatenate(data)))
     rng = np.random.default_rng(seed)
-    medians = np.median(rng.choice(data, size=(_RESAMPLES, data.size)), axis=1)
+    if len(data) == 1:
+        medians = np.median(rng.choice(data[0], size=(_RESAMPLES, data[0].size)), axis=1)
+    else:
+        drawn = rng.integers(len(data), size=(_RESAMPLES, len(data)))
+        medians = np.array([np.median(np.concatenate([rng.choice(data[g], data[g].size) for g in row])) for row in drawn])
     low, high = np.percentile(medians, [2.5, 97.5])
-    median = float(np.median(data))
     return Interval(median, min(float(low), median), max(float(high), median))
 
 
@@ -153,7 +158,7 @@ def narrow(samples: Samples, candidate: str, half_width: float, min_blocks: int)
         return False
     for name in samples.times:
         if name != candidate:
-            found = interval(ratios(samples, name, candidate))
+            found = interval([ratios(samples, name, candidate)])
             if found.high - found.low > 2 * half_width * found.median:
                 return False
     return True

@@ -56,13 +56,25 @@ def load_suite(name: str) -> tuple[Task, ...]:
         UnknownName: no such suite.
         TaskError: the suite's file or one of its tasks does not load.
     """
-    suites = {path.stem: path for path in SUITES.glob("*.yaml")}
     if name == "core":
         return all_tasks()
+    return tuple(load_task(task) for task in _suite(name).strings("tasks", ()))
+
+
+def suite_budget(name: str) -> int | None:
+    """Attempts a task that a suite is meant for; None where it leaves that open.
+
+    Raises:
+        UnknownName: no such suite.
+    """
+    return None if name == "core" else _suite(name).count("budget")
+
+
+def _suite(name: str) -> Fields:
+    suites = {path.stem: path for path in SUITES.glob("*.yaml")}
     if name not in suites:
         raise UnknownName.among("suite", name, ["core", *suites])
-    fields = Fields(read_yaml(suites[name]), str(suites[name]), ("summary", "tasks"))
-    return tuple(load_task(task) for task in fields.strings("tasks", ()))
+    return Fields(read_yaml(suites[name]), str(suites[name]), ("summary", "budget", "tasks"))
 
 
 def _library_names() -> tuple[str, ...]:

@@ -84,6 +84,13 @@ class Fields:
             raise self.wrong(key, "true or false")
         return value
 
+    def count(self, key: str) -> int | None:
+        """A whole number of at least 1; None where the key is absent."""
+        value = self._data.get(key)
+        if value is not None and (type(value) is not int or value < 1):
+            raise self.wrong(key, "a whole number of at least 1")
+        return value
+
     def strings(self, key: str, default: Sequence[str], allowed: Sequence[str] = ()) -> tuple[str, ...]:
         value = self._data.get(key, default)
         expected = f"a list of {', '.join(allowed)}" if allowed else "a list of names"

@@ -35,7 +35,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         str | None, typer.Option(help="Writer: playbook, exchange, replay:RUN, or provider/model; default by your keys.")
     ] = None,
     policy: Annotated[str | None, typer.Option(help="evokernel (default) or greedy.")] = None,
-    budget: Annotated[int | None, typer.Option(help="Attempts a task; default 30.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Attempts a task; default 30, or the suite's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all choices of the search; default 0.")] = None,
     jobs: Annotated[int, typer.Option(help="Ideas in flight a task.")] = 1,
     patience: Annotated[int | None, typer.Option(help="Stop a task after so many attempts without a new best.")] = None,
@@ -59,6 +59,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     from kernelwright.agent.cli.work import work
     from kernelwright.agent.run import start
     from kernelwright.agent.settings import RunConfig
+    from kernelwright.tasks.load import suite_budget
 
     place = workspace(home, store)
     model = model or defaults.model()
@@ -75,7 +76,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         model=model,
         device=device,
         policy=policy or was.policy or "evokernel",
-        budget=budget if budget is not None else was.budget or 30,
+        budget=budget if budget is not None else was.budget or (suite_budget(suite) if suite else None) or 30,
         seed=seed if seed is not None else was.seed or 0,
         jobs=jobs,
         patience=patience,

@@ -13,13 +13,15 @@ from kernelwright.evaluator.runner.cases import Case, _many_valued, _same
 _BANK = 4
 _MIXED = 64
 """Positions at which a slot takes values from another draw, so that no two slots ever hold equal contents."""
+_FILL_EVERY = 24
+"""Exchanges before every slot is filled anew."""
 
 
 class Pool:
     """``copies`` slots of a case's inputs in one arena.
 
-    A bank of private draws feeds the slots: each shuffle gives a slot a random draw and, in floating tensors with
-    many values, exchanges a few random positions with another draw, which keeps every element's distribution.
+    A bank of private draws feeds the slots: a slot holds a random draw in which, in floating tensors with many values, a
+    few random positions come from other draws, which keeps every element's distribution.
     """
 
     def __init__(self, case: Case, copies: int, seed: int) -> None:
@@ -31,36 +33,55 @@ class Pool:
         self._mixes = [_many_valued(t) and t.numel() >= _MIXED for t in draws[0]]
         self._specs, nbytes = layout(draws[0], copies)
         self._arena, self.descriptors = Arena.create(case.device, nbytes)
-        self._views = [self._arena.slots(s, copies) if s_numel(s) else None for s in self._specs]
+        self._views = [self._arena.slots(s, copies) if _numel(s) else None for s in self._specs]
         self._shapes = [t.shape for t in draws[0]]
+        self._exchanges: list[tuple[torch.Tensor, list[torch.Tensor | None]]] | None = None
         self.shuffle()
 
     def shuffle(self) -> None:
-        """New contents in every slot."""
-        pick = torch.randint(_BANK, (self.copies,), generator=self._generator)
-        other = (pick + 1 + torch.randint(_BANK - 1, (self.copies,), generator=self._generator)) % _BANK
-        self._pick, self._other = pick, other
-        self._where: list[torch.Tensor | None] = []
-        for view, bank, mixes in zip(self._views, self._bank, self._mixes, strict=True):
-            if view is None:
-                self._where.append(None)
-                continue
-            view.copy_(bank[pick.to(bank.device)])
-            where = None
-            if mixes:
-                where = torch.randint(bank.shape[1], (_MIXED,), generator=self._generator).to(bank.device)
-                view[:, where] = bank[:, where][other.to(bank.device)]
-            self._where.append(where)
+        """New contents in every slot.
+
+        Mostly a few random positions of each slot are exchanged, which no sampled check of the contents foresees; once in
+        a while, and where there are no many-valued floating tensors, every slot is filled anew.
+        """
+        if self._exchanges is None or len(self._exchanges) >= _FILL_EVERY or not any(self._mixes):
+            self._fill()
+        self._exchange()
         if self._case.device != "cpu":
             torch.cuda.synchronize()
 
+    def _fill(self) -> None:
+        self._pick = torch.randint(_BANK, (self.copies,), generator=self._generator)
+        self._exchanges = []
+        for view, bank in zip(self._views, self._bank, strict=True):
+            if view is not None:
+                for slot, draw in enumerate(self._pick.tolist()):
+                    view[slot].copy_(bank[draw])
+
+    def _exchange(self) -> None:
+        """Give each slot the values of a random draw at random positions."""
+        assert self._exchanges is not None
+        other = torch.randint(_BANK, (self.copies,), generator=self._generator)
+        places: list[torch.Tensor | None] = []
+        for view, bank, mixes in zip(self._views, self._bank, self._mixes, strict=True):
+            if view is None or not mixes:
+                places.append(None)
+                continue
+            where = torch.randint(bank.shape[1], (_MIXED,), generator=self._generator).to(bank.device)
+            view[:, where] = bank[:, where][other.to(bank.device)]
+            places.append(where)
+        self._exchanges.append((other, places))
+
     def contents(self, slot: int) -> list[torch.Tensor]:
         """Private copies of what slot ``slot`` was given, whatever a candidate did to the arena since."""
+        assert self._exchanges is not None
         found = []
-        for bank, where, shape in zip(self._bank, self._where, self._shapes, strict=True):
+        for i, (bank, shape) in enumerate(zip(self._bank, self._shapes, strict=True)):
             row = bank[int(self._pick[slot])].clone()
-            if where is not None:
-                row[where] = bank[int(self._other[slot])][where]
+            for other, places in self._exchanges:
+                where = places[i]
+                if where is not None:
+                    row[where] = bank[int(other[slot])][where]
             found.append(row.view(shape))
         return found
 
@@ -79,7 +100,7 @@ class Pool:
         self._arena.close()
 
 
-def s_numel(spec: dict[str, Any]) -> int:
+def _numel(spec: dict[str, Any]) -> int:
     """Elements of one slot of ``spec``."""
     count = 1
     for n in spec["shape"]:

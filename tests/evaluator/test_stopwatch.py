@@ -79,9 +79,15 @@ def test_interval_covers_the_median_of_a_known_distribution() -> None:
     rng = random.Random(3)
     hits = 0
     for trial in range(60):
-        found = interval([rng.gauss(10, 1) for _ in range(30)], seed=trial)
+        found = interval([[rng.gauss(10, 1) for _ in range(30)]], seed=trial)
         hits += found.low <= 10 <= found.high
     assert hits >= 50
+
+
+def test_processes_that_disagree_widen_the_interval() -> None:
+    same = interval([[1.0, 1.01, 0.99] * 5, [1.0, 1.01, 0.99] * 5, [1.0, 1.01, 0.99] * 5])
+    apart = interval([[1.0, 1.01, 0.99] * 5, [1.3, 1.31, 1.29] * 5, [0.7, 0.71, 0.69] * 5])
+    assert apart.high - apart.low > 10 * (same.high - same.low)
 
 
 def test_geometric_mean_of_ratios() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernelwright.tasks.errors import TaskError, UnknownName
-from kernelwright.tasks.load import LIBRARY, all_tasks, load_suite, load_task
+from kernelwright.tasks.load import LIBRARY, all_tasks, load_suite, load_task, suite_budget
 from kernelwright.tasks.records import Use
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -140,3 +140,10 @@ def test_suites() -> None:
 def test_loading_needs_no_torch() -> None:
     code = "import sys; from kernelwright.tasks.load import all_tasks; all_tasks(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_suite_may_say_how_many_attempts_it_is_meant_for() -> None:
+    assert suite_budget("quickstart") == 3
+    assert suite_budget("core") is None
+    with pytest.raises(UnknownName, match="quickstart"):
+        suite_budget("nothing")
