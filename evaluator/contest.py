@@ -98,7 +98,8 @@ def time_case(
         except Outside as outside:
             raise Rejected(Status.INCORRECT, Stage.TIME, f"raises OutsideEnvelope on a timing shape: {outside}") from None
     found = contest.result(samples)
-    evidence.setdefault("samples_us", {})[samples_key(opened.case.name, opened.dtype)] = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
+    rounded = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
+    evidence.setdefault("samples_us", {})[samples_key(opened.case.name, opened.dtype)] = rounded
     if any(samples.events.values()):
         events = {k: interval([v]).median for k, v in samples.events.items() if v}
         evidence.setdefault("device_events_us", {})[opened.key] = events

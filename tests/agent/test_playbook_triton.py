@@ -158,9 +158,9 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
 
 def program(name: str) -> Any:
     """The traced program of a case."""
+    from kernelwright.agent.writers.playbook.export import answer
     from kernelwright.agent.writers.playbook.holder import forward_arguments
     from kernelwright.agent.writers.playbook.program import program_of
-    from kernelwright.agent.writers.playbook.trace import answer
 
     source, traced, _, _ = CASES[name]
     variants = [[_resized(source, sizes)] for sizes in traced]

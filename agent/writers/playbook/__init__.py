@@ -1,6 +1,6 @@
 """The playbook: a writer without a model.
 
-``trace.py`` exports the reference's ATen graph at several shapes in a child process; ``graph.py`` makes them one graph
+``export.py`` exports the reference's ATen graph at several shapes in a child process; ``graph.py`` makes them one graph
 over symbolic
 sizes; ``lower.py`` with ``ops_*.py`` turn operators into definitions (``defs.py``); ``schedule.py``, ``merge.py`` and
 ``simplify.py`` fuse

@@ -17,9 +17,8 @@ from kernelwright.agent.writers.playbook.ir import (
     Op,
     Position,
     Scalar,
-    expr_axes,
-    expr_scalars,
 )
+from kernelwright.agent.writers.playbook.walks import expr_axes, expr_scalars
 
 TYPES = {"float": "float", "int": "i64", "bool": "bool"}
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}

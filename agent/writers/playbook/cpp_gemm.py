@@ -9,8 +9,18 @@ from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
 from kernelwright.agent.writers.playbook.cpp_loops import poly
 from kernelwright.agent.writers.playbook.cpp_mask import Bounds, bounds
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product
-from kernelwright.agent.writers.playbook.ir import Const, Conv, Expr, Masked, Matmul, Op, Position, Store, loads
+from kernelwright.agent.writers.playbook.ir import (
+    Const,
+    Conv,
+    Expr,
+    Masked,
+    Matmul,
+    Op,
+    Position,
+    Store,
+)
 from kernelwright.agent.writers.playbook.simplify import coefficient, move, move_poly
+from kernelwright.agent.writers.playbook.walks import loads
 
 CORE = r"""
 #if defined(__AVX512F__)

@@ -8,7 +8,13 @@ from typing import Any
 
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
 from kernelwright.agent.writers.playbook.index import Axis, Poly, product, text
-from kernelwright.agent.writers.playbook.ir import Buffer, Nest, Op, Scalar, Store
+from kernelwright.agent.writers.playbook.ir import (
+    Buffer,
+    Nest,
+    Op,
+    Scalar,
+    Store,
+)
 
 PARALLEL_FROM = 1 << 15
 """Points below which threads cost more than they give."""

@@ -6,8 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kernelwright.agent.writers.playbook.index import Axis, Poly
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Op, Position, expr_axes, expr_scalars, poly_axes
+from kernelwright.agent.writers.playbook.ir import (
+    Const,
+    Expr,
+    Masked,
+    Op,
+    Position,
+)
 from kernelwright.agent.writers.playbook.simplify import coefficient
+from kernelwright.agent.writers.playbook.walks import expr_axes, expr_scalars, poly_axes
 
 
 @dataclass(frozen=True)

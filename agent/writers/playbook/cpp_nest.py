@@ -14,8 +14,9 @@ from kernelwright.agent.writers.playbook.cpp_expr import Scope
 from kernelwright.agent.writers.playbook.cpp_loops import NestWriter, poly
 from kernelwright.agent.writers.playbook.cpp_row import RowWriter, SingleWriter
 from kernelwright.agent.writers.playbook.index import ONE, Poly, product
-from kernelwright.agent.writers.playbook.ir import Nest, loads
+from kernelwright.agent.writers.playbook.ir import Nest
 from kernelwright.agent.writers.playbook.simplify import coefficient, exprs_of
+from kernelwright.agent.writers.playbook.walks import loads
 
 
 def form(nest: Nest, hint: Callable[[Poly], int]) -> str:

@@ -12,7 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, Polyish
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Kind, Load, Op, Ref
+from kernelwright.agent.writers.playbook.ir import (
+    Const,
+    Expr,
+    Kind,
+    Load,
+    Op,
+    Ref,
+)
 
 Index = tuple[Poly, ...]
 

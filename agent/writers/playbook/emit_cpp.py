@@ -11,9 +11,18 @@ from kernelwright.agent.writers.playbook.cpp_loops import poly
 from kernelwright.agent.writers.playbook.cpp_math import PREAMBLE
 from kernelwright.agent.writers.playbook.cpp_nest import FORMS, form
 from kernelwright.agent.writers.playbook.index import Poly, evaluate
-from kernelwright.agent.writers.playbook.ir import Buffer, Conv, Kernel, Matmul, Nest, Program, Scatter, conv_nest
+from kernelwright.agent.writers.playbook.ir import (
+    Buffer,
+    Conv,
+    Kernel,
+    Matmul,
+    Nest,
+    Program,
+    Scatter,
+)
 from kernelwright.agent.writers.playbook.module import SUFFIX, given, made, render
 from kernelwright.agent.writers.playbook.simplify import collapse, rename
+from kernelwright.agent.writers.playbook.walks import conv_nest
 
 _POINTERS = {
     "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t", "int16": "int16_t", "int8": "int8_t",

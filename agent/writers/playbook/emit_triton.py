@@ -10,7 +10,15 @@ from typing import Any
 
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
-from kernelwright.agent.writers.playbook.ir import Buffer, Conv, Kernel, Matmul, Nest, Program, Scatter, conv_nest, matmul_nest
+from kernelwright.agent.writers.playbook.ir import (
+    Buffer,
+    Conv,
+    Kernel,
+    Matmul,
+    Nest,
+    Program,
+    Scatter,
+)
 from kernelwright.agent.writers.playbook.module import given, render
 from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
 from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, as_product
@@ -20,6 +28,7 @@ from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUN
 from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source
 from kernelwright.agent.writers.playbook.triton_nest import NestWriter
 from kernelwright.agent.writers.playbook.triton_plan import plan
+from kernelwright.agent.writers.playbook.walks import conv_nest, matmul_nest
 
 DTYPES = ("float32", "float16", "bfloat16")
 ATOMICS = {"sum": "tl.atomic_add", "max": "tl.atomic_max", "min": "tl.atomic_min"}

@@ -6,8 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from kernelwright.agent.writers.playbook.index import Axis, Poly
-from kernelwright.agent.writers.playbook.ir import Expr, Kernel, Load, Loop, Nest, Reduce, Scalar, Store, expr_scalars, loads
+from kernelwright.agent.writers.playbook.ir import (
+    Expr,
+    Kernel,
+    Load,
+    Loop,
+    Nest,
+    Reduce,
+    Scalar,
+    Store,
+)
 from kernelwright.agent.writers.playbook.simplify import exprs_of, map_nest, move
+from kernelwright.agent.writers.playbook.walks import expr_scalars, loads
 
 
 def merge(kernels: list[Kernel]) -> list[Kernel]:

@@ -9,7 +9,13 @@ from kernelwright.agent.writers.playbook.defs import Index, Tensor, as_kind, kin
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported, Varying
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
 from kernelwright.agent.writers.playbook.index import Value as Loaded
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Op, Position
+from kernelwright.agent.writers.playbook.ir import (
+    Const,
+    Expr,
+    Masked,
+    Op,
+    Position,
+)
 from kernelwright.agent.writers.playbook.lower import Lowering, Value, axis_of, element, rule, unsqueeze
 
 Args = Mapping[str, Any]

@@ -10,9 +10,10 @@ from kernelwright.agent.writers.playbook.defs import Index, Red, Tensor, as_kind
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported, Varying
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly
 from kernelwright.agent.writers.playbook.index import Value as Loaded
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Position, substitute
+from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Position
 from kernelwright.agent.writers.playbook.lower import Lowering, Value, rule, size_float
 from kernelwright.agent.writers.playbook.ops_view import all_of
+from kernelwright.agent.writers.playbook.walks import substitute
 
 Args = Mapping[str, Any]
 

@@ -10,11 +10,23 @@ from kernelwright.agent.writers.playbook.defs import Defs, Map, Tensor, as_kind,
 from kernelwright.agent.writers.playbook.graph import Graph, Unsupported, Varying, unify
 from kernelwright.agent.writers.playbook.holder import forward_arguments, holder
 from kernelwright.agent.writers.playbook.index import ZERO, product, strides, text
-from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kernel, Load, Matmul, Nest, Output, Program, Ref, loads
+from kernelwright.agent.writers.playbook.ir import (
+    Buffer,
+    Expr,
+    Guard,
+    Kernel,
+    Load,
+    Matmul,
+    Nest,
+    Output,
+    Program,
+    Ref,
+)
 from kernelwright.agent.writers.playbook.lower import Lowering
 from kernelwright.agent.writers.playbook.merge import merge
 from kernelwright.agent.writers.playbook.schedule import Scheduler
 from kernelwright.agent.writers.playbook.simplify import collapse, exprs_of, rename, tidy
+from kernelwright.agent.writers.playbook.walks import loads
 
 for _name in ("point", "view", "reduce", "linear", "index", "window"):
     importlib.import_module(f"kernelwright.agent.writers.playbook.ops_{_name}")

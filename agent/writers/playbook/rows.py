@@ -9,8 +9,15 @@ from typing import Protocol
 from kernelwright.agent.writers.playbook.defs import Def, Red, as_kind, kind_of
 from kernelwright.agent.writers.playbook.graph import Symbols
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly
-from kernelwright.agent.writers.playbook.ir import Expr, Loop, Reduce, Ref, Scalar, poly_axes, walk
+from kernelwright.agent.writers.playbook.ir import (
+    Expr,
+    Loop,
+    Reduce,
+    Ref,
+    Scalar,
+)
 from kernelwright.agent.writers.playbook.simplify import move, move_poly, split_all
+from kernelwright.agent.writers.playbook.walks import poly_axes, walk
 
 Span = tuple[Expr, Expr] | None
 

@@ -27,11 +27,10 @@ from kernelwright.agent.writers.playbook.ir import (
     Scan,
     Scatter,
     Store,
-    map_poly,
-    walk,
 )
 from kernelwright.agent.writers.playbook.rows import Need, Rows, axes_of, invert, refs
 from kernelwright.agent.writers.playbook.simplify import move, move_poly, split_all
+from kernelwright.agent.writers.playbook.walks import map_poly, walk
 
 DEAR = frozenset(
     (

@@ -16,10 +16,8 @@ from kernelwright.agent.writers.playbook.ir import (
     Ref,
     Scan,
     Store,
-    map_expr,
-    map_poly,
-    walk,
 )
+from kernelwright.agent.writers.playbook.walks import map_expr, map_poly, walk
 
 Change = dict[Axis, Poly]
 

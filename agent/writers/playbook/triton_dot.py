@@ -28,12 +28,11 @@ from kernelwright.agent.writers.playbook.ir import (
     Reduce,
     Scalar,
     Store,
-    conv_nest,
-    walk,
 )
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val, estimate
 from kernelwright.agent.writers.playbook.triton_expr import size_text as text
 from kernelwright.agent.writers.playbook.triton_launch import Piece
+from kernelwright.agent.writers.playbook.walks import conv_nest, walk
 
 TILES = (
     "128x256x64x8x3",

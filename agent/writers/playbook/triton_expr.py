@@ -24,10 +24,9 @@ from kernelwright.agent.writers.playbook.ir import (
     Program,
     Scalar,
     Store,
-    expr_axes,
-    poly_axes,
 )
 from kernelwright.agent.writers.playbook.triton_math import BINARY_TEXT, UNARY_TEXT, power_text
+from kernelwright.agent.writers.playbook.walks import expr_axes, poly_axes
 
 Dims = frozenset[int]
 NO_DIMS: Dims = frozenset()

@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kernelwright.agent.writers.playbook.index import Axis, Poly, product
-from kernelwright.agent.writers.playbook.ir import Load, Loop, Masked, Reduce, Scalar, Scan, poly_axes, walk
+from kernelwright.agent.writers.playbook.ir import (
+    Load,
+    Loop,
+    Masked,
+    Reduce,
+    Scalar,
+    Scan,
+)
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
 from kernelwright.agent.writers.playbook.triton_launch import Piece, tuned
 from kernelwright.agent.writers.playbook.triton_math import identity
 from kernelwright.agent.writers.playbook.triton_plan import online_pair, roots, running, spread
 from kernelwright.agent.writers.playbook.triton_tile import LAST_INDEX, TYPES, TileWriter
+from kernelwright.agent.writers.playbook.walks import poly_axes, walk
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kernelwright.agent.writers.playbook.index import Axis, Poly, product
-from kernelwright.agent.writers.playbook.ir import Expr, Load, Loop, Nest, Op, Program, Reduce, Scalar, poly_axes, walk
+from kernelwright.agent.writers.playbook.ir import (
+    Expr,
+    Load,
+    Loop,
+    Nest,
+    Op,
+    Program,
+    Reduce,
+    Scalar,
+)
 from kernelwright.agent.writers.playbook.triton_expr import Group, estimate
 from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, tuned
+from kernelwright.agent.writers.playbook.walks import poly_axes, walk
 
 UNROLL = 32
 """Most points of a window that are written out."""

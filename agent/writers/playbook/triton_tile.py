@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernelwright.agent.writers.playbook.index import Axis
-from kernelwright.agent.writers.playbook.ir import Const, Loop, Nest, Program, Reduce, Scalar, Scan
+from kernelwright.agent.writers.playbook.ir import (
+    Const,
+    Loop,
+    Nest,
+    Program,
+    Reduce,
+    Scalar,
+    Scan,
+)
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
 from kernelwright.agent.writers.playbook.triton_launch import Piece, Shape, block_lines, launch
 from kernelwright.agent.writers.playbook.triton_math import identity

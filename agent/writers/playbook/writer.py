@@ -126,7 +126,7 @@ def _trace(request: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Unsupported: it crashed or took too long.
     """
-    command = [sys.executable, "-m", "kernelwright.agent.writers.playbook.trace"]
+    command = [sys.executable, "-m", "kernelwright.agent.writers.playbook.export"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(

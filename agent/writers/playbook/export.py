@@ -1,4 +1,4 @@
-"""The reference's ATen graph as JSON: ``python -m kernelwright.agent.writers.playbook.trace < request > answer``.
+"""The reference's ATen graph as JSON: ``python -m kernelwright.agent.writers.playbook.export < request > answer``.
 
 Runs in a child process, since it executes the (trusted) reference and imports torch. The request is
 ``{"variants": [[source, …], …], "training": bool, "seconds": float}``: of each list the first source that exports counts. The
