@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kernelwright.agent.writers.playbook import emit_cpp, trace
+from kernelwright.agent.writers.playbook import emit_cpp, export
 from kernelwright.agent.writers.playbook.holder import forward_arguments
 from kernelwright.agent.writers.playbook.ir import Program
 from kernelwright.agent.writers.playbook.program import program_of
@@ -32,7 +32,7 @@ def graphs_of(source: str, limit: int | None = 3) -> list[dict[str, Any]]:
             "seconds": 60.0,
             "arguments": forward_arguments(source)[1],
         }
-        answer = trace.answer(request)
+        answer = export.answer(request)
     assert not answer["problem"], answer["problem"]
     graphs: list[dict[str, Any]] = answer["graphs"]
     return graphs
