@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -121,7 +122,9 @@ def _from_folder(folder: Path, name: str) -> Task:
     reference = folder / "reference.py"
     if not reference.is_file():
         raise TaskError(f"{folder} has a task.yaml and no reference.py", "put the reference beside it")
-    return read_task(name, _read_source(reference), reference, folder / "task.yaml")
+    task = read_task(name, _read_source(reference), reference, folder / "task.yaml")
+    # A run's record travels: where the package is installed on this machine is nobody else's business.
+    return replace(task, path=f"{name}/reference.py") if _library_name(folder) else task
 
 
 def _located(path: Path, read: Callable[[], T]) -> T:
