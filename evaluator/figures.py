@@ -42,7 +42,7 @@ def pool(verdicts: Sequence[Verdict]) -> Verdict:
 
     The bootstrap draws processes first, then blocks, so that processes that disagree widen the interval.
     """
-    timed = [v for v in verdicts if v.timing is not None]
+    timed = [v for v in verdicts if v.timing is not None and "samples_us" in v.evidence]
     if not timed or timed[0].timing is None:
         return verdicts[0]
     cases = []

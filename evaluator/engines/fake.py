@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.evaluator.engines.engine import Job
+from kernelwright.evaluator.figures import CANDIDATE, case_timing, headline, samples_key
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.errors import HarnessError, InputError, Pending, TaskError
-from kernelwright.tasks.records import Assurance, CaseTiming, Interval, Stage, Status, Task, Timing, Verdict
+from kernelwright.tasks.records import Assurance, Stage, Status, Task, Timing, Verdict
 
 _WORD = re.compile(r"^# judge: *(\w+) *([\d.]*)", re.MULTILINE)
 _REFUSED = re.compile(r"^# admit: *(.+)", re.MULTILINE)
@@ -53,9 +55,11 @@ class FakeEngine:
                 raise InputError(f"the fake engine knows no {word!r}", "see its docstring")
         passed = status is Status.PASSED
         assurance = Assurance.SIMULATED if passed and speedup is None else Assurance.DEVICE
-        timing = _timing(speedup) if speedup is not None else None
+        samples = fake_samples(speedup) if speedup is not None else {}
+        timing = fake_timing(samples) if samples else None
+        evidence = {"samples_us": samples} if samples else {}
         stage = Stage.TIME if timing else Stage.CORRECT
-        return Verdict(status, stage, reason, job.kernel.kernel_id, job.task.name, assurance, timing=timing)
+        return Verdict(status, stage, reason, job.kernel.kernel_id, job.task.name, assurance, evidence, timing=timing)
 
     def device(self) -> DeviceInfo:
         return DeviceInfo("cpu", "fake device")
@@ -64,14 +68,13 @@ class FakeEngine:
         self.closed = True
 
 
-def _timing(speedup: float) -> Timing:
-    """100 µs for eager, 80 µs for compile; intervals of ± 0.5 %."""
-    baselines = {"eager": _interval(100.0), "compile": _interval(80.0)}
-    ratios = {"eager": _interval(speedup), "compile": _interval(speedup * 0.8), "best": _interval(speedup * 0.8)}
-    latency = _interval(100.0 / speedup)
-    case = CaseTiming("fake", "float32", latency, baselines, ratios)
-    return Timing(latency, baselines, ratios, "compile", None, (case,))
+def fake_samples(speedup: float, spread: float = 0.005) -> dict[str, dict[str, list[float]]]:
+    """Six blocks of one timing case, 100 µs for eager and 80 µs for compile; the candidate varies by ± ``spread``."""
+    candidate = [100.0 / speedup * (1 + spread * step) for step in (-1, -0.5, 0, 0, 0.5, 1)]
+    sides = {"eager": [100.0] * 6, "compile": [80.0] * 6, CANDIDATE: candidate}
+    return {samples_key("fake", "float32"): sides}
 
 
-def _interval(median: float) -> Interval:
-    return Interval(median, median * 0.995, median * 1.005)
+def fake_timing(samples: Mapping[str, Mapping[str, Sequence[float]]]) -> Timing:
+    """The figures of :func:`fake_samples`."""
+    return headline([case_timing("fake", "float32", [sides]) for sides in samples.values()])

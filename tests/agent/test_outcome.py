@@ -11,7 +11,7 @@ from conformance.policies import attempt, failed, unreadable
 from kernelwright.agent.audit import pool
 from kernelwright.agent.outcome import conclude, cost, standing
 from kernelwright.evaluator.engines.engine import Job
-from kernelwright.evaluator.engines.fake import FakeEngine
+from kernelwright.evaluator.engines.fake import FakeEngine, fake_samples, fake_timing
 from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Task, Verdict
 
 IDEA = Idea("r", "t", 1, IdeaStage.DRAFT)
@@ -24,22 +24,32 @@ def verdict(speedup: float | None, width: float = 0.0) -> Verdict:
     return made
 
 
-def test_the_pool_is_the_median_verdict_with_the_widest_interval() -> None:
-    verdicts = [verdict(2.0, 0.01), verdict(1.0, 0.5), verdict(1.5, 0.02)]
-    pooled = pool(verdicts)
+def judged(speedup: float, spread: float = 0.005) -> Verdict:
+    samples = fake_samples(speedup, spread)
+    return replace(verdict(speedup), timing=fake_timing(samples), evidence={"samples_us": samples})
+
+
+def test_the_pool_is_over_all_blocks_and_as_wide_as_processes_disagree() -> None:
+    pooled = pool([judged(2.0), judged(1.0), judged(1.5)])
     assert pooled.timing is not None
-    best = pooled.timing.speedup["best"]
-    assert (best.median, best.low, best.high) == (1.5, 0.5, pytest.approx(2.02))
-    assert pooled.timing.latency_us.median == pytest.approx(100 / 1.5)
-    assert pooled.timing.latency_us.low == pytest.approx(99 / 2.0)
+    eager = pooled.timing.speedup["eager"]
+    assert eager.median == pytest.approx(1.5, rel=0.01)
+    assert eager.low < 1.01
+    assert eager.high > 1.98
     assert pooled.timing.processes == 3
+    alike = pool([judged(1.5), judged(1.5), judged(1.5)])
+    assert alike.timing is not None
+    assert alike.timing.speedup["eager"].low > 1.48
+    assert len(alike.evidence["judgings"]) == 3
 
 
-def test_a_baseline_that_one_judging_lacks_is_pooled_over_the_others() -> None:
-    one = verdict(1.5, 0.01)
-    assert one.timing is not None
-    fewer = replace(one.timing, speedup={k: v for k, v in one.timing.speedup.items() if k == "best"})
-    assert pool([one, replace(one, timing=fewer)]).timing is not None
+def test_a_baseline_that_one_judging_lacks_is_left_out() -> None:
+    one, other = judged(1.5), judged(1.5)
+    (key,) = other.evidence["samples_us"]
+    fewer = {k: v for k, v in other.evidence["samples_us"][key].items() if k != "compile"}
+    pooled = pool([one, replace(other, evidence={"samples_us": {key: fewer}})])
+    assert pooled.timing is not None
+    assert set(pooled.timing.baselines) == {"eager"}
 
 
 def test_untimed_verdicts_stay_as_they_are() -> None:
@@ -65,18 +75,18 @@ def test_an_unknown_price_makes_the_sum_unknown() -> None:
 
 
 def test_the_noisy_winner_is_quoted_by_its_audit_not_by_its_lucky_first_figure(tmp_path: Path) -> None:
-    lucky = attempt(IDEA, 3.0)
+    lucky = replace(attempt(IDEA, 3.0), verdict=judged(3.0))
 
     class Sober(FakeEngine):
         def evaluate(self, job: Job) -> Verdict:
-            return verdict(1.2, 0.01)
+            return judged(1.2)
 
     outcome = conclude(TASK, [lucky], Sober(), tmp_path, lambda: False)
     assert outcome is not None
     assert outcome.verdict is not None
     assert outcome.verdict.timing is not None
-    assert outcome.verdict.timing.speedup["best"].median == 1.2
-    assert outcome.verdict.timing.speedup["best"].high == 3.0
+    assert outcome.verdict.timing.speedup["eager"].median == pytest.approx(1.2, rel=0.01)
+    assert outcome.verdict.timing.speedup["eager"].high > 2.9
 
 
 def test_nothing_held(tmp_path: Path) -> None:
