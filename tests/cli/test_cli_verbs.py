@@ -64,7 +64,9 @@ def test_optimize_prints_the_contract(call: Run, home: Path, tmp_path: Path) -> 
     best = task["best"]
     assert set(best) == {"kernel_id", "path", "latency_us", "speedup", "roofline_fraction", "library_share"}
     assert set(best["speedup"]) == {"eager", "compile", "best"}
-    assert best["speedup"]["eager"] == {"median": 1.5, "low": pytest.approx(1.4925, abs=0.008), "high": pytest.approx(1.5075, abs=0.008)}
+    eager = best["speedup"]["eager"]
+    assert set(eager) == {"median", "low", "high"}
+    assert 1.48 < eager["low"] <= eager["median"] == 1.5 <= eager["high"] < 1.52
     assert best["latency_us"] == pytest.approx(66.67, rel=1e-3)
     assert "ModelNew" in Path(best["path"]).read_text()
     assert call("resume", data["run"]) == (0, data)
