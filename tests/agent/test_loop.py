@@ -302,9 +302,13 @@ def test_unknown_names_are_told_before_a_run_is_made(
 def test_memory_is_told_and_recalls(place: Workspace, task: Task) -> None:
     script(place.home, kernel("incorrect"), kernel("passed 1.2"))
     result = start(config(task, budget=3), [task], place, Silence())
-    again = start(config(task, budget=1), [task], place, Silence())
-    texts = {item.experience.task for item in again.steps[0].context.items}
-    assert task.name in texts
+    memory = place.open_memory()
+    try:
+        found = memory.search(result.steps[0].answer.strategy or task.source, n=40)
+        assert task.name in {item.experience.task for item in found}
+    finally:
+        memory.close()
+    assert all(step.context.items or step.context.knowledge for step in result.steps)
     assert [len(step.context.history) for step in result.steps] == [0, 1, 2]
 
 

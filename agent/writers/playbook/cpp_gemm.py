@@ -44,6 +44,7 @@ struct Aligned {
 // pa(dst, step, m, k, count): row m of A from k on; pb(dst, k, n, count): row k of B from n on; ep(m, n, count, acc)
 template <class PA, class PB, class EP>
 static void gemm(i64 M, i64 N, i64 K, PA pa, PB pb, EP ep, bool parallel) {
+  parallel = parallel && M * N * K > (i64)(4 << 20);
   const i64 KC = @KC@, threads = parallel ? omp_get_max_threads() : 1;
   if (M <= 0 || N <= 0) return;
   i64 MC = std::min<i64>((M + MR_ - 1) / MR_, @MC@) * MR_, NG = @NG@;
@@ -94,7 +95,7 @@ static void gemm(i64 M, i64 N, i64 K, PA pa, PB pb, EP ep, bool parallel) {
 // few rows: B is read once, as it lies. rows <= 8
 template <class FA, class FB, class EP>
 static void thin_dot(i64 M, i64 N, i64 K, FA a, FB b, EP ep, bool parallel) {
-#pragma omp parallel for schedule(static) if (parallel && N * K > 32768)
+#pragma omp parallel for schedule(static) if (parallel && N * K > 131072)
   for (i64 n0 = 0; n0 < N; n0 += 16) {
     const i64 count = std::min<i64>(16, N - n0);
     float out[8][16];
@@ -117,7 +118,7 @@ static void thin_dot(i64 M, i64 N, i64 K, FA a, FB b, EP ep, bool parallel) {
 }
 template <class FA, class FB, class EP>
 static void thin_sweep(i64 M, i64 N, i64 K, FA a, FB b, EP ep, bool parallel) {
-#pragma omp parallel for schedule(static) if (parallel && N * K > 32768)
+#pragma omp parallel for schedule(static) if (parallel && N * K > 131072)
   for (i64 n0 = 0; n0 < N; n0 += 256) {
     const i64 count = std::min<i64>(256, N - n0);
     float out[8][256];
@@ -225,10 +226,14 @@ def _batched(batch: Sequence[Axis], inside: Sequence[str]) -> list[str]:
     return [
         f"const i64 batches_ = {total};",
         "const bool many_ = batches_ >= omp_get_max_threads() && batches_ > 1;",
-        "#pragma omp parallel for schedule(dynamic) if (many_)",
-        "for (i64 batch_ = 0; batch_ < batches_; ++batch_) {",
+        "auto one_ = [&](const i64 batch_) {",
         *[f"  {line}" for line in [*_decode(batch, "batch_"), *inside]],
-        "}",
+        "};",
+        # two loops, not an `if` clause: a team of one would still make every region inside it nested, with new threads
+        "if (many_) {",
+        "#pragma omp parallel for schedule(dynamic)",
+        "for (i64 batch_ = 0; batch_ < batches_; ++batch_) one_(batch_);",
+        "} else for (i64 batch_ = 0; batch_ < batches_; ++batch_) one_(batch_);",
     ]
 
 

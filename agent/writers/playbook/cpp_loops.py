@@ -16,7 +16,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Store,
 )
 
-PARALLEL_FROM = 1 << 15
+PARALLEL_FROM = 1 << 16
 """Points below which threads cost more than they give."""
 
 

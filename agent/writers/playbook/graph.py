@@ -104,12 +104,16 @@ class Symbols:
         if len(set(values)) == 1:
             same = [n for n, v in self.values.items() if v == values]
             return Poly.of(Sym(same[0])) if same else Poly.of(values[0])
-        for poly in self._candidates(near):
-            if self.evaluate(poly) == values:
-                return poly
+        # a symbol or an attribute as it stands, before anything computed: a padding is no half of a batch
+        for name, held in self.values.items():
+            if held == values:
+                return Poly.of(Sym(name))
         for source, known in self.spare.items():
             if known == values:
                 return self.add(source, values)
+        for poly in self._candidates(near):
+            if self.evaluate(poly) == values:
+                return poly
         for poly in self._candidates((*near, *[self.add(s, v) for s, v in self.spare.items() if len(set(v)) > 1])):
             if self.evaluate(poly) == values:
                 return poly
