@@ -104,13 +104,9 @@ class Symbols:
         if len(set(values)) == 1:
             same = [n for n, v in self.values.items() if v == values]
             return Poly.of(Sym(same[0])) if same else Poly.of(values[0])
-        # a symbol or an attribute as it stands, before anything computed: a padding is no half of a batch
-        for name, held in self.values.items():
-            if held == values:
-                return Poly.of(Sym(name))
-        for source, known in self.spare.items():
-            if known == values:
-                return self.add(source, values)
+        plain = self._plain(values)
+        if plain is not None:
+            return plain
         for poly in self._candidates(near):
             if self.evaluate(poly) == values:
                 return poly
@@ -118,6 +114,16 @@ class Symbols:
             if self.evaluate(poly) == values:
                 return poly
         raise Unsupported(f"no expression of the shapes gives {values}")
+
+    def _plain(self, values: tuple[int, ...]) -> Poly | None:
+        """A symbol or an attribute as it stands, before anything computed: a padding is no half of a batch."""
+        for name, held in self.values.items():
+            if held == values:
+                return Poly.of(Sym(name))
+        for source, known in self.spare.items():
+            if known == values:
+                return self.add(source, values)
+        return None
 
     def number(self, value: Any) -> Poly:
         """An integer that is no size: a constant where it does not vary."""
