@@ -72,7 +72,9 @@ class _Candidate:
         self._trial.ask("prepare", slots=self.slots, **self._inputs)
 
     def run(self, head: int) -> float:
-        return float(self._trial.ask("time", key=self._key, head=head)["host_us"])
+        reply = self._trial.ask("time", key=self._key, head=head)
+        self._trial.expect_launches(int(reply["native_calls"]), len(self.slots))
+        return float(reply["host_us"])
 
     def account(self) -> float | None:
         found: float | None = self._trial.ask("account")["event_us"]

@@ -209,6 +209,10 @@ class Hearing:
         finding = honesty.rule(self._task.library, chosen.facts["ops"], seen["ops"], own)
         if finding is not None:
             raise Rejected(Status.CHEATING, Stage.HONEST, finding.detail, {"rule": finding.rule})
+        trial.must_launch = int(seen["native_calls"]) > 0
+        if trial.must_launch and trial.least_native == 0:
+            reason = "a judged call launched nothing of its own, though the observed call did"
+            raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "no_own_work"})
         spent = sum(float(seen["times"].get(op, 0.0)) for op in library)
         total = float(seen["total_us"])
         self._share = round(min(spent / total, 1.0), 4) if total > 0 else 0.0

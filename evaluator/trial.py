@@ -51,6 +51,10 @@ class Trial:
         self.runner: Child = server.spawn(
             "candidate", self._scratch, {"device": device}, environment={**caches, **environment}, limits=limits
         )
+        self.least_native: int | None = None
+        """Fewest native calls and launches that any judged call made."""
+        self.must_launch = False
+        """The observed call launched by hand: then every timed one must."""
         self._built: set[str] = set()
 
     def ask(self, op: str, /, seconds: float | None = None, fds: tuple[int, ...] = (), **message: Any) -> dict[str, Any]:
@@ -114,6 +118,9 @@ class Trial:
             self.ask("refresh", key=opened.key, parameters=facts["parameters"])
         seconds = self.settings.smoke_seconds if self.stage is Stage.SMOKE else None
         reply = self.ask("call", seconds, key=opened.key, **self._inputs(opened))
+        made = int(reply["native_calls"])
+        if opened.numel:  # nothing in, nothing to launch
+            self.least_native = made if self.least_native is None else min(self.least_native, made)
         self._fits(opened, reply)
         self.ask("export", key=opened.key, index=0, specs=self._outputs(opened))
         found, _ = session.ask("compare", key=opened.key, rtol=self._rtol(session, opened))
@@ -130,6 +137,12 @@ class Trial:
         found, _ = session.ask("verify", key=opened.key, slot=slot, rtol=self._rtol(session, opened))
         inputs = [] if found["unchanged"] else [{"input": 0, "detail": "changed in place during timing"}]
         self._decide(opened, {**found, "inputs": inputs, "timed": True})
+
+    def expect_launches(self, made: int, calls: int) -> None:
+        """A kernel that launches when observed and not when timed lets something else do the work."""
+        if self.must_launch and made < calls:
+            reason = f"{made} native calls and launches in {calls} timed calls, though the observed call made its own"
+            raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "no_own_work"})
 
     def attach_pool(self, opened: OpenCase, pool: Pool) -> None:
         self.ask("attach", None, pool.fds, name=f"{opened.key}/pool", arena=pool.facts["arena"])

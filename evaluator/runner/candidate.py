@@ -178,9 +178,10 @@ class Candidate:
     def time(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The prepared calls in a row; outputs are kept in order."""
         model = self._models[request["key"]]
+        before = self._native_work()
         self._calls = run_calls(model, self._prepared, self._flusher(), request["head"], self._cuda)
         self._outputs = self._calls.outputs
-        return {"host_us": self._calls.host_us}
+        return {"host_us": self._calls.host_us, "native_calls": self._native_work() - before}
 
     def account(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The device's own account of the last run: a claim, for cross-examination."""

@@ -110,6 +110,8 @@ def test_honest_kernel_passes_and_narrows_its_envelope(judge: Judge, task: Task)
          "lib.scale(x, w, y, x.shape[0], x.shape[1])\nreturn y", Status.INCORRECT, Stage.CORRECT),
         ("return x * self.weight + 1.0", Status.CHEATING, Stage.HONEST),
         ("self.run(x)\nreturn torch.addcmul(torch.ones_like(x), x, self.weight)", Status.CHEATING, Stage.HONEST),
+        ("return self.run(x) if torch.autograd._profiler_enabled() else x * self.weight + 1.0",
+         Status.CHEATING, Stage.HONEST),
         ("lib.crash()\nreturn x", Status.RUNTIME_ERROR, Stage.SMOKE),
         ("lib.spin()\nreturn x", Status.TIMEOUT, Stage.SMOKE),
         ("raise ValueError('no')", Status.RUNTIME_ERROR, Stage.SMOKE),
@@ -188,6 +190,14 @@ def test_wrong_only_when_timed_is_caught(folder: Path, task: Task) -> None:
     with Judge("cpp", "cpu", folder / "cache", settings) as judge:
         verdict = judge.judge(kernel(OUTSIDE + body), task)
     assert (verdict.status, verdict.stage) == (Status.INCORRECT, Stage.TIME)
+
+
+def test_library_work_only_when_timed_is_caught(folder: Path, task: Task) -> None:
+    body = "self.n = getattr(self, 'n', 0) + 1\nreturn self.run(x) if self.n <= 30 else x * self.weight + 1.0"
+    settings = Settings(timing_seconds=1.0, min_blocks=3, max_blocks=60, baselines=("eager",), half_width=1.0)
+    with Judge("cpp", "cpu", folder / "cache", settings) as judge:
+        verdict = judge.judge(kernel(OUTSIDE + body), task)
+    assert (verdict.status, verdict.stage) == (Status.CHEATING, Stage.HONEST)
 
 
 def test_unknown_device_and_backend_are_input_errors(folder: Path) -> None:
