@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = verb()
 
-_TRITON = re.compile(r"^\s*(?:import|from)\s+triton\b", re.MULTILINE)
+_TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
 
 
 EXAMPLES = "kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json"
