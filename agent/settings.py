@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from kernelwright.evaluator.settings import BASELINES, Settings
+from kernelwright.evaluator.settings import BASELINES, SANDBOXES, Settings
 from kernelwright.tasks.errors import InputError
 
 
@@ -47,6 +47,8 @@ class RunConfig:
     """Which of ``eager``, ``compile``, ``max-autotune`` to time beside each kernel; None: all that suit the device."""
     timing_seconds: float | None = None
     """Cap on the timing of one case; None: the judge's own."""
+    sandbox: str = "auto"
+    """``auto``, ``strict`` or ``off``: what to do where a layer around the runners is missing."""
     rejudge: bool = False
     """With ``replay``: judge again and compare, instead of taking the recorded verdicts."""
 
@@ -65,10 +67,12 @@ class RunConfig:
             raise InputError(f"--baselines is {','.join(self.baselines)!r}", f"give eager and any of {', '.join(BASELINES)}")
         if self.timing_seconds is not None and not self.timing_seconds > 0:
             raise InputError(f"--timing-seconds is {self.timing_seconds}", "give a number above 0")
+        if self.sandbox not in SANDBOXES:
+            raise InputError(f"--sandbox is {self.sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
         if self.rejudge and not self.model.startswith("replay:"):
             raise InputError("--rejudge compares with a recorded run", "give --model replay:RUN")
 
     def judging(self) -> Settings:
         """How the judge works in this run."""
-        chosen = Settings(rtol=self.rtol, baselines=self.baselines)
+        chosen = Settings(rtol=self.rtol, baselines=self.baselines, sandbox=self.sandbox)
         return chosen if self.timing_seconds is None else replace(chosen, timing_seconds=self.timing_seconds)

@@ -13,11 +13,10 @@ from typing import Any
 
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.tasks.codec import to_json
-from kernelwright.tasks.expression import evaluate
+from kernelwright.tasks.expression import ITEMSIZE, evaluate
 from kernelwright.tasks.records import Task, digest
 
 _VALID_SECONDS = 7 * 86400
-_ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Ceilings:
 
 def roofline(task: Task, opened: OpenCase, ceilings: Ceilings) -> tuple[str, float | None]:
     """Which ceiling bounds a case (``memory`` or ``compute``) and the least time it allows, µs."""
-    sizes = {**opened.facts["sizes"], "itemsize": _ITEMSIZE[opened.dtype]}
+    sizes = {**opened.facts["sizes"], "itemsize": ITEMSIZE[opened.dtype]}
     nbytes = evaluate(task.bytes, sizes) if task.bytes else float(opened.facts["bytes"])
     flops = evaluate(task.flops, sizes) if task.flops else float(opened.facts["flops"])
     memory_us = nbytes / (ceilings.memory_gbps * 1e3)

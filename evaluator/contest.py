@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.cross_examination import cross_examine
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
-from kernelwright.evaluator.stopwatch import Samples, Side, interleave, interval, measure, measure_spacer, narrow
+from kernelwright.evaluator.stopwatch import Reading, Samples, Side, interleave, interval, measure, measure_spacer, narrow
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
@@ -31,6 +32,10 @@ _CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
 _HEAD_MARGIN = 1.5
 _LAUNCH_US = 15.0
 """Host time of the flush and the two events of a call."""
+_ANEW = 0.25
+"""Share of measurements whose inputs are new as a whole; in the others they are new in 64 places."""
+_VERIFIED = 0.3
+"""Share of the candidate's visits after which a tenth of the outputs is compared in full."""
 _CLOCKED = frozenset({"time", "space"})
 
 
@@ -63,17 +68,21 @@ class _Candidate:
 
     def __init__(self, trial: Trial, opened: OpenCase, pool: Pool) -> None:
         self._trial = trial
+        self._opened = opened
         self._key = opened.key
         self._inputs = trial.pool_inputs(opened, pool)
         self.slots: Sequence[int] = ()
 
     def prepare(self, slots: Sequence[int]) -> None:
         self.slots = list(slots)
-        self._trial.ask("prepare", slots=self.slots, **self._inputs)
+        reply = self._trial.ask("prepare", slots=self.slots, **self._inputs)
+        if reply["native_calls"]:
+            made = f"{reply['native_calls']} native calls and launches while arguments were laid out"
+            raise Rejected(Status.CHEATING, Stage.TIME, f"works ahead of the clock: {made}", {"rule": "ahead"})
 
     def run(self, head: int) -> float:
         reply = self._trial.ask("time", key=self._key, head=head)
-        self._trial.expect_launches(int(reply["native_calls"]), len(self.slots))
+        self._trial.timed(self._opened, reply, len(self.slots))
         return float(reply["host_us"])
 
     def account(self) -> float | None:
@@ -97,13 +106,16 @@ def time_case(
         try:
             contest = _Contest(trial, session, opened, settings, kind)
             samples = contest.run()
+            cross_examine(samples, contest.calls)
         except Outside as outside:
             raise Rejected(Status.INCORRECT, Stage.TIME, f"raises OutsideEnvelope on a timing shape: {outside}") from None
+        finally:
+            session.drop_pool(opened)  # what a candidate wrote there must not meet the next one
     found = contest.result(samples)
     rounded = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
     evidence.setdefault("samples_us", {})[samples_key(opened.case.name, opened.dtype)] = rounded
-    if any(samples.events.values()):
-        events = {k: interval([v]).median for k, v in samples.events.items() if v}
+    events = {k: interval([v]).median for k, v in samples.events().items() if v}
+    if events:
         evidence.setdefault("device_events_us", {})[opened.key] = events
     return found
 
@@ -164,10 +176,13 @@ class _Contest:
         deadline = time.monotonic() + self._settings.timing_seconds
         blocks = 0
 
-        def visit(side: Side) -> tuple[float, float | None]:
-            self._session.ask("shuffle", key=self._opened.key)
-            found = measure(side, self._n, self._pool.copies, self._head, self._rng)
-            if side is self._candidate and (blocks == 0 or self._rng.random() < 0.1):
+        def renew() -> bool:
+            anew = self._rng.random() < _ANEW
+            return bool(self._session.ask("shuffle", key=self._opened.key, anew=anew)[0]["anew"])
+
+        def visit(side: Side) -> Reading:
+            found = measure(side, self._n, self._pool.copies, self._head, self._rng, renew)
+            if side is self._candidate and (blocks == 0 or self._rng.random() < _VERIFIED):
                 self._verify()
             return found
 
@@ -185,17 +200,29 @@ class _Contest:
             return measure_spacer(side, self._head) if self._head else 0.0
 
         samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)
-        self._session.drop_pool(self._opened)
+        self._intact()
         if len(samples.times[CANDIDATE]) < 3:
             raise Rejected(
                 Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured"
             )
         return samples
 
+    @property
+    def calls(self) -> int:
+        """Calls of a short run; a long one has three times as many."""
+        return self._n
+
     def _verify(self) -> None:
-        """A random timed call's output, compared in full after the clock stopped."""
-        index = self._rng.randrange(len(self._candidate.slots))
-        self._trial.verify_timed(self._session, self._opened, index, self._candidate.slots[index])
+        """A tenth of the timed calls of a run, drawn at random: their outputs compared in full after the clock stopped."""
+        count = len(self._candidate.slots)
+        for index in self._rng.sample(range(count), max(1, count // 10)):
+            self._trial.verify_timed(self._session, self._opened, index, self._candidate.slots[index])
+
+    def _intact(self) -> None:
+        """No slot may have been written to, drawn or not: the other sides are timed on them."""
+        if not self._session.ask("intact", key=self._opened.key)[0]["intact"]:
+            label = f"{self._opened.case.name} {self._opened.dtype}"
+            raise Rejected(Status.INCORRECT, Stage.TIME, f"{label}: changes inputs in place, of this call or of others")
 
     def result(self, samples: Samples) -> CaseTiming:
         if samples.spoilt:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.evaluator import honesty
+from kernelwright.evaluator import binary, honesty
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
 from kernelwright.evaluator.figures import headline
+from kernelwright.evaluator.sanitizers import stage as sanitizing
+from kernelwright.evaluator.robustness import examine
 from kernelwright.evaluator.screen import screen
-from kernelwright.evaluator.session import OpenCase, Session, secret_seed
+from kernelwright.evaluator.screen_rules import WHY
+from kernelwright.evaluator.session import DRAWS, Draw, OpenCase, Session, secret_seed
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import (
@@ -37,8 +41,6 @@ if TYPE_CHECKING:
 _SIMULATOR_ELEMENTS = 1 << 18
 """Largest input, in elements, that a simulated backend is asked to run."""
 
-_DRAWS = ((1.0, False, False), (1.0, False, True), (1e-3, False, False), (8.0, True, True))
-"""(scale, spikes, other parameters) of the draws each correctness case is judged on."""
 
 
 class Hearing:
@@ -52,8 +54,11 @@ class Hearing:
         self._cases: list[CaseResult] = []
         self._outside: list[str] = []
         self._trial: Trial | None = None
+        self._allowed: list[str] = []
         self._share: float | None = None
         self._held_out = "none"
+        self._draws: Sequence[Draw] = DRAWS
+        self._narrowed: list[str] = []
 
     def run(self) -> Verdict:
         """Screen to held-out; the first failure ends it."""
@@ -63,16 +68,19 @@ class Hearing:
             self._screen()
             built = self._build()
             session = self._judge.session_for(self._task)
-            self._trial = self._start(built)
             cases = self._open(session, Use.CORRECTNESS)
+            self._admission(session, cases)
+            self._trial = self._start(built, cases)
             if self._judge.simulated:
                 self._compile(session, built)
             if not cases:
                 return self._unsupported()
             self._smoke(session, cases)
             self._correct(session, cases)
+            self._sanitize(session, cases, built)
             self._honest(session, cases)
-            stage = Stage.CORRECT
+            self._robust(session, cases)
+            stage = Stage.ROBUST
             if self._judge.settings.timing and not self._judge.simulated:
                 timing = self._time(session)
                 stage = Stage.TIME
@@ -93,6 +101,8 @@ class Hearing:
         for finding in findings:
             if finding.tier == "reject":
                 broken = finding.rule in ("syntax", "no_model")
+                if not (broken or self._judge.settings.screen):
+                    continue
                 status = Status.BUILD_FAILED if broken else Status.CHEATING
                 where = f"line {finding.line}: " if finding.line else ""
                 evidence = {"rule": finding.rule, "line": finding.line}
@@ -101,18 +111,38 @@ class Hearing:
     def _build(self) -> Built:
         built = self._judge.backend.build(self._kernel, self._judge.cache / "native")
         self._evidence["build"] = dict(built.evidence)
+        asks = [finding for path in sorted(set(built.libraries.values())) for finding in binary.inspect(path)]
+        self._evidence["binary"] = [finding.detail for finding in asks]
         if not built.ok:
             first = next((line for line in built.log.splitlines() if line.strip()), "the build failed")
             raise Rejected(Status.BUILD_FAILED, Stage.BUILD, first, {"compiler": built.log[:8000]})
+        for finding in asks:
+            if finding.tier == "reject":
+                reason = f"{finding.detail}: {WHY[finding.rule]}"
+                raise Rejected(Status.CHEATING, Stage.BUILD, reason, {"rule": f"binary:{finding.rule}"})
         return built
 
-    def _start(self, built: Built) -> Trial:
+    def _runner(self, built: Built, threads: int | None = None, libraries: Mapping[str, str] | None = None) -> Trial:
+        """A fresh runner of this kernel, nothing loaded yet. ``libraries``: other builds of its native sources."""
         judge = self._judge
         entry = dict(judge.backend.run_entry(judge.kind))
-        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
-        trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment)
+        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps({**built.libraries, **(libraries or {})})}
+        trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment, threads)
+        judge.sandbox = trial.runner.layers
+        return trial
+
+    def _admission(self, session: Session, cases: list[OpenCase]) -> None:
+        """The task must tell work from no work; what it cannot tell is said."""
+        self._draws = session.admit(cases, self._judge.settings.rtol) if cases else DRAWS
+        if session.weak:
+            self._evidence["admission"] = {"cannot_tell": list(session.weak)}
+
+    def _start(self, built: Built, cases: list[OpenCase]) -> Trial:
+        trial = self._runner(built)
         self._trial = trial
-        trial.load()
+        stays = honesty.may_stay(self._task.library, cases[0].facts["ops"]) if cases else frozenset()
+        self._allowed = [*stays, *map(honesty.base_name, self._task.library)]
+        trial.load(self._allowed)
         return trial
 
     def _open(self, session: Session, use: Use) -> list[OpenCase]:
@@ -145,15 +175,48 @@ class Hearing:
             if smallest.key not in self._outside:
                 return
 
+    def _sanitize(self, session: Session, cases: list[OpenCase], built: Built) -> None:
+        """Memory errors and races, by the tool of this backend and device; on a GPU only where settings ask."""
+        assert self._trial is not None
+        judge = self._judge
+        inside = sorted((c for c in cases if c.key not in self._outside), key=lambda c: c.numel)
+        if judge.settings.sanitize == "off" or not inside:
+            return
+        self._trial.stage = Stage.SANITIZE
+        if judge.simulated:
+            self._evidence["sanitize"] = sanitizing.interpreted(session, self._trial, inside)
+            return
+        bench = sanitizing.Bench(
+            self._kernel,
+            session,
+            judge.server({}),
+            judge.cache / "native",
+            judge.settings.smoke_seconds,
+            judge.settings.sandbox,
+            functools.partial(self._runner, built),
+            self._allowed,
+        )
+        if judge.kind == "cpu" and built.libraries:
+            self._evidence["sanitize"] = sanitizing.native(bench, inside)
+        elif judge.kind == "cuda" and judge.settings.sanitize == "all":
+            self._evidence["sanitize"] = sanitizing.on_device(bench, judge.device, inside[0])
+
     def _correct(self, session: Session, cases: list[OpenCase]) -> None:
         """Every case and dtype, several secret draws each, parameters changed in place between them."""
         assert self._trial is not None
         self._trial.stage = Stage.CORRECT
-        draws = _DRAWS[:2] if self._judge.simulated else _DRAWS
         for opened in cases:
-            self._judge_case(session, opened, draws)
+            self._judge_case(session, opened, self._draws)
 
-    def _judge_case(self, session: Session, opened: OpenCase, draws: tuple[tuple[float, bool, bool], ...]) -> None:
+    def _robust(self, session: Session, cases: list[OpenCase]) -> None:
+        """What it keeps between calls, and what it takes for granted about its inputs."""
+        assert self._trial is not None
+        inside = [c for c in cases if c.key not in self._outside]
+        found = examine(self._trial, session, inside, self._task.deterministic, self._judge.simulated)
+        self._evidence["robust"] = found.evidence
+        self._narrowed = found.narrowed
+
+    def _judge_case(self, session: Session, opened: OpenCase, draws: Sequence[Draw]) -> None:
         assert self._trial is not None
         worst_error, worst_ratio = 0.0, 0.0
         result = CaseResult(opened.case.name, opened.case.use, opened.dtype, "passed")
@@ -194,11 +257,14 @@ class Hearing:
         assert self._trial is not None
         trial = self._trial
         trial.stage = Stage.HONEST
+        if trial.tripped:
+            raise trial.library_work()
+        trial.answer_for_idleness()
         inside = [c for c in cases if c.key not in self._outside]
         if not inside:
             raise Rejected(Status.INCORRECT, Stage.CORRECT, "outside its envelope on every correctness shape")
         chosen = max(inside, key=lambda c: c.numel)
-        session.ask("draw", key=chosen.key, seed=secret_seed(), scale=1.0, spikes=False, vary=False)
+        session.ask("draw", key=chosen.key, seed=secret_seed(), scale=1.0, spikes="", vary=False)
         seen = trial.ask("trace", key=chosen.key, device=False, **trial.inputs(chosen))
         library = {op: n for op, n in seen["ops"].items() if honesty.classify(op) != "free"}
         if library or not seen["native_calls"]:  # only then is the device's own profiler worth its three seconds
@@ -206,7 +272,8 @@ class Hearing:
         # A replayed graph launches nothing by hand: its kernels are seen on the device only.
         own = int(seen["native_calls"]) or sum(k.isidentifier() and not k.startswith("Mem") for k in seen["kernels"])
         self._evidence["operators"] = {"library": library, "native_calls": own, "kernels": seen["kernels"]}
-        finding = honesty.rule(self._task.library, chosen.facts["ops"], seen["ops"], own)
+        ran = {**seen["ops"], **dict.fromkeys(seen["kernels"], 1)}
+        finding = honesty.rule(self._task.library, chosen.facts["ops"], ran, own)
         if finding is not None:
             raise Rejected(Status.CHEATING, Stage.HONEST, finding.detail, {"rule": finding.rule})
         trial.must_launch = int(seen["native_calls"]) > 0
@@ -239,7 +306,7 @@ class Hearing:
         self._trial.stage = Stage.HELD_OUT
         cases = self._open(session, Use.HELD_OUT)
         for opened in cases:
-            self._judge_case(session, opened, _DRAWS[:1])
+            self._judge_case(session, opened, DRAWS[:1])
         outside = [c for c in cases if c.key in self._outside]
         if cases:
             self._held_out = "narrowed" if outside else "passed"
@@ -254,7 +321,7 @@ class Hearing:
         case = next((c for c in self._task.cases_for("cpu", Use.CORRECTNESS) if dtype in c.dtypes), case)
         compiler = Trial(judge.server({}), self._kernel, judge.device, judge.settings, environment)
         try:
-            compiler.load()
+            compiler.load(self._allowed)
             opened = session.open(case, dtype)
             if opened is not None:
                 compiler.build(opened)
@@ -296,7 +363,7 @@ class Hearing:
             assurance = Assurance.SIMULATED if self._judge.simulated else Assurance.DEVICE
             if stage in (Stage.SCREEN, Stage.BUILD):
                 assurance = Assurance.STATIC
-        narrowed = "; ".join(sorted(set(self._evidence.get("outside", []))))
+        narrowed = "; ".join(sorted({*self._evidence.get("outside", []), *self._narrowed}))
         return Verdict(
             status=status,
             stage=stage,

@@ -24,7 +24,7 @@ from kernelwright.evaluator.ceilings import Ceilings
 from kernelwright.evaluator.device import DeviceInfo, default_device, parse_device
 from kernelwright.evaluator.hearing import Hearing
 from kernelwright.evaluator.runner.processes import ForkServer
-from kernelwright.evaluator.session import Session
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.hardware import lookup
@@ -36,6 +36,10 @@ from kernelwright.tasks.records import (
     Verdict,
 )
 from kernelwright.tasks.shapes import keep_accepted
+
+
+SPIN = {"GOMP_SPINCOUNT": "1000"}
+"""Idle OpenMP threads spin some 10 µs on both sides: the default, milliseconds, steals the cores of whoever is timed next."""
 
 
 class Judge:
@@ -61,6 +65,8 @@ class Judge:
         self._servers: dict[str, ForkServer] = {}
         self._session: Session | None = None
         self._ceilings: Ceilings | None = None
+        self.sandbox: Mapping[str, str] = {}
+        """Layer -> ``on`` or ``off: why``, as the last runner had them; empty before there was one."""
 
     def _choose(self, device: str | None) -> str:
         if device is not None:
@@ -103,10 +109,15 @@ class Judge:
             TaskError: the reference does not load, fails, or is random.
         """
         session = self.session_for(task)
+        found: list[OpenCase] = []
         for use in Use:
             for case, dtype in self.pairs(session, use):
                 if not (self.simulated and (dtype == "bfloat16" or use is Use.TIMING)):
-                    session.open(case, dtype)
+                    opened = session.open(case, dtype)
+                    if opened is not None and use is Use.CORRECTNESS:
+                        found.append(opened)
+        if found:
+            session.admit(found, self.settings.rtol)
 
     def pairs(self, session: Session, use: Use) -> list[tuple[ShapeCase, str]]:
         """The (case, dtype) pairs of one use on this device; of derived alternatives the first that is accepted."""
@@ -148,7 +159,7 @@ class Judge:
         if key not in self._servers:
             # Freed memory stays in the process, so that page faults of large outputs are not timed as a kernel's work.
             heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)} if self.kind == "cpu" else {}
-            threads = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))} if self.kind == "cpu" else {}
+            threads = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), **SPIN} if self.kind == "cpu" else {}
             self._servers[key] = ForkServer({**heap, **threads, **environment})
         return self._servers[key]
 
@@ -172,6 +183,6 @@ class Judge:
         return {
             **found,
             "backend": self.backend.name,
-            "isolation": ["process", "session", "environment", "rlimits", "no_new_privs"],
+            "sandbox": dict(self.sandbox),
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         }

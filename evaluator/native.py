@@ -7,6 +7,7 @@ found by ``KERNELWRIGHT_LIBRARIES`` (JSON, source hash -> path); outside, they a
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import math
 import operator
@@ -20,7 +21,7 @@ import torch
 from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, prototypes
 from kernelwright.evaluator.toolchain import BuildError, build_library, source_hash
 
-__all__ = ["BuildError", "Library", "OutsideEnvelope", "calls", "load", "reset_calls"]
+__all__ = ["BuildError", "Library", "OutsideEnvelope", "calls", "load", "record", "reset_calls"]
 
 _CTYPES: Mapping[str, Any] = {
     "bool": ctypes.c_bool,
@@ -54,6 +55,10 @@ _DTYPES: Mapping[str, tuple[str, ...]] = {
 
 _count = [0]
 
+Watcher = Callable[[str, Prototype, tuple[Any, ...], list[Any]], None]
+_watcher: list[Watcher] = []
+"""At most one: told of every call of what is bound while it is here."""
+
 
 class OutsideEnvelope(Exception):
     """A kernel raises this on a shape that it does not support; on a derived shape that narrows its envelope."""
@@ -69,10 +74,18 @@ def reset_calls() -> None:
     _count[0] = 0
 
 
+def record(watcher: Watcher) -> None:
+    """From now on, what :func:`load` binds tells ``watcher`` of each call before it is made.
+
+    ``watcher(source hash, prototype, arguments, converted arguments)``. Bindings made without one cost nothing.
+    """
+    _watcher[:] = [watcher]
+
+
 class Library:
     """The bound functions of one native source, as attributes. Unknown names list what there is."""
 
-    def __init__(self, path: str, functions: Mapping[str, Prototype]) -> None:
+    def __init__(self, path: str, functions: Mapping[str, Prototype], source: str = "") -> None:
         self._path = path
         self._functions = tuple(functions)
         handle = ctypes.CDLL(path)
@@ -81,7 +94,8 @@ class Library:
                 symbol = handle[name]
             except AttributeError:
                 raise BuildError(f'{name} is not exported; is it extern "C" and outside any `#if 0`?') from None
-            setattr(self, name, _bind(symbol, prototype))
+            watch = functools.partial(_watcher[0], source, prototype) if _watcher else None
+            setattr(self, name, _bind(symbol, prototype, watch))
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"the library has no function {name!r}; it has: {', '.join(self._functions)}")
@@ -108,11 +122,11 @@ def load(*, cpp: str = "", cuda: str = "") -> Library:
     functions = prototypes(cpp)
     ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
     if ahead is None:
-        return Library(build_library(cpp, _cache()).path, functions)
+        return Library(build_library(cpp, _cache()).path, functions, source_hash(cpp))
     path = json.loads(ahead).get(source_hash(cpp))
     if path is None:
         raise BuildError("the source of load(cpp=…) must be a literal string so that the harness can build it ahead")
-    return Library(path, functions)
+    return Library(path, functions, source_hash(cpp))
 
 
 def _cache() -> Path:
@@ -120,7 +134,7 @@ def _cache() -> Path:
     return Path(base) / "kernelwright" / "native"
 
 
-def _bind(symbol: Any, prototype: Prototype) -> Callable[..., Any]:
+def _bind(symbol: Any, prototype: Prototype, watch: Callable[..., None] | None = None) -> Callable[..., Any]:
     """A Python function that converts its arguments by ``prototype`` and calls ``symbol`` without the GIL."""
     symbol.argtypes = [ctypes.c_void_p if p.type.pointer else _CTYPES[p.type.kind] for p in prototype.parameters]
     symbol.restype = None if prototype.result.kind == "void" else _CTYPES[prototype.result.kind]
@@ -134,6 +148,14 @@ def _bind(symbol: Any, prototype: Prototype) -> Callable[..., Any]:
         count[0] += 1
         return symbol(*converted)
 
+    def watched(*arguments: Any) -> Any:
+        if len(arguments) == arity and watch is not None:
+            watch(arguments, [convert(value) for convert, value in zip(converters, arguments, strict=True)])
+        return call(*arguments)
+
+    if watch is not None:
+        watched.__name__ = watched.__qualname__ = prototype.name
+        return watched
     call.__name__ = call.__qualname__ = prototype.name
     call.__doc__ = str(prototype)
     return call

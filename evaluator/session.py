@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,13 @@ from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import ShapeCase, Task
 
 _REFERENCE_SECONDS = 180.0
+
+Draw = tuple[float, str, bool]
+"""(scale, spikes, other parameters) of a draw; spikes: empty, ``many``, ``rows``, ``lone`` or ``nudge``."""
+DRAWS: tuple[Draw, ...] = ((1.0, "", False), (1.0, "", True), (1e-3, "", False), (8.0, "many", True), (1.0, "rows", False))
+"""What each correctness case is judged on."""
+LONE: Draw = (1.0, "lone", False)
+"""The further draw of a task that could not tell half precision otherwise."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class OpenCase:
             for what in ("shape", "dtype", "device"):
                 if w[what] != g[what]:
                     return f"output {i} has {what} {g[what]}, expected {w[what]}"
+            if _overlaps(g) and not _overlaps(w):
+                return f"output {i} is one piece of memory seen many times: strides {g['strides']} for shape {g['shape']}"
         return ""
 
 
@@ -79,6 +88,9 @@ class Session:
     environment: Mapping[str, str]
     cases: dict[tuple[str, str, str], OpenCase | str] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
+    weak: tuple[str, ...] = ()
+    """What the task cannot tell from right work, after admission."""
+    _draws: tuple[Draw, ...] | None = None
 
     def __post_init__(self) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="kernelwright-reference-"))
@@ -138,6 +150,27 @@ class Session:
             return error.message
         return OpenCase(case, dtype, facts, seed, tuple(fds))
 
+    def admit(self, cases: Sequence[OpenCase], rtol: float | None) -> tuple[Draw, ...]:
+        """Admit the task, once: the draws that its kernels are judged on.
+
+        Raises:
+            TaskError: an output that takes no computing would pass on every case.
+        """
+        if self._draws is None:
+            smallest = min(cases, key=lambda c: c.numel)
+            draws = [dict(zip(("scale", "spikes", "vary"), draw, strict=True)) for draw in DRAWS]
+            limit = rtol if rtol is not None else self.task.rtol.get(smallest.dtype)
+            found, _ = self.ask("admit", key=smallest.key, draws=draws, seed=secret_seed(), rtol=limit)
+            if found["passing"]:
+                what = " and ".join(found["passing"])
+                raise TaskError(
+                    f"{self.task.name}: not admitted: {what} would pass for its output at {smallest.key}",
+                    "change the inputs or the shapes so that its output depends on every input, or write a task.yaml with tighter rtol",
+                )
+            self._draws = (*DRAWS, LONE) if found["harden"] else DRAWS
+            self.weak = tuple(found["weak"])
+        return self._draws
+
     def pool(self, opened: OpenCase, copies: int) -> Pool:
         """A pool of at least ``copies`` slots for timing this case."""
         pool = self.pools.get(opened.key)
@@ -164,6 +197,10 @@ class Session:
         for pool in self.pools.values():
             _close(pool.fds)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _overlaps(described: Mapping[str, Any]) -> bool:
+    return any(n > 1 and s == 0 for n, s in zip(described["shape"], described["strides"], strict=False))
 
 
 def secret_seed() -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 BASELINES = ("eager", "compile", "max-autotune")
 """The ladder: eager, torch.compile, torch.compile in the mode max-autotune-no-cudagraphs."""
 
+SANDBOXES = ("auto", "strict", "off")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -31,3 +33,10 @@ class Settings:
     memory_bytes: int = 8 << 30
     """Address space a CPU candidate may take beyond what its runner maps at start."""
     timing: bool = True
+    screen: bool = True
+    """False: the screen's text rules are recorded and decide nothing; the self-test asks what other layers catch."""
+    sanitize: str = "auto"
+    """``auto``: native kernels on the CPU and interpreted Triton always, GPU kernels only when a winner is audited;
+    ``all``: GPU kernels in every judging too; ``off``."""
+    sandbox: str = "auto"
+    """``auto``: every layer that works here; ``strict``: refuse to judge when one is missing; ``off``: a bare process."""

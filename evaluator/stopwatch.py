@@ -43,42 +43,70 @@ class Side(Protocol):
         """Do what ``run`` does besides calling, ``count`` times."""
 
 
+@dataclass(frozen=True)
+class Reading:
+    """One measurement of one side."""
+
+    us: float
+    """µs a call, spacer included."""
+    rest_us: float
+    """What a run takes besides its calls, by the same line: ``T(n) - n t``. Work done for later calls ends up here."""
+    event_us: float | None
+    """The device's own account."""
+    anew: bool = False
+    """Every input was new as a whole, not in a few places."""
+
+
 @dataclass
 class Samples:
     """What was measured: µs a call by side, block by block."""
 
     times: dict[str, list[float]]
+    readings: dict[str, list[Reading]] = field(default_factory=dict)
+    """Every reading by side, spoilt blocks included."""
     spoilt: int = 0
     """Blocks thrown away because noise exceeded the measurement."""
-    events: dict[str, list[float]] = field(default_factory=dict)
-    """The device's own account, µs, for cross-examination."""
+
+    def events(self) -> dict[str, list[float]]:
+        """The device's own account, µs, by side, for cross-examination."""
+        return {name: [r.event_us for r in found if r.event_us is not None] for name, found in self.readings.items()}
 
 
 def measure(
-    side: Side, n: int, copies: int, head: int, rng: random.Random
-) -> tuple[float, float | None]:
-    """One measurement of ``side``: µs a call, spacer included, and its device's own account.
+    side: Side, n: int, copies: int, head: int, rng: random.Random, renew: Callable[[], bool] = lambda: False
+) -> Reading:
+    """One measurement of ``side``.
 
-    Slots ``0 … copies-1`` hold new contents; the two runs use different ones as far as the pool allows.
+    The two runs use different slots of ``0 … copies-1`` as far as the pool allows. ``renew`` gives every slot new contents and
+    says whether new as a whole. It is called when the arguments are ready, just before the clock, so that nothing can be made of
+    the contents ahead; with a head start before (on a GPU another process's work in between would be timed).
     """
     order = rng.sample(range(copies), copies)
     short = [order[i % copies] for i in range(n)]
     long = [order[(n + i) % copies] for i in range(3 * n)]
     elapsed = {}
     event = None
+    anew = renew() if head else False
     for slots in rng.sample([short, long], 2):
         side.prepare(slots)
         if not head:
+            anew = renew()
             time.sleep(_SETTLE_SECONDS)
         began = time.perf_counter()
         side.run(head)
         elapsed[len(slots)] = time.perf_counter() - began
         event = side.account() if slots is long else event
-    return (elapsed[3 * n] - elapsed[n]) / (2 * n) * 1e6, event
+    call = (elapsed[3 * n] - elapsed[n]) / (2 * n)
+    return Reading(call * 1e6, (elapsed[n] - n * call) * 1e6, event, anew)
 
 
 def measure_spacer(side: Side, head: int, few: int = 8, many: int = 72) -> float:
-    """µs of one spacer of ``side``, by the same differences."""
+    """µs of one spacer of ``side``, by the same differences.
+
+    The first, unclocked, makes the side's process the one on the device: switching to it cost the short run, and so made the
+    spacer look 5 µs shorter than it is.
+    """
+    side.space(1, 1)
     spent = []
     for count in (few, many):
         began = time.perf_counter()
@@ -89,25 +117,24 @@ def measure_spacer(side: Side, head: int, few: int = 8, many: int = 72) -> float
 
 def interleave(
     sides: Sequence[Side],
-    visit: Callable[[Side], tuple[float, float | None]],
+    visit: Callable[[Side], Reading],
     spacer: Callable[[Side], float],
     enough: Callable[[Samples], bool],
     max_blocks: int,
 ) -> Samples:
     """Blocks in ABBA order (forward, then backward) until ``enough``.
 
-    ``visit`` gives a call's µs with its spacer, ``spacer`` the spacer's own; the median of the latter over all blocks so
-    far is subtracted, since it varies less than one measurement of it.
+    ``visit`` reads a side, ``spacer`` its spacer alone; the median of the latter over all blocks so far is subtracted, since
+    it varies less than one measurement of it.
     """
-    samples = Samples({s.name: [] for s in sides}, events={s.name: [] for s in sides})
+    samples = Samples({s.name: [] for s in sides}, {s.name: [] for s in sides})
     spacers: dict[str, list[float]] = {s.name: [] for s in sides}
     for _ in range(max_blocks):
         block: dict[str, list[float]] = {s.name: [] for s in sides}
         for side in [*sides, *reversed(sides)]:
-            took, event = visit(side)
-            block[side.name].append(took)
-            if event is not None:
-                samples.events[side.name].append(event)
+            reading = visit(side)
+            block[side.name].append(reading.us)
+            samples.readings[side.name].append(reading)
         for side in sides:
             spacers[side.name].append(spacer(side))
         means = {name: sum(both) / 2 - float(np.median(spacers[name])) for name, both in block.items()}

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator import replies
+from kernelwright.evaluator.frozen import Idleness, Unreadable, take
+from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
+from kernelwright.evaluator.sanitizers.tape_reader import MAX_FILE, writable, written
 from kernelwright.evaluator.session import OpenCase, Pool, Session, secret_seed
 from kernelwright.evaluator.settings import Settings
-from kernelwright.tasks.records import CaseResult, Kernel, Stage, Status
+from kernelwright.tasks.errors import HarnessError
+from kernelwright.tasks.records import CaseResult, Kernel, Stage, Status, Use
 
 _LOG_BYTES = 64 << 20
 _TAIL = 2000
+_LIBRARIES = "KERNELWRIGHT_LIBRARIES"
+_IDLE_SECONDS = 0.005
+_BEFORE_HONEST = (Stage.SMOKE, Stage.SANITIZE, Stage.CORRECT)
+_GONE = {"timeout": Status.TIMEOUT, "memory": Status.OUT_OF_MEMORY, "broken": Status.CHEATING}
+"""How a runner was lost -> status; else it is a runtime error."""
 
 
 class Rejected(Exception):
@@ -36,7 +48,13 @@ class Trial:
     """The untrusted child that runs one kernel, asked stage by stage."""
 
     def __init__(
-        self, server: ForkServer, kernel: Kernel, device: str, settings: Settings, environment: Mapping[str, str]
+        self,
+        server: ForkServer,
+        kernel: Kernel,
+        device: str,
+        settings: Settings,
+        environment: Mapping[str, str],
+        threads: int | None = None,
     ) -> None:
         self.kernel = kernel
         self.device = device
@@ -47,27 +65,83 @@ class Trial:
         limits = {"CORE": 0, "FSIZE": _LOG_BYTES, "NOFILE": 1024}
         if device == "cpu":
             limits["AS_EXTRA"] = settings.memory_bytes
-        caches = {"TRITON_CACHE_DIR": str(self._scratch / "triton"), "HOME": str(self._scratch)}
+        places = {"TRITON_CACHE_DIR": str(self._scratch / "work" / "triton")}
+        config: dict[str, Any] = {"device": device}
+        if threads is not None:
+            config["threads"] = threads
+            places["OMP_NUM_THREADS"] = str(threads)
+        gpu = device != "cpu"
         self.runner: Child = server.spawn(
-            "candidate", self._scratch, {"device": device}, environment={**caches, **environment}, limits=limits
+            "candidate",
+            self._scratch,
+            config,
+            environment={**places, **self._hand_over(environment)},
+            limits=limits,
+            sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=gpu or kernel.backend != "cpp"),
+            memory_bytes=settings.memory_bytes,
         )
+        if settings.sandbox == "strict":
+            self._demand_layers(gpu)
         self.least_native: int | None = None
         """Fewest native calls and launches that any judged call made."""
         self.must_launch = False
         """The observed call launched by hand: then every timed one must."""
         self._built: set[str] = set()
+        self._idle = Idleness(0 if gpu else self.runner.worker)
+        self._poisons = 0
+        self.tripped: dict[str, int] = {}
+        """Operators that computed in ``forward`` though they may not; decides from stage honest on."""
+        self._kept: list[tuple[Sequence[int], Sequence[Mapping[str, Any]]]] = []
+        self._timed_at: list[list[int]] = []
+        self.taken = ""
+        """Why outputs are not read out of the stopped runner; empty while they are."""
+
+    def _hand_over(self, environment: Mapping[str, str]) -> dict[str, str]:
+        """Built libraries, copied to where the runner can see them: the cache holds other kernels' too."""
+        folder = self._scratch / "libraries"
+        folder.mkdir()
+        built: dict[str, str] = json.loads(environment.get(_LIBRARIES, "{}"))
+        mine = {key: str(shutil.copy(path, folder / f"{key}.so")) for key, path in built.items()}
+        return {**environment, _LIBRARIES: json.dumps(mine)}
+
+    def _demand_layers(self, gpu: bool) -> None:
+        lacking = sandbox.missing(self.runner.layers, gpu)
+        if not lacking:
+            return
+        self.close()
+        what = "; ".join(f"{layer} is {state}" for layer, state in lacking.items())
+        raise HarnessError(
+            f"--sandbox strict: {what}",
+            "use a kernel of Linux 5.13 or newer that allows it (in a container: unconfined seccomp and AppArmor), or "
+            "--sandbox auto",
+        )
 
     def ask(self, op: str, /, seconds: float | None = None, fds: tuple[int, ...] = (), **message: Any) -> dict[str, Any]:
         """One request to the runner; its failure becomes :class:`Rejected` at the present stage."""
+        self._idle.ask()
         try:
             reply, _ = self.runner.ask(op, seconds or self.settings.call_seconds, fds, **message)
+            self._idle.answered()
         except ChildGone as gone:
             how = gone.gone
-            status = Status.TIMEOUT if how.how == "timeout" else Status.RUNTIME_ERROR
+            status = _GONE.get(how.how, Status.RUNTIME_ERROR)
             reason = f"{how} during {op}"
             if how.how == "timeout":
                 reason = f"no answer within {seconds or self.settings.call_seconds:g} s during {op}"
             raise Rejected(status, self.stage, reason, {"log": how.log[-_TAIL:]}) from None
+        try:
+            reply = replies.parse(op, reply)
+        except replies.BrokenReply as broken:
+            reason = f"the runner's answer to {op} is broken: {broken}"
+            raise Rejected(Status.CHEATING, self.stage, reason, {"rule": "forged_reply"}) from None
+        if self.stage not in _BEFORE_HONEST:
+            self.answer_for_idleness()
+        if reply.get("patched"):
+            reason = f"changed in the process that runs it: {', '.join(reply['patched'][:5])}"
+            raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "patching", "seen_in": self.stage.value})
+        self.tripped = reply.get("tripped", {})
+        if self.tripped and self.stage not in _BEFORE_HONEST:
+            raise self.library_work()
         if "outside" in reply:
             raise Outside(str(reply["outside"]))
         if "failed" in reply:
@@ -76,9 +150,23 @@ class Trial:
             raise Rejected(status, self.stage, str(reply.get("message", ""))[:_TAIL], evidence)
         return reply
 
-    def load(self) -> None:
-        """Execute the kernel's module in the runner."""
-        self.ask("load", self.settings.smoke_seconds, source=self.kernel.source, backend=self.kernel.backend)
+    def answer_for_idleness(self) -> None:
+        """Work that goes on while nothing is asked is not joined when ``forward`` returns, or done ahead of the clock."""
+        if self._idle.seconds > _IDLE_SECONDS:
+            spent = f"{self._idle.seconds * 1e3:.1f} ms of CPU time while nothing was asked"
+            reason = f"works outside its calls: {spent}; all work must be joined when forward returns"
+            raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "unjoined", "seen_in": self.stage.value})
+
+    def library_work(self) -> Rejected:
+        """What computed in ``forward`` though it may not, by the wire's count."""
+        names = ", ".join(f"{name} ({n}×)" for name, n in sorted(self.tripped.items())[:5])
+        reason = f"{names} computed in forward: library work; the kernel must do it itself"
+        return Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "library", "seen_in": self.stage.value})
+
+    def load(self, library: Sequence[str] = ()) -> None:
+        """Execute the kernel's module in the runner. ``library``: operator classes and names that may stay library work."""
+        given: dict[str, Any] = {"source": self.kernel.source, "backend": self.kernel.backend, "library": list(library)}
+        self.ask("load", self.settings.smoke_seconds, **given)
 
     def build(self, opened: OpenCase) -> None:
         """Hand over a case's arenas and construct ``ModelNew`` for it, once."""
@@ -98,13 +186,22 @@ class Trial:
             seed=opened.seed,
             dtype=opened.dtype,
             training=opened.facts["training"],
+            private=opened.case.use is Use.TIMING,
         )
         self._built.add(opened.key)
 
     def try_draw(
-        self, session: Session, opened: OpenCase, scale: float = 1.0, spikes: bool = False, vary: bool = False
+        self,
+        session: Session,
+        opened: OpenCase,
+        scale: float = 1.0,
+        spikes: str = "",
+        vary: bool = False,
+        variant: str = "",
     ) -> dict[str, Any] | None:
         """One fresh draw through the kernel, judged; the comparison, or None when the draw left the domain.
+
+        ``variant``: how the inputs lie in memory (``fresh``, ``unaligned``, ``strided``; empty: at the usual addresses).
 
         Raises:
             Rejected: the kernel failed or is wrong.
@@ -117,13 +214,19 @@ class Trial:
         if vary:
             self.ask("refresh", key=opened.key, parameters=facts["parameters"])
         seconds = self.settings.smoke_seconds if self.stage is Stage.SMOKE else None
-        reply = self.ask("call", seconds, key=opened.key, **self._inputs(opened))
+        self._poisons += 1
+        kind = ("nan", "huge")[self._poisons % 2]
+        layout: dict[str, Any] = {"poison": kind, "outputs": self._outputs(opened), "variant": variant}
+        reply = self.ask("call", seconds, key=opened.key, **layout, **self._inputs(opened))
         made = int(reply["native_calls"])
         if opened.numel:  # nothing in, nothing to launch
             self.least_native = made if self.least_native is None else min(self.least_native, made)
         self._fits(opened, reply)
-        self.ask("export", key=opened.key, index=0, specs=self._outputs(opened))
+        self._kept = [(reply["at"][0] if reply["at"] else [], reply["outputs"])]
+        self.export(opened, 0)
         found, _ = session.ask("compare", key=opened.key, rtol=self._rtol(session, opened))
+        if variant:
+            found["inputs"] = []  # the kernel was given copies
         found["scale"] = scale
         found["native_calls"] = reply["native_calls"]
         found["oracle"] = drawn["oracle"]
@@ -132,17 +235,32 @@ class Trial:
 
     def verify_timed(self, session: Session, opened: OpenCase, index: int, slot: int) -> None:
         """The output of a timed call, after the clock stopped, compared in full."""
-        reply = self.ask("export", key=opened.key, index=index, specs=self._outputs(opened))
+        reply = self.ask("describe", index=index)
         self._fits(opened, reply)
+        at = self._timed_at[index] if self._timed_at else []
+        if not self._take(opened, at, reply["outputs"]):
+            self.ask("export", key=opened.key, index=index, specs=self._outputs(opened))
         found, _ = session.ask("verify", key=opened.key, slot=slot, rtol=self._rtol(session, opened))
         inputs = [] if found["unchanged"] else [{"input": 0, "detail": "changed in place during timing"}]
         self._decide(opened, {**found, "inputs": inputs, "timed": True})
 
-    def expect_launches(self, made: int, calls: int) -> None:
-        """A kernel that launches when observed and not when timed lets something else do the work."""
+    def timed(self, opened: OpenCase, reply: Mapping[str, Any], calls: int) -> None:
+        """A run of timed calls is over: did each launch, and has each an output of its own?"""
+        made = int(reply["native_calls"])
         if self.must_launch and made < calls:
             reason = f"{made} native calls and launches in {calls} timed calls, though the observed call made its own"
             raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "no_own_work"})
+        self._timed_at = reply["at"]
+        self._apart(opened, self._timed_at)
+
+    def _apart(self, opened: OpenCase, kept: Sequence[Sequence[int]]) -> None:
+        """Outputs that are alive at once may not share memory, unless they are views of the same inputs."""
+        for i, described in enumerate(opened.facts["outputs"]):
+            mine = [at[i] for at in kept if len(at) > i]
+            if opened.facts["aliased"][i] or 0 in described["shape"] or len(set(mine)) == len(mine):
+                continue
+            reason = f"output {i} of one call is the memory of another call's that is still held"
+            raise Rejected(Status.INCORRECT, self.stage, reason, {"rule": "shared_output"})
 
     def attach_pool(self, opened: OpenCase, pool: Pool) -> None:
         self.ask("attach", None, pool.fds, name=f"{opened.key}/pool", arena=pool.facts["arena"])
@@ -153,6 +271,49 @@ class Trial:
 
     def inputs(self, opened: OpenCase) -> dict[str, Any]:
         return self._inputs(opened)
+
+    def keep(self, opened: OpenCase, index: int) -> None:
+        """One more call on the present inputs; its output is kept as number ``index`` beside the earlier ones."""
+        reply = self.ask("call", key=opened.key, keep=index > 0, **self._inputs(opened))
+        self._fits(opened, reply)
+        self._kept[index:] = [(reply["at"][0] if reply["at"] else [], reply["outputs"])]
+        self._apart(opened, [at for at, _ in self._kept])
+
+    def export(self, opened: OpenCase, index: int) -> None:
+        """A kept output, copied to where the reference reads it: by the judge where it can, else by the runner."""
+        at, described = self._kept[index]
+        if not self._take(opened, at, described):
+            self.ask("export", key=opened.key, index=index, specs=self._outputs(opened))
+
+    def _take(self, opened: OpenCase, at: Sequence[int], described: Sequence[Mapping[str, Any]]) -> bool:
+        """Read outputs out of the stopped runner; False where that cannot be done."""
+        if self.device != "cpu" or self.taken:
+            return False
+        try:
+            take(self.runner.worker, opened, at, described)
+        except Unreadable as problem:
+            self.taken = str(problem)
+        return not self.taken
+
+    def compare_kept(self, session: Session, opened: OpenCase, index: int, back: int) -> None:
+        """Kept output ``index`` judged again, against the draw ``back`` before the last."""
+        self.export(opened, index)
+        found, _ = session.ask("compare", key=opened.key, rtol=self._rtol(session, opened), back=back)
+        try:
+            self._decide(opened, {**found, "inputs": [], "state": []})
+        except Rejected as failure:
+            reason = f"an output is overwritten by a later call: {failure.reason}" if back else failure.reason
+            raise Rejected(failure.status, failure.stage, reason, failure.evidence) from None
+
+    def record(self) -> None:
+        """Put every native call from here on a tape; before :meth:`load`."""
+        self.ask("record")
+
+    def tape(self) -> tuple[bytes, str]:
+        """End the recording: what the runner wrote (untrusted), and why it has nothing."""
+        with writable(MAX_FILE) as fd:
+            reply = self.ask("tape", None, (fd,))
+            return written(fd, reply.get("bytes")), str(reply.get("problem", ""))[:_TAIL]
 
     def close(self) -> None:
         self.runner.kill("over")
@@ -186,6 +347,8 @@ class Trial:
             raise Rejected(
                 Status.INCORRECT, self.stage, f"{label}: input {first['input']} {first['detail']}", {"comparison": found}
             )
+        for problem in found.get("state", []):
+            raise Rejected(Status.INCORRECT, self.stage, f"{label}: {problem}", {"comparison": found})
         for i, output in enumerate(found["outputs"]):
             if not output["passed"]:
                 raise Rejected(Status.INCORRECT, self.stage, f"{label}: output {i}: {output['detail']}", found)

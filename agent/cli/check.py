@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernelwright.agent.cli import figures
+from kernelwright.agent.cli import figures, selftesting
 from kernelwright.agent.cli.options import AsJson, Home, example, verb
 from kernelwright.agent.cli.output import Output
 from kernelwright.tasks.codec import to_json
@@ -24,32 +24,57 @@ app = verb()
 _TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
 
 
-EXAMPLES = "kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json"
+EXAMPLES = (
+    "kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json\n"
+    "kernelwright check --selftest --backend cpp"
+)
 
 
 @app.command(epilog=example(EXAMPLES))
-def check(
-    kernel: Annotated[Path, typer.Argument(metavar="KERNEL", help="A Python file that defines class ModelNew.")],
-    task: Annotated[str, typer.Option(help="The task: a name, or a file.")],
+def check(  # noqa: PLR0913  one argument an option is how typer reads a command line
+    kernel: Annotated[
+        Path | None, typer.Argument(metavar="KERNEL", help="A Python file that defines class ModelNew.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="The task: a name, or a file.")] = None,
     backend: Annotated[str | None, typer.Option(help="cpp or triton; default: what the file imports.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
+    sandbox: Annotated[str, typer.Option(help="auto, strict (refuse where a layer is missing) or off.")] = "auto",
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Judge the committed cheats and honest kernels instead of KERNEL.")
+    ] = False,
+    corpus: Annotated[Path | None, typer.Option(metavar="DIR", help="Of --selftest: another corpus.")] = None,
+    only: Annotated[str | None, typer.Option(metavar="A,B", help="Of --selftest: the kernels with these names.")] = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> Output:
-    """Judge one kernel: is it right, its own work, and how fast? Exit code 0 passed, 1 any other verdict."""
+    """Judge one kernel: is it right, its own work, and how fast? Exit code 0 passed, 1 any other verdict.
+
+    --selftest: does the judge catch every committed cheat and accuse no honest kernel? Exit code 0 yes, 1 no.
+    """
+    if selftest:
+        if kernel is not None or task is not None:
+            raise InputError("--selftest judges its own corpus", "leave out KERNEL and --task; see --corpus and --only")
+        return selftesting.test(backend, device, corpus, only, sandbox, home)
+    if kernel is None or task is None:
+        missing = " and ".join(name for name, value in (("KERNEL", kernel), ("--task", task)) if value is None)
+        raise InputError(f"check needs {missing}", "or --selftest; see `kernelwright check --help`")
+    if corpus is not None or only is not None:
+        raise InputError("--corpus and --only belong to --selftest", "add --selftest, or leave them out")
     from kernelwright.agent.workspace import Workspace
     from kernelwright.evaluator.judge import Judge
-    from kernelwright.evaluator.settings import Settings
+    from kernelwright.evaluator.settings import SANDBOXES, Settings
     from kernelwright.tasks.load import load_task
     from kernelwright.tasks.records import Kernel
 
     source = _read(kernel)
     if rtol is not None and not 0 < rtol < 1:
         raise InputError(f"--rtol is {rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
+    if sandbox not in SANDBOXES:
+        raise InputError(f"--sandbox is {sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
     what = load_task(task)
     language = backend or ("triton" if _TRITON.search(source) else "cpp")
-    judge = Judge(language, device, Workspace.at(home, None).cache, Settings(rtol=rtol))
+    judge = Judge(language, device, Workspace.at(home, None).cache, Settings(rtol=rtol, sandbox=sandbox))
     try:
         verdict = judge.judge(Kernel(source, language), what)
     finally:

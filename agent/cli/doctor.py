@@ -27,7 +27,7 @@ app = verb()
 @app.command(epilog=example("kernelwright doctor\nkernelwright doctor --json"))
 def doctor(home: Home = None, store: StoreUrl = None, as_json: AsJson = False) -> Output:
     """Say what was detected, what is used by default, and why the rest is unavailable."""
-    rows = [*_system(), *_packages(), *_backends(), *_models(), _place(home, store)]
+    rows = [*_system(), *_packages(), *_backends(), *_sandbox(), *_models(), _place(home, store)]
     kind = defaults.device_kind(None)
     chosen = {"device": kind, "backend": defaults.backend(None), "model": defaults.model()}
     usable = all(row["ok"] for row in rows if row["needed"])
@@ -90,6 +90,18 @@ def _backends() -> Iterator[dict[str, Any]]:
         except KernelwrightError as error:
             problem = str(error)
         yield _row(f"backend {name}", "" if problem else f"on {kind}", problem)
+
+
+def _sandbox() -> Iterator[dict[str, Any]]:
+    """The layers around a runner that this kernel and user can have. Only ``--sandbox strict`` needs all of them."""
+    from kernelwright.evaluator.runner.sandbox import probe
+
+    probed = probe()
+    for layer, why in probed.items():
+        # A root of bind mounts stands in where there is no Landlock.
+        spare = layer == "mounts" and not probed["landlock"]
+        if not spare:
+            yield _row(f"sandbox {layer}", "" if why else "works", f"{why}; kernels are judged without it" if why else "")
 
 
 def _models() -> Iterator[dict[str, Any]]:

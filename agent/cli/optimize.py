@@ -48,6 +48,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         str | None, typer.Option(metavar="A,B", help="Which of eager, compile, max-autotune to time beside each kernel.")
     ] = None,
     timing_seconds: Annotated[float | None, typer.Option(help="Cap on the timing of one case.")] = None,
+    sandbox: Annotated[str, typer.Option(help="auto, strict (refuse where a layer is missing) or off.")] = "auto",
     rejudge: Annotated[bool, typer.Option("--rejudge", help="With replay: judge again and compare statuses.")] = False,
     home: Home = None,
     store: StoreUrl = None,
@@ -87,6 +88,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         rtol=rtol,
         baselines=tuple(baselines.split(",")) if baselines else None,
         timing_seconds=timing_seconds,
+        sandbox=sandbox,
         rejudge=rejudge,
         refused=refused,
     )

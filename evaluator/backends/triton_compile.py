@@ -6,6 +6,7 @@ would launch is compiled for the architecture, specialised to its real arguments
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import tempfile
@@ -116,6 +117,8 @@ def _name(key: Any, names: list[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no infinity
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 

@@ -46,6 +46,7 @@ def _count_interpreted(launched: Callable[..., None]) -> None:
     import torch
     from triton.runtime import driver, interpreter
 
+    from kernelwright.evaluator.backends import triton_memory
     from kernelwright.evaluator.backends.triton_driver import StandInDriver
 
     original = interpreter.GridExecutor.__call__
@@ -56,5 +57,6 @@ def _count_interpreted(launched: Callable[..., None]) -> None:
         return original(self, *arguments, **options)
 
     interpreter.GridExecutor.__call__ = counted
+    triton_memory.install()
     if not torch.cuda.is_available():
         driver.set_active(StandInDriver())

@@ -38,15 +38,29 @@ def padded(nbytes: int) -> int:
     return -(-max(nbytes, 1) // ALIGN) * ALIGN
 
 
-def layout(tensors: Sequence[torch.Tensor], copies: int = 1) -> tuple[list[dict[str, Any]], int]:
-    """Specs for contiguous copies of ``tensors`` (``copies`` slots of each, ``stride`` bytes apart), and total bytes."""
+def layout(tensors: Sequence[torch.Tensor], copies: int = 1, guard: int = 0) -> tuple[list[dict[str, Any]], int]:
+    """Specs for contiguous copies of ``tensors`` (``copies`` slots of each, ``stride`` bytes apart), and total bytes.
+
+    ``guard``: bytes left free before the first tensor and after each.
+    """
     specs = []
-    offset = 0
+    offset = guard
     for t in tensors:
         stride = padded(t.numel() * t.element_size())
         specs.append({"offset": offset, "stride": stride, "shape": list(t.shape), "dtype": dtype_name(t.dtype)})
-        offset += stride * copies
+        offset += stride * copies + guard
     return specs, max(offset, ALIGN)
+
+
+def guards(specs: Sequence[dict[str, Any]], nbytes: int) -> list[tuple[int, int]]:
+    """The byte ranges of an arena that belong to no tensor: guard bands, and the padding at each tensor's end."""
+    bands = []
+    at = 0
+    for spec in specs:
+        bands.append((at, int(spec["offset"])))
+        at = int(spec["offset"]) + math.prod(spec["shape"]) * dtype_of(spec["dtype"]).itemsize
+    bands.append((at, nbytes))
+    return [(low, high) for low, high in bands if high > low]
 
 
 class Arena:
@@ -112,6 +126,10 @@ class Arena:
             return torch.frombuffer(self._backing, dtype=dtype, count=count, offset=offset).view(shape)
         flat = torch.as_tensor(_Pointer(self._address + offset, count * dtype.itemsize), device=self.device)
         return flat.view(dtype).view(shape)
+
+    def raw(self, low: int, high: int) -> torch.Tensor:
+        """Bytes ``low … high`` as a uint8 tensor."""
+        return self.tensor({"shape": [high - low], "dtype": "uint8", "offset": low, "stride": 0})
 
     def slots(self, spec: dict[str, Any], copies: int) -> torch.Tensor:
         """All slots of ``spec`` as one ``(copies, numel)`` tensor, for bulk refreshing."""

@@ -1,13 +1,15 @@
 """The untrusted side: a forked child that loads one kernel and calls it. It knows no expected value and no seed.
 
 What it reports is a claim; the judge believes only what it reads from the shared outputs and its own clock.
-This child is isolated as a process (own session, scrubbed environment, resource limits, no core dumps). It does not
-protect against: reading files that this user may read, the network, or code that edits this very module in memory.
+It runs inside the layers of :mod:`kernelwright.evaluator.runner.sandbox`; code that edits this very module in memory is
+not kept from doing so.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 import traceback
 import types
@@ -19,17 +21,27 @@ import torch
 
 from kernelwright.evaluator import native
 from kernelwright.evaluator.runner.arena import Arena, dtype_of
-from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
+from kernelwright.evaluator.runner.audit import Audit
+from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameTooLong
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
+from kernelwright.evaluator.runner.integrity import Integrity
+from kernelwright.evaluator.runner.poison import poison, quiet
+from kernelwright.evaluator.runner.tripwire import Tripwire
 from kernelwright.evaluator.runner.trees import decode, describe, encode
 
 _MODULE = "kernel_under_test"
+_WATCHED = frozenset({"load", "build", "call", "trace", "prepare", "export", "describe"})
+"""Requests outside any clock whose reply tells whether this process was tampered with."""
 _TRACEBACK_LINES = 14
+_LINE = 500
 
 
 def serve(channel: Channel, config: dict[str, Any]) -> None:
     """Answer the judge's requests until it closes the pipe."""
     candidate = Candidate(config["device"])
+    if "threads" in config:
+        # The kernel's OpenMP is torch's own where they share a libgomp; elsewhere OMP_NUM_THREADS reaches it.
+        torch.set_num_threads(config["threads"])
     handlers: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {
         "load": candidate.load,
         "attach": candidate.attach,
@@ -43,6 +55,10 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "account": candidate.account,
         "space": candidate.space,
         "export": candidate.export,
+        "describe": candidate.describe,
+        "record": candidate.record,
+        "tape": candidate.tape,
+        "races": candidate.races,
     }
     spin = 0.0
     while True:
@@ -55,17 +71,26 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
             reply = handlers[request["op"]](request, fds)
         except BaseException as error:  # noqa: BLE001 - process boundary: a candidate's failure is data for the judge
             reply = _failure(error)
-        channel.send(reply)
+        if candidate.tripped:
+            reply["tripped"] = candidate.tripped
+        if request["op"] in _WATCHED and (patched := candidate.patched()):
+            reply["patched"] = patched
+        try:
+            channel.send({**reply, "ticket": request["ticket"]})
+        except FrameTooLong as error:  # an output of a hundred thousand numbers, say
+            channel.send({**_failure(error), "ticket": request["ticket"]})
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, native.OutsideEnvelope):
         return {"outside": str(error) or "outside the kernel's envelope"}
+    while type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
+        error = error.__cause__  # Triton's interpreter quotes the error it wraps
     text = f"{type(error).__name__}: {error}"
     lines = traceback.format_exception(type(error), error, error.__traceback__)
-    tail = "".join(lines).splitlines()[-_TRACEBACK_LINES:]
+    tail = [line[:_LINE] for line in "".join(lines).splitlines()[-_TRACEBACK_LINES:]]
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
-    memory = memory or "out of memory" in text.lower()
+    memory = memory or "out of memory" in text.lower() or getattr(error, "errno", None) == errno.ENOMEM
     return {"failed": "out_of_memory" if memory else "runtime_error", "message": text[:2000], "traceback": tail}
 
 
@@ -82,25 +107,40 @@ class Candidate:
         self._outputs: list[Any] = []
         self._calls = Calls([], 0.0, [])
         self._flush: Flusher | None = None
+        self._wire = Tripwire(device)
+        self._audit = Audit()
         self._launches: Callable[[], int] = lambda: 0
+        self._recorder: Any = None
         torch.set_grad_enabled(False)
         if self._cuda:
             torch.cuda.set_device(torch.device(device).index or 0)
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
 
+    def patched(self) -> list[str]:
+        """What the kernel changed in this process that is not its own, and what else it did there."""
+        return [*(f"{rule}: {what}" for rule, what in self._audit.seen.items()), *self._integrity.broken()]
+
+    @property
+    def tripped(self) -> dict[str, int]:
+        """Operators that computed in ``forward`` though they may not, by name."""
+        return self._wire.tripped
+
     def load(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """Execute the kernel's source; it must define ``ModelNew``."""
+        """Execute the kernel's source; it must define ``ModelNew``. ``library``: what may stay library work."""
         if request["backend"] == "triton":
             from kernelwright.evaluator.backends.triton_launches import install
 
             self._launches = install()
+        self._wire.install(request["library"])
+        self._integrity = Integrity()
         path = Path.cwd() / f"{_MODULE}.py"
         path.write_text(request["source"])
         module = types.ModuleType(_MODULE)
         module.__file__ = str(path)
         sys.modules[_MODULE] = module
         self._namespace = module.__dict__
+        self._audit.start()
         exec(compile(request["source"], str(path), "exec"), self._namespace)
         if not isinstance(self._namespace.get("ModelNew"), type):
             raise TypeError("the kernel defines no class ModelNew")
@@ -113,6 +153,7 @@ class Candidate:
 
     def build(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Construct ``ModelNew`` after the parameter seed and copy the entries that the reference has too."""
+        self._wire.disarm()
         arena = self._arenas[request["key"] + "/parameters"]
         arguments = decode(request["init"], [arena.tensor(spec).clone() for spec in request["init_specs"]])
         torch.manual_seed(request["seed"])
@@ -125,7 +166,9 @@ class Candidate:
                 model = model.to(dtype)
             model.train(request["training"])
         self._models[request["key"]] = model
-        return self.refresh(request, [])
+        copied = self.refresh(request, [])
+        self._wire.arm()  # for good: what a thread of the kernel does between the calls is its work too
+        return copied
 
     def refresh(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Copy the reference's parameters again, in place."""
@@ -136,18 +179,40 @@ class Candidate:
         copied = []
         for name, spec in request["parameters"].items():
             if name in own and list(own[name].shape) == spec["shape"]:
-                own[name].data.copy_(arena.tensor(spec))
+                given = arena.tensor(spec)
+                if own[name].dtype == given.dtype and not request.get("private"):
+                    own[name].data = given  # the reference sees what is done to it, and guard bands lie around it
+                else:
+                    own[name].data.copy_(given)
                 copied.append(name)
         self._synchronize()
         return {"copied": copied, "left": sorted(set(own) - set(copied))}
 
     def call(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """One call; its output is kept under index 0 and described."""
-        arguments = self._arguments(request, 0)
+        arguments = [self._vary(a, request.get("variant", "")) for a in self._arguments(request, 0)]
+        kept = self._outputs if request.get("keep") else []
+        if request.get("poison"):
+            poison(self._device, request["poison"], request["outputs"], request.get("value", 1.0))
         before = self._native_work()
-        self._outputs = [self._models[request["key"]](*arguments)]
+        self._outputs = [*kept, self._forward(request["key"], arguments)]
+        made = self._native_work() - before
+        return {**self._describe(-1), "at": [addresses(self._outputs[-1])], "native_calls": made}
+
+    def _forward(self, key: str, arguments: list[Any]) -> Any:
+        """One call; all device work is done when it returns."""
+        output = self._models[key](*arguments)
         self._synchronize()
-        return {**self._describe(0), "native_calls": self._native_work() - before}
+        return output
+
+    @staticmethod
+    def _vary(value: Any, variant: str) -> Any:
+        """The same values elsewhere in memory."""
+        if variant and isinstance(value, torch.Tensor):
+            return placed(value, variant)
+        if variant and isinstance(value, (list, tuple)):
+            return type(value)(Candidate._vary(v, variant) for v in value)
+        return value
 
     def trace(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """One call under the profiler's eyes: which operators did work, and with ``device`` what ran on the GPU."""
@@ -155,8 +220,8 @@ class Candidate:
 
         arguments = self._arguments(request, 0)
         before = self._native_work()
-        model = self._models[request["key"]]
-        seen = observe(lambda: model(*arguments), request["device"] and self._cuda)
+        seen = observe(lambda: self._forward(request["key"], arguments), request["device"] and self._cuda)
+        self._wire.refuse()
         return {**seen, "native_calls": self._native_work() - before}
 
     def compile(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
@@ -168,12 +233,41 @@ class Candidate:
             self._models[request["key"]](*arguments)
         return {"launches": [entry if isinstance(entry, dict) else vars(entry) for entry in launches]}
 
+    def record(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Put every native call from here on a tape; before :meth:`load`, or what is bound already is missed."""
+        from kernelwright.evaluator.tape import Recorder
+
+        self._recorder = Recorder()
+        native.record(self._recorder)
+        return {"ok": True}
+
+    def tape(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
+        """End the recording and write the tape into the file that the judge sent."""
+        try:
+            size = self._recorder.write(fds[0])
+        except OSError as error:
+            return {"bytes": 0, "problem": f"the tape could not be written: {error.strerror}"}
+        finally:
+            os.close(fds[0])
+        return {"bytes": size, "problem": self._recorder.problem}
+
+    def races(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """One interpreted call with every access of every program compared."""
+        from kernelwright.evaluator.backends.triton_memory import watch_races
+
+        arguments = self._arguments(request, 0)
+        with watch_races() as seen:
+            self._models[request["key"]](*arguments)
+        return {"races": seen.races, "launches": seen.launches, "unchecked": seen.unchecked}
+
     def prepare(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Make ready, outside the clock, the arguments of the calls that :meth:`time` will make."""
+        before = self._native_work()
         self._outputs, self._calls = [], Calls([], 0.0, [])
+        quiet()
         self._prepared = [self._arguments(request, slot) for slot in request["slots"]]
         wake(self._flusher(), self._cuda)
-        return {"ok": True}
+        return {"native_calls": self._native_work() - before}
 
     def time(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The prepared calls in a row; outputs are kept in order."""
@@ -181,7 +275,8 @@ class Candidate:
         before = self._native_work()
         self._calls = run_calls(model, self._prepared, self._flusher(), request["head"], self._cuda)
         self._outputs = self._calls.outputs
-        return {"host_us": self._calls.host_us, "native_calls": self._native_work() - before}
+        at = [] if self._cuda else [addresses(output) for output in self._outputs]
+        return {"host_us": self._calls.host_us, "native_calls": self._native_work() - before, "at": at}
 
     def account(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The device's own account of the last run: a claim, for cross-examination."""
@@ -203,6 +298,10 @@ class Candidate:
                 place.copy_(t.detach())
         self._synchronize()
         return described
+
+    def describe(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Kept output ``index``, described."""
+        return self._describe(request["index"])
 
     def _describe(self, index: int) -> dict[str, Any]:
         tensors: list[torch.Tensor] = []
@@ -226,6 +325,30 @@ class Candidate:
     def _synchronize(self) -> None:
         if self._cuda:
             torch.cuda.synchronize()
+
+
+def addresses(output: Any) -> list[int]:
+    """Where the tensors of an output lie, in the order of their encoding."""
+    if type(output) is torch.Tensor:
+        return [output.data_ptr()]
+    tensors: list[torch.Tensor] = []
+    with contextlib.suppress(TypeError):
+        encode(output, tensors)
+    return [t.data_ptr() for t in tensors]
+
+
+def placed(t: torch.Tensor, variant: str) -> torch.Tensor:
+    """A copy of ``t`` at another address (``fresh``), one element off alignment (``unaligned``), or in a wider buffer
+    (``strided``: the last dimension padded; in one dimension every other element)."""
+    if t.numel() == 0 or t.dim() == 0 or variant == "fresh":
+        return t.clone()
+    if variant == "unaligned":
+        view = torch.empty(t.numel() + 1, dtype=t.dtype, device=t.device)[1:].view(t.shape)
+    elif t.dim() == 1:
+        view = torch.empty(2 * t.numel(), dtype=t.dtype, device=t.device)[::2]
+    else:
+        view = torch.empty((*t.shape[:-1], t.shape[-1] + 3), dtype=t.dtype, device=t.device)[..., : t.shape[-1]]
+    return view.copy_(t)
 
 
 def _plain(t: torch.Tensor) -> bool:

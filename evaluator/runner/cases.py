@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import collections
 import copy
-import linecache
-import sys
-import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from kernelwright.evaluator.correctness import compare
-from kernelwright.evaluator.runner.arena import Arena, dtype_of, layout
+from kernelwright.evaluator.runner.arena import Arena, dtype_name, dtype_of, guards, layout
+from kernelwright.evaluator.runner.draws import cutter, map_tensors, nudged, place, scaled
+from kernelwright.evaluator.runner.execute import Refused, execute
 from kernelwright.evaluator.runner.observe import observe
 from kernelwright.evaluator.runner.trees import decode, describe, encode
-from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import Task
-from kernelwright.tasks.shapes import integers, with_sizes
+from kernelwright.tasks.shapes import integers
 
-_FEW_VALUES = 16
-"""A floating tensor with fewer distinct values than this in a sample is a mask or a label: never scaled or mixed."""
-
-
-class Refused(Exception):
-    """The reference cannot be judged against; the message says why."""
+HISTORY = 8
+"""Draws whose expectations are kept, for outputs that later calls must leave alone."""
+_GUARD = 4096
+"""Bytes of guard band before and after every input and parameter."""
+_GUARD_BYTE = 0xFF
+"""NaN in every floating dtype, -1 in every integer one."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Expected:
     tree: Any
     mutated: tuple[int, ...]
     """Indices of input tensors that the reference changes."""
+    state: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+    """Parameters and buffers that the reference changes: name -> (in the working dtype, in float64) afterwards."""
 
 
 class Case:
@@ -58,9 +61,13 @@ class Case:
         self.model = self._construct()
         self._randomise(torch.Generator().manual_seed(seed))
         self._double = self._in_double()
+        self._first_parameters: dict[str, torch.Tensor] = {}
         inputs = self.new_inputs(seed)
-        self._inputs, self._input_tree = self._flatten(inputs)
-        self._expected = self.expect(self._inputs)
+        self.inputs, self._input_tree = self._flatten(inputs)
+        self._stateful = True
+        self.expected = self.expect(self.inputs)
+        self._history = collections.deque([self.expected], maxlen=HISTORY)
+        self._stateful = bool(self.expected.state) or self._task.training
         self._check_randomness()
         self._share()
 
@@ -106,8 +113,8 @@ class Case:
             inputs = self._namespace["get_inputs"]()
         if not isinstance(inputs, (list, tuple)):
             raise Refused(f"get_inputs() gave {type(inputs).__name__} (expected a list)")
-        cut = _cutter(inputs, self._leading)
-        return [_map(v, lambda t: cut(_place(t, self.device, self.dtype))) for v in inputs]
+        cut = cutter(inputs, self._leading)
+        return [map_tensors(v, lambda t: cut(place(t, self.device, self.dtype))) for v in inputs]
 
     def _flatten(self, inputs: Sequence[Any]) -> tuple[list[torch.Tensor], Any]:
         tensors: list[torch.Tensor] = []
@@ -122,26 +129,38 @@ class Case:
         return list(decode(self._input_tree, tensors))
 
     def expect(self, tensors: Sequence[torch.Tensor]) -> Expected:
-        """What the reference gives for input tensors, in the working dtype and in float64."""
+        """What the reference gives for input tensors, in the working dtype and in float64; its state is put back."""
         mine = [t.clone() for t in tensors]
         torch.manual_seed(self._seed)
-        eager, tree = self._outputs(self.model(*self.arguments(mine)))
+        with _restored(self.model, self._stateful) as changed:
+            eager, tree = self._outputs(self.model(*self.arguments(mine)))
+        self._aliased = _shares_memory(eager, [*mine, *filter(_tensor, self.model.state_dict(keep_vars=True).values())])
         mutated = tuple(i for i, (a, b) in enumerate(zip(mine, tensors, strict=True)) if not _same(a, b))
-        oracle = self._oracle(tensors, mutated, eager)
-        return Expected((*eager, *(mine[i] for i in mutated)), oracle, tree, mutated)
+        with _restored(self._double, self._stateful) as wide:
+            oracle = self._oracle(tensors, mutated, eager)
+        state = {name: (now, wide.get(name, now)) for name, now in changed.items()}
+        return Expected((*eager, *(mine[i] for i in mutated)), oracle, tree, mutated, state)
 
     def _oracle(
         self, tensors: Sequence[torch.Tensor], mutated: tuple[int, ...], eager: Sequence[torch.Tensor]
     ) -> tuple[torch.Tensor, ...]:
-        wide = [t.double() if t.is_floating_point() else t.clone() for t in tensors]
         torch.manual_seed(self._seed)
         try:
+            self._fits_in_double([*tensors, *eager])
+            wide = [t.double() if t.is_floating_point() else t.clone() for t in tensors]
             with _default_dtype(torch.float64):
                 outputs, _ = self._outputs(self._double(*self.arguments(wide)))
-        except (RuntimeError, NotImplementedError, TypeError):
-            self.oracle_dtype = str(self.dtype).removeprefix("torch.")
+        except (RuntimeError, NotImplementedError, TypeError, MemoryError) as error:
+            self.oracle_dtype = f"{dtype_name(self.dtype)}, not float64: {str(error).splitlines()[0][:120] if str(error) else ''}"
             return (*(e.clone() for e in eager), *(tensors[i] for i in mutated))
         return (*outputs, *(wide[i] for i in mutated))
+
+    def _fits_in_double(self, tensors: Sequence[torch.Tensor]) -> None:
+        """MemoryError when the float64 copies of these tensors, and as much again for what is between, do not fit."""
+        wanted = 2 * sum(8 * t.numel() for t in tensors if t.is_floating_point())
+        free = torch.cuda.mem_get_info()[0] if self.device != "cpu" else _available_memory()
+        if wanted > free:
+            raise MemoryError(f"the float64 oracle needs {wanted >> 20} MiB, {free >> 20} MiB are free")
 
     def _outputs(self, value: Any) -> tuple[list[torch.Tensor], Any]:
         tensors: list[torch.Tensor] = []
@@ -155,9 +174,9 @@ class Case:
 
     def _check_randomness(self) -> None:
         """Two other torch seeds must give the same outputs, else only a property checker could judge."""
-        first = self._expected.eager
+        first = self.expected.eager
         torch.manual_seed(self._seed + 1)
-        again, _ = self._outputs(self.model(*self.arguments([t.clone() for t in self._inputs])))
+        again, _ = self._outputs(self.model(*self.arguments([t.clone() for t in self.inputs])))
         for a, b in zip(first, again, strict=False):
             if a.shape != b.shape or not _close(a, b):
                 raise Refused("forward is random: equal inputs gave different outputs under another torch seed")
@@ -165,6 +184,7 @@ class Case:
     def _share(self) -> None:
         self.descriptors: list[int] = []
         self._arenas: list[tuple[str, Arena]] = []
+        self._bands: dict[str, list[tuple[int, int]]] = {}
         state = self.model.state_dict(keep_vars=True)
         init_tensors: list[torch.Tensor] = []
         try:
@@ -176,23 +196,26 @@ class Case:
         specs, self._parameters = self._arena("parameters", [*parameters, *init_tensors])
         self._parameter_specs = dict(zip(self._names, specs, strict=False))
         self._init_specs = specs[len(parameters) :]
-        for spec, t in zip(specs, [*parameters, *init_tensors], strict=True):
+        for spec, t in zip(self._init_specs, init_tensors, strict=True):
             self._parameters.tensor(spec).copy_(t)
-        self.input_specs, self._input_arena = self._arena("inputs", self._inputs)
-        self._output_specs, self._output_arena = self._arena("outputs", self._expected.eager)
-        self.publish(self._inputs)
+        self.input_specs, self._input_arena = self._arena("inputs", self.inputs)
+        self._output_specs, self._output_arena = self._arena("outputs", self.expected.eager)
+        self.publish(self.inputs)
 
     def _arena(self, name: str, tensors: Sequence[torch.Tensor]) -> tuple[list[dict[str, Any]], Arena]:
-        specs, nbytes = layout(tensors)
+        specs, nbytes = layout(tensors, guard=_GUARD)
         arena, fds = Arena.create(self.device, nbytes)
+        self._bands[name] = guards(specs, nbytes)
+        for low, high in self._bands[name]:
+            arena.raw(low, high).fill_(_GUARD_BYTE)
         self.descriptors += fds
         self._arenas.append((name, arena))
         return specs, arena
 
     def describe(self) -> dict[str, Any]:
         """All that the judge and a candidate need to know."""
-        outputs = len(self._expected.eager) - len(self._expected.mutated)
-        arguments = self.arguments([t.clone() for t in self._inputs])
+        outputs = len(self.expected.eager) - len(self.expected.mutated)
+        arguments = self.arguments([t.clone() for t in self.inputs])
         seen = observe(lambda: self.model(*arguments), cuda=False)
         return {
             "arenas": [{"name": name, "arena": arena.describe()} for name, arena in self._arenas],
@@ -202,32 +225,54 @@ class Case:
             "inputs": self._input_tree,
             "specs": self.input_specs,
             "output_specs": self._output_specs,
-            "tree": self._expected.tree,
-            "outputs": [describe(t) for t in self._expected.eager[:outputs]],
-            "mutated": list(self._expected.mutated),
+            "tree": self.expected.tree,
+            "outputs": [describe(t) for t in self.expected.eager[:outputs]],
+            "aliased": self._aliased,
+            "mutated": list(self.expected.mutated),
             "training": self._task.training,
             "sizes": {**integers(self._task.source), **self._sizes},
-            "bytes": _nbytes([*self._inputs, *self._expected.eager, *self.model.state_dict().values()]),
+            "bytes": _nbytes([*self.inputs, *self.expected.eager, *self.model.state_dict().values()]),
             "ops": seen["ops"],
             "flops": seen["flops"],
         }
 
+    def hand_over(self, path: Path) -> dict[str, Any]:
+        """Write what a candidate may see of the last draw to ``path``, as raw bytes; the description of each tensor."""
+        with path.open("wb") as file:
+
+            def entry(arena: Arena, spec: dict[str, Any]) -> dict[str, Any]:
+                t = arena.tensor(spec).detach().cpu().contiguous().reshape(-1)
+                at = file.tell()
+                file.write(t.view(torch.uint8).numpy().tobytes() if t.numel() else b"")
+                return {"shape": spec["shape"], "dtype": spec["dtype"], "at": at, "nbytes": file.tell() - at}
+
+            return {
+                "tensors": [entry(self._input_arena, spec) for spec in self.input_specs],
+                "parameters": {name: entry(self._parameters, spec) for name, spec in self._parameter_specs.items()},
+                "init_tensors": [entry(self._parameters, spec) for spec in self._init_specs],
+            }
+
     def publish(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Write ``tensors`` where the candidate reads its inputs: always the same addresses."""
+        """Write inputs, parameters and buffers where the candidate reads them: always the same addresses."""
         for spec, t in zip(self.input_specs, tensors, strict=True):
             self._input_arena.tensor(spec).copy_(t)
+        state = self.model.state_dict(keep_vars=True)
+        for name, spec in self._parameter_specs.items():
+            self._parameters.tensor(spec).copy_(state[name].data)
         self._synchronize()
 
-    def draw(self, seed: int, scale: float, spikes: bool, vary: bool) -> bool:
+    def draw(self, seed: int, scale: float, spikes: str, vary: bool) -> bool:
         """New inputs and their expected outputs; False when the reference leaves its domain on them."""
-        if vary:
-            self._vary_parameters(seed)
+        if vary or spikes == "nudge":
+            self._vary_parameters(seed, few=spikes == "nudge")
         generator = torch.Generator().manual_seed(seed)
         tensors, _ = self._flatten(self.new_inputs(seed))
-        if [t.shape for t in tensors] != [t.shape for t in self._inputs]:
+        if [t.shape for t in tensors] != [t.shape for t in self.inputs]:
             raise Refused("get_inputs() gives other shapes under another seed")
-        plain = scale == 1.0 and not spikes
-        tensors = tensors if plain else [_scaled(t, scale, spikes, generator) for t in tensors]
+        plain = scale == 1.0 and spikes in ("", "nudge")
+        if spikes == "nudge":
+            tensors = [nudged(old, new, generator) for old, new in zip(self.inputs, tensors, strict=True)]
+        tensors = tensors if plain else [scaled(t, scale, spikes, generator) for t in tensors]
         try:
             expected = self.expect(tensors)
         except (RuntimeError, ValueError, IndexError):
@@ -236,22 +281,24 @@ class Case:
             return False
         if not plain and not all(bool(torch.isfinite(e).all()) for e in expected.eager if e.is_floating_point()):
             return False
-        self._inputs, self._expected = tensors, expected
+        self._history.appendleft(expected)
+        self.inputs, self.expected = tensors, expected
         self.publish(tensors)
         return True
 
-    def _vary_parameters(self, seed: int) -> None:
-        """Other values in every learned floating parameter, under the same addresses."""
+    def _vary_parameters(self, seed: int, few: bool = False) -> None:
+        """Other values in every learned floating parameter (``few``: in a few of its elements): the first ones times 0.5 … 1.5."""
         generator = torch.Generator().manual_seed(seed)
         state, wide = self.model.state_dict(keep_vars=True), self._double.state_dict(keep_vars=True)
-        for name, spec in self._parameter_specs.items():
+        for name in self._parameter_specs:
             value = state[name]
             if not (isinstance(value, torch.nn.Parameter) and value.is_floating_point()):
                 continue
+            first = self._first_parameters.setdefault(name, value.data.clone())
             factor = torch.rand(value.shape, generator=generator, dtype=torch.float32).to(value.device, value.dtype)
-            value.data.mul_(factor + 0.5)
+            other = first * (factor + 0.5)
+            value.data.copy_(nudged(value.data, other, generator) if few else other)
             wide[name].data.copy_(value.data)
-            self._parameters.tensor(spec).copy_(value.data)
 
     def output(self, index: int) -> torch.Tensor:
         """What the candidate exported as output ``index``."""
@@ -263,25 +310,56 @@ class Case:
             place = self._output_arena.tensor(spec)
             place.fill_(float("nan") if place.is_floating_point() else (1 if place.dtype == torch.bool else 113))
 
-    def compare_outputs(self, rtol: float | None) -> list[dict[str, Any]]:
-        count = len(self._expected.eager) - len(self._expected.mutated)
+    def compare_outputs(self, rtol: float | None, back: int = 0) -> list[dict[str, Any]]:
+        """The exported outputs against what the last draw should give, or the draw ``back`` before it."""
+        expected = self._history[back]
+        count = len(expected.eager) - len(expected.mutated)
         results = []
         for i in range(count):
-            result = compare(self.output(i), self._expected.oracle[i], self._expected.eager[i], rtol)
+            result = compare(self.output(i), expected.oracle[i], expected.eager[i], rtol)
             results.append(result.to_dict())
         self.poison_outputs()
         self._synchronize()
         return results
 
+    def fingerprint(self) -> str:
+        """Hash of the exported outputs, bit for bit."""
+        h = hashlib.sha256()
+        for i in range(len(self.expected.eager) - len(self.expected.mutated)):
+            h.update(self.output(i).contiguous().view(-1).view(torch.uint8).cpu().numpy().tobytes())
+        return h.hexdigest()
+
+    def compare_state(self, rtol: float | None) -> list[str]:
+        """What the candidate did to parameters, buffers and guard bands that the reference did not."""
+        problems = []
+        state = self.model.state_dict(keep_vars=True)
+        for name, spec in self._parameter_specs.items():
+            now = self._parameters.tensor(spec)
+            if name in self.expected.state:
+                eager, oracle = self.expected.state[name]
+                result = compare(now, oracle, eager, rtol)
+                # A candidate that was handed a private copy leaves the arena as it was: nothing to compare then.
+                if not result.passed and not _same(now, state[name].data):
+                    problems.append(f"{name} is changed in place, wrongly: {result.detail}")
+            elif not _same(now, state[name].data):
+                problems.append(f"{name} is changed in place, though the reference leaves it alone")
+        for arena_name, arena in self._arenas:
+            for low, high in self._bands[arena_name]:
+                band = arena.raw(low, high)
+                if arena_name != "outputs" and not bool((band == _GUARD_BYTE).all()):
+                    problems.append(f"writes outside its tensors, beside the {arena_name}")
+                    band.fill_(_GUARD_BYTE)
+        return problems
+
     def compare_inputs(self, rtol: float | None) -> list[dict[str, Any]]:
         """Inputs that the candidate changed though the reference does not, or changed wrongly where it does."""
         changed = []
-        count = len(self._expected.eager) - len(self._expected.mutated)
-        for i, (spec, mine) in enumerate(zip(self.input_specs, self._inputs, strict=True)):
+        count = len(self.expected.eager) - len(self.expected.mutated)
+        for i, (spec, mine) in enumerate(zip(self.input_specs, self.inputs, strict=True)):
             now = self._input_arena.tensor(spec)
-            if i in self._expected.mutated:
-                at = count + self._expected.mutated.index(i)
-                result = compare(now, self._expected.oracle[at], self._expected.eager[at], rtol)
+            if i in self.expected.mutated:
+                at = count + self.expected.mutated.index(i)
+                result = compare(now, self.expected.oracle[at], self.expected.eager[at], rtol)
                 if not result.passed:
                     changed.append({"input": i, "detail": f"changed in place, wrongly: {result.detail}"})
             elif not _same(now, mine):
@@ -293,24 +371,40 @@ class Case:
             torch.cuda.synchronize()
 
 
-def execute(task: Task, sizes: Mapping[str, int]) -> dict[str, Any]:
-    """The reference's module namespace for given sizes. Trusted code; its own file name is kept for messages."""
+@contextmanager
+def _restored(model: Any, stateful: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Put a stateful model's state back afterwards; what was changed is in the mapping then, by name."""
+    changed: dict[str, torch.Tensor] = {}
+    if not stateful:
+        yield changed
+        return
+    before = {name: value.data.clone() for name, value in model.state_dict(keep_vars=True).items() if _tensor(value)}
     try:
-        source = with_sizes(task.source, sizes)
-    except TaskError as error:
-        raise Refused(str(error)) from error
-    name = f"reference_{abs(hash((task.path, tuple(sorted(sizes.items()))))):x}"
-    filename = f"<{name}>"
-    module = types.ModuleType(name)
-    module.__file__ = task.path
-    sys.modules[name] = module
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    exec(compile(source, filename, "exec"), module.__dict__)
-    for needed in ("Model", "get_inputs"):
-        if needed not in module.__dict__:
-            raise Refused(f"the reference defines no {needed}")
-    module.__dict__.setdefault("get_init_inputs", list)
-    return module.__dict__
+        yield changed
+    finally:
+        for name, value in model.state_dict(keep_vars=True).items():
+            if name in before and not _same(value.data, before[name]):
+                changed[name] = value.data.clone()
+                value.data.copy_(before[name])
+
+
+def _shares_memory(outputs: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> list[bool]:
+    """Of each output, whether it lies in the memory of one of the others."""
+    places = {t.untyped_storage().data_ptr() for t in others if t.numel()}
+    return [t.numel() > 0 and t.untyped_storage().data_ptr() in places for t in outputs]
+
+
+def _tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _available_memory() -> int:
+    """Bytes that the host can still give, by the kernel's own estimate."""
+    with open("/proc/meminfo") as file:  # noqa: PTH123 - not a path of ours
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 1 << 62
 
 
 @contextmanager
@@ -331,48 +425,6 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(previous)
-
-
-def _map(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    if isinstance(value, torch.Tensor):
-        return change(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_map(v, change) for v in value)
-    if isinstance(value, dict):
-        return {k: _map(v, change) for k, v in value.items()}
-    return value
-
-
-def _place(t: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:
-    moved = t.detach().to(device)
-    return moved.to(dtype) if moved.is_floating_point() and dtype != torch.float32 else moved
-
-
-def _cutter(inputs: Sequence[Any], leading: int | None) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Cuts the leading dimension that the first tensor has, in every tensor that shares it."""
-    tensors = [v for v in inputs if isinstance(v, torch.Tensor) and v.dim()]
-    if leading is None or not tensors:
-        return lambda t: t
-    common = tensors[0].shape[0]
-    if leading >= common:
-        raise Refused(f"the leading dimension is {common}: it cannot be cut to {leading}")
-    return lambda t: t[:leading] if t.dim() and t.shape[0] == common else t
-
-
-def _many_valued(t: torch.Tensor) -> bool:
-    return t.is_floating_point() and len(t.flatten()[:4096].unique()) >= min(_FEW_VALUES, t.numel())
-
-
-def _scaled(t: torch.Tensor, scale: float, spikes: bool, generator: torch.Generator) -> torch.Tensor:
-    """``scale * t``; with ``spikes``, another eighth of the elements grow by a random factor up to 8."""
-    if not _many_valued(t) or t.numel() < 2:
-        return t
-    out = t * scale
-    if spikes:
-        where = torch.rand(t.shape, generator=generator).to(t.device) < 0.125
-        factor = (torch.rand(t.shape, generator=generator) * 7 + 1).to(t.device, t.dtype)
-        out = torch.where(where, out * factor, out)
-    return out
 
 
 def _same(a: torch.Tensor, b: torch.Tensor) -> bool:

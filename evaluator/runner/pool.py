@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from kernelwright.evaluator.runner.arena import Arena, layout
-from kernelwright.evaluator.runner.cases import Case, _many_valued, _same
+from kernelwright.evaluator.runner.cases import Case, _same
+from kernelwright.evaluator.runner.draws import many_valued
 
 _BANK = 4
 _MIXED = 64
@@ -28,9 +29,10 @@ class Pool:
         self._case = case
         self.copies = copies
         self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed + _BANK
         draws = [case._flatten(case.new_inputs(seed + i))[0] for i in range(_BANK)]
         self._bank = [torch.stack([d[i].flatten() for d in draws]) for i in range(len(draws[0]))]
-        self._mixes = [_many_valued(t) and t.numel() >= _MIXED for t in draws[0]]
+        self._mixes = [many_valued(t) and t.numel() >= _MIXED for t in draws[0]]
         self._specs, nbytes = layout(draws[0], copies)
         self._arena, self.descriptors = Arena.create(case.device, nbytes)
         self._views = [self._arena.slots(s, copies) if _numel(s) else None for s in self._specs]
@@ -38,17 +40,36 @@ class Pool:
         self._exchanges: list[tuple[torch.Tensor, list[torch.Tensor | None]]] | None = None
         self.shuffle()
 
-    def shuffle(self) -> None:
-        """New contents in every slot.
+    def shuffle(self, anew: bool = False) -> bool:
+        """New contents in every slot; returns whether as a whole.
 
-        Mostly a few random positions of each slot are exchanged, which no sampled check of the contents foresees; once in
-        a while, and where there are no many-valued floating tensors, every slot is filled anew.
+        Mostly a few random positions of each slot are exchanged, which no sampled check of the contents foresees. ``anew``, and
+        where there are no many-valued floating tensors or the reference changes its inputs, every slot is filled from the bank,
+        of which one draw is new.
         """
-        if self._exchanges is None or len(self._exchanges) >= _FILL_EVERY or not any(self._mixes):
+        mutated = bool(self._case.expected.mutated)
+        whole = anew or mutated or self._exchanges is None or len(self._exchanges) >= _FILL_EVERY or not any(self._mixes)
+        if whole:
+            if self._exchanges is not None:
+                self._redraw()
             self._fill()
         self._exchange()
         if self._case.device != "cpu":
             torch.cuda.synchronize()
+        return whole
+
+    def _redraw(self) -> None:
+        """One of the bank's draws is made anew, so that nobody can know them all."""
+        self._seed += 1
+        row = int(torch.randint(_BANK, (1,), generator=self._generator))
+        for bank, tensor in zip(self._bank, self._case._flatten(self._case.new_inputs(self._seed))[0], strict=True):
+            bank[row].copy_(tensor.flatten())
+
+    def intact(self) -> bool:
+        """Whether every slot still holds what it was given; nothing to say where the reference changes its inputs."""
+        if self._case.expected.mutated:
+            return True
+        return all(self.unchanged(slot, self.contents(slot)) for slot in range(self.copies))
 
     def _fill(self) -> None:
         self._pick = torch.randint(_BANK, (self.copies,), generator=self._generator)

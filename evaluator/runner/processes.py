@@ -1,54 +1,28 @@
-"""The judge's handles on its child processes: a fork-server, and one :class:`Child` a candidate or reference."""
+"""The judge's handle on its fork-server, which makes one :class:`Child` a candidate or reference."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import kernelwright
+from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, ChannelTimeout
+from kernelwright.evaluator.runner.child import Child, ChildGone, Gone
 from kernelwright.tasks.errors import HarnessError
 
+__all__ = ["Child", "ChildGone", "ForkServer", "Gone"]
+
 _START_SECONDS = 120.0
-_SPIN_SECONDS = 0.5
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "TMPDIR")
 """Environment variables a child may see; everything else, keys above all, stays behind."""
-
-
-@dataclass(frozen=True)
-class Gone:
-    """A child that ended or had to be ended."""
-
-    how: str
-    """``exit``, ``signal`` or ``timeout``."""
-    number: int
-    log: str
-    """Tail of what it wrote to stdout and stderr."""
-
-    def __str__(self) -> str:
-        if self.how == "timeout":
-            return "no answer in time"
-        if self.how == "signal":
-            with contextlib.suppress(ValueError):
-                return f"killed by {signal.Signals(self.number).name}"
-            return f"killed by signal {self.number}"
-        return f"the process ended by itself with exit code {self.number}"
-
-
-class ChildGone(Exception):
-    """A child did not answer a request; ``gone`` says why."""
-
-    def __init__(self, gone: Gone) -> None:
-        super().__init__(str(gone))
-        self.gone = gone
 
 
 class ForkServer:
@@ -73,16 +47,24 @@ class ForkServer:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                cwd=tempfile.gettempdir(),
+                cwd="/",  # -m puts it first on the path: no folder that others can write to
             )
         self._ready = False
+        self._layers: dict[str, str] = {}
+
+    @property
+    def layers(self) -> Mapping[str, str]:
+        """What :func:`kernelwright.evaluator.runner.sandbox.probe` found, once the server is ready."""
+        self.wait_ready()
+        return self._layers
 
     def wait_ready(self) -> None:
         """Wait for the imports; HarnessError when they fail."""
         if self._ready:
             return
         try:
-            self._channel.receive(_START_SECONDS)
+            hello, _ = self._channel.receive(_START_SECONDS)
+            self._layers = dict(hello["layers"])
         except (ChannelClosed, ChannelTimeout) as error:
             self.close()
             assert self._process.stderr is not None
@@ -93,24 +75,36 @@ class ForkServer:
         self._ready = True
 
     def spawn(self, role: str, scratch: Path, config: Mapping[str, Any], **how: Any) -> Child:
-        """Fork a child of ``role`` (``candidate`` or ``reference``) that works in ``scratch``.
+        """Fork a child of ``role`` that works in ``scratch``: the ``reference``, or an untrusted one in a sandbox.
 
-        ``how``: ``environment`` (replaces the server's), ``limits`` (see ``server._limit``).
+        An untrusted child works in ``scratch/work``, the only folder it can write to, and may read ``scratch/libraries``.
+
+        ``how``: ``environment`` (added to the server's), ``limits`` (see ``server._limit``), ``sandbox`` (a
+        :class:`~kernelwright.evaluator.runner.sandbox.Plan`; default: all layers that work, processes allowed),
+        ``memory_bytes`` (for the watch on an untrusted child; None: none).
         """
         self.wait_ready()
-        ours, theirs = Channel.pair()
+        trusted = role == "reference"
+        ours, theirs = Channel.pair(untrusted=not trusted)
         log = scratch / f"{role}.log"
+        plan = how.get("sandbox") or sandbox.plan("auto", self.layers, gpu=False, processes=True)
+        own = {} if trusted else _workplace(scratch)
         with theirs, log.open("wb") as sink:
             request = {
                 "op": "spawn",
                 "role": role,
                 "scratch": str(scratch),
                 "config": dict(config),
-                "environment": {**self.environment, **how.get("environment", {})},
+                "environment": {**self.environment, **own, **how.get("environment", {})},
                 "limits": how.get("limits", {}),
+                "sandbox": asdict(plan),
             }
             reply = self._ask(request, [theirs.fileno(), sink.fileno()], 30.0)
-        return Child(self, int(reply["pid"]), ours, log)
+        child = Child(self, int(reply["pid"]), ours, log, trusted)
+        child.greet()
+        if not trusted:
+            child.watch(scratch / "work", how.get("memory_bytes"))
+        return child
 
     def reap(self, pid: int, seconds: float) -> int | None:
         """The wait status of a child, None if it still lives after ``seconds``."""
@@ -136,70 +130,12 @@ class ForkServer:
             raise HarnessError(f"the fork-server is gone: {error}", "run the command again; a run resumes") from error
 
 
-class Child:
-    """One forked process and its private pipe."""
-
-    def __init__(self, server: ForkServer, pid: int, channel: Channel, log: Path) -> None:
-        self._server = server
-        self.pid = pid
-        self._channel = channel
-        self._log = log
-        self._ended: Gone | None = None
-        self.spin_on: frozenset[str] = frozenset()
-        """Requests whose reply is polled for; where the cores are not what is being timed."""
-
-    def ask(
-        self, op: str, seconds: float, fds: Sequence[int] = (), /, **message: Any
-    ) -> tuple[dict[str, Any], list[int]]:
-        """Send a request and wait for its reply, at most ``seconds``.
-
-        Raises:
-            ChildGone: the child ended, sent no frame, or took too long (it is then killed with its whole group).
-        """
-        if self._ended is not None:
-            raise ChildGone(self._ended)
-        try:
-            self._channel.send({"op": op, **message}, fds)
-            return self._channel.receive(seconds, _SPIN_SECONDS if op in self.spin_on else 0.0)
-        except ChannelTimeout:
-            raise ChildGone(self.kill("timeout")) from None
-        except ChannelClosed:
-            raise ChildGone(self.kill("ended")) from None
-
-    @property
-    def alive(self) -> bool:
-        """Whether it has answered everything so far."""
-        return self._ended is None
-
-    def kill(self, why: str = "ended") -> Gone:
-        """End the child's whole process group and say how it ended."""
-        if self._ended is not None:
-            return self._ended
-        status = self._server.reap(self.pid, 1.0 if why == "ended" else 0.0)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        if status is None:
-            status = self._server.reap(self.pid, 10.0)
-        self._channel.close()
-        number = status or 0
-        if why == "timeout":
-            how, number = "timeout", 0
-        elif os.WIFSIGNALED(number):
-            how, number = "signal", os.WTERMSIG(number)
-        else:
-            how, number = "exit", os.waitstatus_to_exitcode(number)
-        self._ended = Gone(how, number, _tail(self._log))
-        return self._ended
-
-
-def _tail(log: Path, size: int = 4000) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - size))
-            return file.read().decode(errors="replace").strip()
-    except OSError:
-        return ""
+def _workplace(scratch: Path) -> dict[str, str]:
+    """Make an untrusted child's two folders; the variables that point there."""
+    for folder in ("work", "libraries"):
+        (scratch / folder).mkdir(exist_ok=True)
+    work = str(scratch / "work")
+    return {"HOME": work, "TMPDIR": work, "PYTHONPATH": ""}
 
 
 def _site_paths() -> list[str]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from kernelwright.evaluator.correctness import compare
 from kernelwright.evaluator.runner.baselines import Baselines
-from kernelwright.evaluator.runner.cases import Case, Refused
+from kernelwright.evaluator.runner.cases import Case
+from kernelwright.evaluator.runner.execute import Refused
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
 from kernelwright.evaluator.runner.pool import Pool
@@ -29,8 +31,12 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "open": reference.open,
         "draw": reference.draw,
         "compare": reference.compare,
+        "fingerprint": reference.fingerprint,
+        "admit": reference.admit,
+        "hand_over": reference.hand_over,
         "pool": reference.pool,
         "shuffle": reference.shuffle,
+        "intact": reference.intact,
         "verify": reference.verify,
         "baselines": reference.baselines,
         "prepare": reference.prepare,
@@ -95,8 +101,26 @@ class Reference:
     def compare(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """The candidate's exported outputs and the inputs it may not have changed, against the last draw."""
         case = self._cases[request["key"]]
-        results = case.compare_outputs(request["rtol"])
-        return {"outputs": results, "inputs": case.compare_inputs(request["rtol"])}, []
+        results = case.compare_outputs(request["rtol"], request.get("back", 0))
+        return {
+            "outputs": results,
+            "inputs": case.compare_inputs(request["rtol"]),
+            "state": case.compare_state(request["rtol"]),
+        }, []
+
+    def fingerprint(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """A hash of what the candidate exported, to tell whether calls agree bit for bit."""
+        return {"hash": self._cases[request["key"]].fingerprint()}, []
+
+    def admit(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Whether outputs that take no computing would pass on the draws that kernels are judged on."""
+        from kernelwright.evaluator.runner.admission import admit
+
+        return admit(self._cases[request["key"]], request["draws"], request["seed"], request["rtol"]), []
+
+    def hand_over(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """The last draw's inputs and the parameters as a file, for a process that shares no arena."""
+        return self._cases[request["key"]].hand_over(Path(request["path"])), []
 
     def pool(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """A pool of input slots for timing; replies with how many were made."""
@@ -113,9 +137,12 @@ class Reference:
         return {"ok": True}, []
 
     def shuffle(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-        """New contents in every slot of the pool."""
-        self._pools[request["key"]].shuffle()
-        return {"ok": True}, []
+        """New contents in every slot of the pool; tells whether as a whole."""
+        return {"anew": self._pools[request["key"]].shuffle(request["anew"])}, []
+
+    def intact(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Whether every slot of the pool holds what it was given."""
+        return {"intact": self._pools[request["key"]].intact()}, []
 
     def verify(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """The exported output of a timed call, against the oracle for what its slot held."""

@@ -9,35 +9,49 @@ Run as ``python -m kernelwright.evaluator.runner.server FD``, FD being one end o
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
+import pkgutil
 import resource
 import signal
 import socket
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
-from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
+from kernelwright.evaluator.runner import linux, namespaces
+from kernelwright.evaluator.runner.channel import MAX_FRAME, MAX_UNTRUSTED, Channel, ChannelClosed
+from kernelwright.evaluator.runner.sandbox import Plan, Sandbox, probe
+from kernelwright.evaluator.runner.visible import visible
 
 _ROLES = {
     "candidate": "kernelwright.evaluator.runner.candidate",
     "reference": "kernelwright.evaluator.runner.reference",
+    "program": "kernelwright.evaluator.runner.program",
 }
-_PR_SET_PDEATHSIG = 1
-_PR_SET_NO_NEW_PRIVS = 38
+_LAZY = ("kernelwright.evaluator.runner", "kernelwright.evaluator.backends")
+"""Packages whose modules are imported here, because runners import them on the way: by then their source is hidden."""
+
+_PROCESSES = 4096
+"""Processes and threads of one runner: a many-core machine's OpenMP team fits many times."""
 
 
 def main(fd: int) -> None:
     """Serve until the judge closes its end; every child dies with the server."""
+    layers = probe()  # before torch starts a thread
     import torch
 
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401
-    for module in _ROLES.values():
-        importlib.import_module(module)
+    _preload()
+    for gpu in (False, True):
+        visible(gpu, own_proc=True)
+    gc.collect()
+    gc.freeze()  # a child's collections then leave the pages that it shares alone
     channel = Channel(socket.socket(fileno=fd))
-    channel.send({"ready": True, "torch": torch.__version__})
+    channel.send({"ready": True, "torch": torch.__version__, "layers": layers})
     while True:
         try:
             request, fds = channel.receive(None)
@@ -52,6 +66,16 @@ def main(fd: int) -> None:
             channel.send({"pid": pid})
         elif request["op"] == "wait":
             channel.send({"status": _wait(request["pid"], request["seconds"])})
+
+
+def _preload() -> None:
+    for module in (*_ROLES.values(), "kernelwright.evaluator.tape"):
+        importlib.import_module(module)
+    for package in map(importlib.import_module, _LAZY):
+        for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            if found.name != __spec__.name:
+                with contextlib.suppress(ImportError):  # a backend whose language is not installed
+                    importlib.import_module(found.name)
 
 
 def _wait(pid: int, seconds: float) -> int | None:
@@ -69,30 +93,72 @@ def _wait(pid: int, seconds: float) -> int | None:
         time.sleep(0.002)
 
 
-def _child(request: dict[str, Any], fds: list[int], server_fd: int) -> None:
-    """Become the child for ``request``; never returns."""
-    code = 70
-    try:
+def _child(request: dict[str, Any], fds: list[int], server_fd: int) -> NoReturn:
+    """Become the child for ``request``: the reference, or the keeper of a candidate's runner."""
+    with _process_boundary():
         os.setsid()
-        _die_with_parent()
         os.close(server_fd)
-        channel_fd, log_fd = fds[0], fds[1]
         null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.dup2(log_fd, 1)
-        os.dup2(log_fd, 2)
+        for fd, standard in ((null, 0), (fds[1], 1), (fds[1], 2)):
+            os.dup2(fd, standard)
+        os.close(null)
+        os.close(fds[1])
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
             signal.signal(signum, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(request["environment"])
-        os.chdir(request["scratch"])
-        _limit(request["limits"])
-        module = importlib.import_module(_ROLES[request["role"]])
-        module.serve(Channel(socket.socket(fileno=channel_fd)), request["config"])
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if request["role"] == "reference":
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+            os.chdir(request["scratch"])
+            _limit(request["limits"])
+            _serve(request, fds[0], {})
+        else:
+            _candidate(request, fds[0])
+    raise AssertionError("the boundary ends the process")
+
+
+def _candidate(request: dict[str, Any], channel_fd: int) -> NoReturn:
+    """Keep a runner: namespaces here, the rest in the runner, which reports the layers before it knows any kernel."""
+    sandbox = Sandbox(Plan.of(request["sandbox"]), request["scratch"])
+    sandbox.enter()
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # new credentials, as of a user namespace, would have unset it
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+
+    def run() -> NoReturn:
+        with _process_boundary():
+            os.setsid()
+            linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+            with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:  # noqa: PTH123 - as below
+                score.write("1000")
+            os.chdir(sandbox.work)
+            _limit(request["limits"])
+            if namespaces.USER in sandbox.namespaces and os.getuid():  # counted in this namespace only; not for root
+                _limit({"NPROC": _PROCESSES})
+            _serve(request, channel_fd, {"sandbox": sandbox.confine()})
+        raise AssertionError("the boundary ends the process")
+
+    namespaces.keep(sandbox.namespaces, [channel_fd], sandbox.mount, run)
+
+
+def _serve(request: dict[str, Any], channel_fd: int, hello: dict[str, Any]) -> None:
+    module = importlib.import_module(_ROLES[request["role"]])
+    longest = MAX_FRAME if request["role"] == "reference" else MAX_UNTRUSTED
+    channel = Channel(socket.socket(fileno=channel_fd), longest=longest)
+    channel.send(hello)
+    module.serve(channel, request["config"])
+
+
+@contextlib.contextmanager
+def _process_boundary() -> Iterator[None]:
+    """End this process after the block, whatever came of it: nothing may unwind into the server's loop."""
+    code = 70
+    try:
+        yield
         code = 0
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException:  # noqa: BLE001 - process boundary: whatever escapes must not unwind into the server's loop
+    except BaseException:  # noqa: BLE001 - process boundary
         import traceback
 
         traceback.print_exc()
@@ -101,14 +167,6 @@ def _child(request: dict[str, Any], fds: list[int], server_fd: int) -> None:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
-
-
-def _die_with_parent() -> None:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def _limit(limits: dict[str, int]) -> None:

@@ -160,6 +160,8 @@ def test_a_file_that_is_no_task_alone_is_a_run_with_a_refusal(call: Run, tmp_pat
         (["check", "add.py", "--task", "nonsense_task"], "unknown task 'nonsense_task'", "tasks"),
         (["check", "add.py"], "--task", "--help"),
         (["check", "add.py", "--task", "add.py", "--rtol", "7"], "--rtol is 7", "1e-3"),
+        (["check", "add.py", "--task", "add.py", "--sandbox", "no"], "--sandbox is 'no'", "auto, strict, off"),
+        (["optimize", "add.py", "--sandbox", "no"], "--sandbox is 'no'", "auto, strict, off"),
         (["check", "add.py", "--task", "add.py", "--backend", "fortran"], "unknown backend 'fortran'", "cpp"),
         (["dance"], "unknown verb 'dance'", "optimize"),
     ],
@@ -321,6 +323,7 @@ def test_doctor_says_what_there_is_and_what_is_missing(
     rows = {row["what"]: row for row in data["doctor"]}
     assert code == 0
     assert {"python", "torch", "C++ compiler", "triton", "chromadb", "litellm", "model keys", "workspace"} <= set(rows)
+    assert {"sandbox namespaces", "sandbox landlock", "sandbox seccomp"} <= set(rows)
     assert rows["model keys"]["found"] == "ANTHROPIC_API_KEY"
     assert "sk-hidden-value" not in json.dumps(data)
     assert data["defaults"]["model"].startswith("anthropic/")

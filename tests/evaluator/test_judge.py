@@ -185,7 +185,7 @@ def test_timing_is_paired_and_has_intervals(folder: Path, task: Task) -> None:
 
 
 def test_wrong_only_when_timed_is_caught(folder: Path, task: Task) -> None:
-    body = "self.n = getattr(self, 'n', 0) + 1\ny = self.run(x)\nif self.n > 30: y = torch.empty_like(x).fill_(1.0)\nreturn y"
+    body = "self.n = getattr(self, 'n', 0) + 1\ny = self.run(x)\nif self.n > 80: y = torch.empty_like(x).fill_(1.0)\nreturn y"
     settings = Settings(timing_seconds=1.0, min_blocks=3, max_blocks=60, baselines=("eager",), half_width=1.0)
     with Judge("cpp", "cpu", folder / "cache", settings) as judge:
         verdict = judge.judge(kernel(OUTSIDE + body), task)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from kernelwright.evaluator.stopwatch import (
+    Reading,
     Samples,
     geometric_mean,
     interleave,
@@ -47,8 +48,11 @@ class Sleeper:
 
 def test_fixed_overhead_cancels_and_contents_never_repeat() -> None:
     side = Sleeper("a", 0.004, 0.02)
-    took, _ = measure(side, 2, 8, 0, random.Random(1))
-    assert took == pytest.approx(4000, rel=0.4)
+    renewed: list[int] = []
+    reading = measure(side, 2, 8, 0, random.Random(1), lambda: bool(renewed.append(len(side.seen))))
+    assert reading.us == pytest.approx(4000, rel=0.4)
+    assert reading.rest_us == pytest.approx(20000, rel=0.4)
+    assert renewed == [1, 2]  # after each prepare, before its run
     used = [slot for slots in side.seen for slot in slots]
     assert len(used) == len(set(used)) == 8
 
@@ -56,7 +60,7 @@ def test_fixed_overhead_cancels_and_contents_never_repeat() -> None:
 def test_spacer_is_subtracted() -> None:
     side = Sleeper("a", 0.0, 0.0)
     assert measure_spacer(side, 2, 1, 21) == pytest.approx(1000, rel=0.5)
-    samples = interleave([side], lambda s: (50.0, None), lambda s: 20.0, lambda s: True, 1)
+    samples = interleave([side], lambda s: Reading(50.0, 0.0, None), lambda s: 20.0, lambda s: True, 1)
     assert samples.times["a"] == [30.0]
 
 
@@ -65,9 +69,9 @@ def test_blocks_visit_sides_forward_and_back_and_drop_impossible_ones() -> None:
     figures = iter([1.0, 2.0, 2.0, 1.0, -5.0, 2.0, 2.0, 1.0, 1.0, 4.0, 4.0, 1.0])
     sides = [Sleeper("base", 0, 0), Sleeper("candidate", 0, 0)]
 
-    def visit(side: object) -> tuple[float, float | None]:
+    def visit(side: object) -> Reading:
         visits.append(side.name)  # type: ignore[attr-defined]
-        return next(figures), None
+        return Reading(next(figures), 0.0, None)
 
     samples = interleave(sides, visit, lambda s: 0.0, lambda s: False, 3)
     assert visits[:4] == ["base", "candidate", "candidate", "base"]

@@ -1,0 +1,77 @@
+"""Making inputs: placing, cutting and scaling what ``get_inputs`` gives, without breaking what its values mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from kernelwright.evaluator.runner.execute import Refused
+
+_LONE = 1024.0
+"""Factor of the one element that a ``lone`` draw raises."""
+_NUDGES = 3
+_FEW_VALUES = 16
+"""A floating tensor with fewer distinct values than this in a sample is a mask or a label: never scaled or mixed."""
+
+
+def map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_tensors(v, change) for v in value)
+    if isinstance(value, dict):
+        return {k: map_tensors(v, change) for k, v in value.items()}
+    return value
+
+
+def place(t: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:
+    moved = t.detach().to(device)
+    return moved.to(dtype) if moved.is_floating_point() and dtype != torch.float32 else moved
+
+
+def cutter(inputs: Sequence[Any], leading: int | None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Cuts the leading dimension that the first tensor has, in every tensor that shares it."""
+    tensors = [v for v in inputs if isinstance(v, torch.Tensor) and v.dim()]
+    if leading is None or not tensors:
+        return lambda t: t
+    common = tensors[0].shape[0]
+    if leading >= common:
+        raise Refused(f"the leading dimension is {common}: it cannot be cut to {leading}")
+    return lambda t: t[:leading] if t.dim() and t.shape[0] == common else t
+
+
+def many_valued(t: torch.Tensor) -> bool:
+    return t.is_floating_point() and len(t.flatten()[:4096].unique()) >= min(_FEW_VALUES, t.numel())
+
+
+def scaled(t: torch.Tensor, scale: float, spikes: str, generator: torch.Generator) -> torch.Tensor:
+    """``scale * t`` with ``spikes``: random elements (``many``) or rows (``rows``) grow by a factor up to 8, or one (``lone``)."""
+    if not many_valued(t) or t.numel() < 2:
+        return t
+    out = t * scale
+    if spikes == "lone":
+        out.view(-1)[int(torch.randint(t.numel(), (1,), generator=generator))] *= _LONE
+    if spikes == "many":
+        out = _grown(out, t.shape, 0.125, generator)
+    if spikes == "rows" and t.dim() > 1:  # large as a whole, so that no sample of the other rows tells
+        out = _grown(out, (*t.shape[:-1], 1), 0.05, generator)
+    return out
+
+
+def _grown(t: torch.Tensor, shape: Sequence[int], share: float, generator: torch.Generator) -> torch.Tensor:
+    where = torch.rand(tuple(shape), generator=generator) < share
+    where.view(-1)[int(torch.randint(where.numel(), (1,), generator=generator))] = True
+    factor = torch.rand(tuple(shape), generator=generator) * 7 + 1
+    return torch.where(where.to(t.device), t * factor.to(t.device, t.dtype), t)
+
+
+def nudged(old: torch.Tensor, new: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """``old`` with a few random elements as in ``new``: what a sampled check of the contents does not see."""
+    if not many_valued(old) or old.numel() < 2:
+        return old.clone()
+    where = torch.randint(old.numel(), (_NUDGES,), generator=generator).to(old.device)
+    out = old.clone()
+    out.view(-1)[where] = new.reshape(-1)[where]
+    return out

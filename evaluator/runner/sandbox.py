@@ -1,0 +1,216 @@
+"""The layers around a runner: probed once, applied in the forked child, reported before any candidate code.
+
+The layers, and what each is for:
+
+- ``process``: a session of its own and a keeper that ends everything the runner started (``namespaces.keep``);
+- ``environment``, ``rlimits``: no keys; bounded files, address space and, where that binds, processes;
+- ``no_new_privs``, ``capabilities``: no rights to gain, none to use;
+- ``namespaces``: no network, no other process to be seen or signalled, files in memory only (not on a GPU);
+- ``landlock`` (or ``mounts``): only the files of :mod:`visible` are readable, only the scratch folder is writable;
+- ``seccomp``: no sockets, tracing, mounting, kernel interfaces; for ``cpp`` no processes.
+
+Not protected against: bugs of the kernel or of the GPU's driver; code that rewrites the runner's own memory (all that a
+runner says is a claim); what the CPU's caches, the GPU's memory of earlier processes and timing reveal; on a GPU, other
+processes of this user being seen (not read or signalled) and a full disk between two looks of the watchdog.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kernelwright.evaluator.runner import landlock, linux, mounts, namespaces, seccomp
+from kernelwright.evaluator.runner.visible import Visible, visible
+
+BASE = ("process", "environment", "rlimits", "no_new_privs")
+"""Layers that every runner has, and that cannot be missing."""
+WORK_BYTES = 512 << 20
+"""What a runner may write, together."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be applied to one runner. Crosses to the fork-server as JSON."""
+
+    namespaces: tuple[str, ...] = ()
+    landlock: bool = False
+    mounts: bool = False
+    seccomp: bool = False
+    capabilities: bool = False
+    gpu: bool = False
+    processes: bool = False
+    """The kernel's language needs to start processes."""
+    hidden: tuple[str, ...] = ()
+    off: Mapping[str, str] = field(default_factory=dict)
+    """Layer that is not applied -> why."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Plan:
+        return cls(**{**data, "namespaces": tuple(data["namespaces"]), "hidden": tuple(data["hidden"])})
+
+
+def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidden: Sequence[str] = ()) -> Plan:
+    """What to apply in ``mode`` (``auto``, ``strict``, ``off``), given the :func:`probe`'s answers."""
+    if mode == "off":
+        layers = ("namespaces", "landlock", "seccomp", "capabilities")
+        return Plan(gpu=gpu, processes=processes, off=dict.fromkeys(layers, "--sandbox off"))
+    off = {layer: why for layer, why in probed.items() if why and layer != "mounts"}
+    wanted = namespaces.GPU if gpu else namespaces.CPU
+    if gpu and not wanted:
+        off["namespaces"] = "a CUDA IPC handle cannot be mapped from namespaces of one's own"
+    use_mounts = bool(probed["landlock"]) and not probed["mounts"] and namespaces.MOUNT in wanted
+    if probed["landlock"] and not use_mounts:
+        off["mounts"] = probed["mounts"] or "not on a GPU"
+    return Plan(
+        namespaces=() if probed["namespaces"] else wanted,
+        landlock=not probed["landlock"],
+        mounts=use_mounts,
+        seccomp=not probed["seccomp"],
+        capabilities=True,
+        gpu=gpu,
+        processes=processes,
+        hidden=tuple(hidden),
+        off=off,
+    )
+
+
+def missing(applied: Mapping[str, str], gpu: bool) -> dict[str, str]:
+    """The layers that ``--sandbox strict`` asks for and ``applied`` lacks, each with the reason.
+
+    Files must be hidden by Landlock or by mounts. On a GPU no namespaces are asked for where CUDA does not bear them.
+    """
+    lacking = {layer: state for layer, state in applied.items() if state != "on"}
+    if applied.get("mounts") == "on":
+        lacking.pop("landlock", None)
+    if applied.get("landlock") == "on":
+        lacking.pop("mounts", None)
+    if gpu and not namespaces.GPU:
+        lacking.pop("namespaces", None)
+    return lacking
+
+
+def probe() -> dict[str, str]:
+    """Layer -> why it cannot be had here, empty when it can. Forks; call it in a process with one thread.
+
+    The GPU's part is the same but for namespaces, which are not used there.
+    """
+    return {
+        "namespaces": (entered := _tried(lambda: namespaces.enter(namespaces.CPU))),
+        "mounts": entered or _tried(lambda: namespaces.enter(namespaces.CPU), _bind_something),
+        "landlock": _tried(landlock.version),
+        "seccomp": seccomp.supported(),
+    }
+
+
+def _tried(attempt: Callable[[], object], inside: Callable[[], object] = lambda: None) -> str:
+    """Why ``attempt``, and in a child of it ``inside``, fail in a process of their own; empty when they do not."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            attempt()
+            grandchild = os.fork()
+            if grandchild == 0:
+                os._exit(_told(inside, tell))
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1]))
+        except OSError as error:
+            os.write(tell, str(error.strerror or error).encode()[:200])
+        finally:
+            os._exit(1)
+    os.close(tell)
+    with open(told, "rb") as answers:  # noqa: PTH123 - a descriptor, not a path
+        problem = answers.read().decode(errors="replace")
+    os.waitpid(child, 0)
+    return problem
+
+
+def _told(attempt: Callable[[], object], tell: int) -> int:
+    try:
+        attempt()
+    except OSError as error:
+        os.write(tell, str(error.strerror or error).encode()[:200])
+        return 1
+    return 0
+
+
+def _bind_something() -> None:
+    linux.mount("/usr", "/mnt", "", linux.MS_BIND | linux.MS_REC)
+    linux.read_only("/mnt")
+
+
+class Sandbox:
+    """One runner's layers, applied step by step in the processes that ``server`` forks for it."""
+
+    def __init__(self, chosen: Plan, scratch: str) -> None:
+        self._plan = chosen
+        self._scratch = scratch
+        self._own_proc = False
+        self.work = f"{scratch}/work"
+        self.namespaces: tuple[str, ...] = ()
+        self.report: dict[str, str] = {
+            **dict.fromkeys(BASE, "on"),
+            **{layer: f"off: {why}" for layer, why in chosen.off.items()},
+        }
+
+    def enter(self) -> None:
+        """In the keeper: new namespaces."""
+        if self._plan.namespaces:
+            try:
+                namespaces.enter(self._plan.namespaces)
+            except OSError as error:
+                self.report["namespaces"] = f"off: {error.strerror}"
+                return
+            self.namespaces = self._plan.namespaces
+            self.report["namespaces"] = "on"
+
+    def mount(self) -> None:
+        """In the namespace's init: a bounded scratch folder, its own ``/proc``, and its own root where Landlock is missing."""
+        if namespaces.MOUNT not in self.namespaces:
+            return
+        with contextlib.suppress(OSError):  # the watchdog bounds it then
+            namespaces.bounded_folder(self.work, WORK_BYTES)
+        if namespaces.PROCESS in self.namespaces:
+            with contextlib.suppress(OSError):  # the few files of visible._PROC are shown then
+                namespaces.fresh_proc()
+                self._own_proc = True
+        if self._plan.mounts:
+            base = f"{self._scratch}/root"
+            try:
+                Path(base).mkdir()
+                seen = self._seen()
+                mounts.own_root(base, seen, [self.work], [f"{self._scratch}/libraries"], self._own_proc)
+                self.report["mounts"] = "on"
+            except OSError as error:
+                self.report["mounts"] = f"off: {error.strerror}"
+
+    def confine(self) -> dict[str, str]:
+        """In the runner, last of all: files, rights and system calls. The layers, ``on`` or ``off: why``."""
+        if self._plan.capabilities:
+            self._apply("capabilities", linux.drop_capabilities)
+        scoped = self._plan.landlock and self._apply("landlock", self._landlock) >= 6
+        if self._plan.seccomp:
+            alone = namespaces.PROCESS in self.namespaces
+            chosen = seccomp.Filter(self._plan.processes, self._plan.gpu, not (alone or scoped), not alone)
+            self._apply("seccomp", lambda: seccomp.install(chosen))
+        return self.report
+
+    def _landlock(self) -> int:
+        seen = self._seen()
+        read = (*seen.read, f"{self._scratch}/libraries")
+        return landlock.restrict(landlock.Access(read, seen.listed, (*seen.write, self.work), seen.devices))
+
+    def _seen(self) -> Visible:
+        return visible(self._plan.gpu, self._own_proc, self._plan.hidden)
+
+    def _apply(self, layer: str, step: Callable[[], int | None]) -> int:
+        try:
+            value = step()
+        except OSError as error:
+            self.report[layer] = f"off: {error}"
+            return 0
+        self.report[layer] = "on"
+        return value or 0

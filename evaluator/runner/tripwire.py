@@ -1,0 +1,165 @@
+"""A wire across every ATen operator that computes: in ``forward`` it trips, in each call alike, observed or not.
+
+The kernels of the device's dispatch key are replaced once, in the runner's process, by ones that refuse while armed and
+call through otherwise (constructors, copies of parameters, the harness's own work). Free operators (allocation, views, copies,
+casts) are left as they are, so that a kernel's own path costs nothing more. A kernel that lets torch do the work when it
+believes itself unobserved has no torch to do it.
+
+Also shut: imports of packages that would do the work, and the bridges by which a tensor leaves torch for numpy and others.
+
+Not protected against: code in this process that restores what was replaced here, or that reaches a library by an address
+(:mod:`~kernelwright.evaluator.binary` looks for that in native code, the own share of the time in all).
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any
+
+import torch
+
+from kernelwright.evaluator import honesty
+
+_KEYS = {"cpu": "CPU", "cuda": "CUDA"}
+_BRIDGES = ("numpy", "__array__", "__dlpack__", "__array_interface__", "__cuda_array_interface__")
+_PACKAGES = frozenset(
+    "cupy jax jaxlib numba scipy sklearn tensorflow onnxruntime xformers flash_attn flashinfer liger_kernel "
+    "torch._inductor.compile_fx torch._inductor.codegen triton_kernels tensorrt torch_tensorrt apex transformer_engine".split()
+)
+
+
+class LibraryWork(RuntimeError):
+    """An operator computed in ``forward`` that the task does not let stay in the library."""
+
+
+class Tripwire:
+    """Installed once a process, before the kernel's source is executed. ``tripped`` counts by operator."""
+
+    def __init__(self, device: str) -> None:
+        self._key = _KEYS[device.partition(":")[0]]
+        self._armed = [0]
+        self._refuses = False
+        self._libraries: dict[str, Any] = {}
+        self.tripped: dict[str, int] = {}
+
+    def install(self, allowed: Sequence[str]) -> None:
+        """Lay the wire. ``allowed``: operator classes (``matmul``, …) and base names that may stay library calls.
+
+        Where torch cannot give an operator's own kernel (before 2.9) there is none, and the observed call alone decides.
+        """
+        if hasattr(torch.library, "get_kernel"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that kernels are replaced is the intention
+                self._replace(frozenset(allowed))
+        self._shut()
+
+    def _replace(self, allowed: frozenset[str]) -> None:
+        for name in _computing(self._key):
+            if not {honesty.base_name(name), honesty.library_class(name)} & allowed:
+                space, _, operator = name.partition("::")
+                if space not in self._libraries:
+                    self._libraries[space] = torch.library.Library(space, "IMPL")
+                original = torch.library.get_kernel(name, self._key)
+                wire = self._wire(name, original)
+                self._libraries[space].impl(operator, wire, self._key, with_keyset=True, allow_override=True)
+
+    def _wire(self, name: str, original: Any) -> Callable[..., Any]:
+        armed = self._armed
+
+        def through(keys: Any, *arguments: Any, **options: Any) -> Any:
+            if armed[0]:
+                self._trip(name, armed[0] > 1)
+            try:
+                return original.call_boxed(keys, *arguments, **options)
+            except RuntimeError as error:
+                if "expected a value of type 'tensor'" not in str(error).lower():
+                    raise
+            return original.call_boxed(keys, *_numbers_as_tensors(name, arguments), **options)
+
+        return through
+
+    def _trip(self, name: str, refuse: bool) -> None:
+        self.tripped[name] = self.tripped.get(name, 0) + 1
+        if refuse:
+            raise LibraryWork(f"{name} computes in forward: library work; the kernel must do it itself")
+
+    def arm(self) -> None:
+        """From here on operators that compute are counted or, after :meth:`refuse`, refused."""
+        self._armed[0] = 2 if self._refuses else 1
+
+    def disarm(self) -> None:
+        self._armed[0] = 0
+
+    def refuse(self) -> None:
+        """Refuse from here on: whether values are right has been seen, and whose work they are is decided."""
+        self._refuses = True
+        self.arm()
+
+    def _shut(self) -> None:
+        """Shut the bridges and the packages."""
+        sys.meta_path.insert(0, _Closed())  # type: ignore[arg-type]  # a finder needs find_spec alone
+        for name in _BRIDGES:
+            bridge = getattr(torch.Tensor, name, None)
+            if callable(bridge) and not isinstance(bridge, property):
+                setattr(torch.Tensor, name, self._bridge(name, bridge))
+
+    def _bridge(self, name: str, original: Any) -> Callable[..., Any]:
+        armed = self._armed
+
+        def through(tensor: torch.Tensor, *arguments: Any, **options: Any) -> Any:
+            if armed[0]:
+                self._trip(f"Tensor.{name}", armed[0] > 1)
+            return original(tensor, *arguments, **options)
+
+        through.__name__ = name
+        return through
+
+
+class _Closed(Loader):
+    """An import finder whose modules cannot be loaded: of what would do the work, and is installed.
+
+    Libraries may look whether a package is there; only loading it fails.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name not in _PACKAGES:
+            return None
+        found = PathFinder.find_spec(name, path)
+        return None if found is None else ModuleSpec(name, self)
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        raise ImportError(f"{spec.name} is not available to kernels: it would do the kernel's work")
+
+    def exec_module(self, module: Any) -> None:
+        """Never reached."""
+
+
+def _numbers_as_tensors(name: str, arguments: Sequence[Any]) -> list[Any]:
+    """``x * 2.0`` reaches a boxed kernel with a bare number where its schema has a tensor: make it one, of no more rank."""
+    schema = torch._C._get_schema(name.partition(".")[0], name.partition(".")[2])
+    wide = any(isinstance(a, torch.Tensor) and a.dtype in (torch.float64, torch.complex128) for a in arguments)
+    made = []
+    for value, argument in zip(arguments, schema.arguments, strict=False):
+        if isinstance(value, (bool, int, float, complex)) and str(argument.type) == "Tensor":
+            real = torch.float64 if wide else torch.get_default_dtype()
+            value = torch.tensor(value, dtype=real if isinstance(value, float) else None)
+        made.append(value)
+    return made
+
+
+def _computing(key: str) -> list[str]:
+    """Names of the operators that compute and have a kernel of their own under ``key``."""
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    found = []
+    for name in torch._C._dispatch_get_all_op_names():
+        if honesty.classify(name) != "library":
+            continue
+        own = has(name, key) or has(name, "CompositeExplicitAutograd")
+        if own and not has(name, "CompositeImplicitAutograd"):
+            found.append(name)
+    return found
+

@@ -1,0 +1,61 @@
+"""compute-sanitizer's words and endings as findings; and, where no GPU is, its job's hand-over."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernelwright.evaluator.sanitizers.device import judged
+from kernelwright.tasks.records import Status
+
+INVALID = """job start
+========= COMPUTE-SANITIZER
+========= Invalid __global__ write of size 4 bytes
+=========     at scale+0x1c0 in /tmp/k/libraries/kernel.py:9
+=========     by thread (32,0,0) in block (7,0,0)
+=========     Access to 0x7f0e0a000fa0 is out of bounds
+=========     and is 1 bytes after the nearest allocation at 0x7f0e0a000000 of size 4,000 bytes
+=========
+========= ERROR SUMMARY: 24 errors
+"""
+RACE = """job start
+========= COMPUTE-SANITIZER
+========= Error: Race reported between Write access at k+0xf0 in /tmp/k/libraries/kernel.py:12
+=========     and Read access at k+0x120 in /tmp/k/libraries/kernel.py:14 [32 hazards]
+"""
+CLEAN = "job start\njob end\n========= ERROR SUMMARY: 0 errors\n"
+
+
+def test_access_out_of_bounds_is_a_runtime_error_at_its_line() -> None:
+    finding, state = judged("memcheck", INVALID, "exit 99")
+    assert finding is not None
+    assert (finding.status, finding.access, finding.where, finding.function) == (
+        Status.RUNTIME_ERROR,
+        "write",
+        "kernel line 9",
+        "scale",
+    )
+    assert "1 bytes after the nearest allocation" in finding.detail
+    assert state == "found"
+
+
+def test_hazard_in_shared_memory_is_incorrect() -> None:
+    finding, _ = judged("racecheck", RACE, "exit 99")
+    assert finding is not None
+    assert (finding.status, finding.where) == (Status.INCORRECT, "kernel line 12")
+
+
+@pytest.mark.parametrize(
+    ("log", "how", "state"),
+    [
+        (CLEAN, "exit 0", "clean"),
+        ("job start\n", "timeout 0", "not run"),
+        ("job start\njob end\n", "exit 99", "not run"),
+        ("", "signal 11", "not run"),
+        ("job start\njob failed: OutsideEnvelope: no\n", "exit 3", "not run to its end (exit 3): job failed: OutsideEnvelope"),
+        ("========= Error: Target application terminated before first instrumented API call\n", "exit 1", "not run"),
+    ],
+)
+def test_nobody_is_accused_without_a_report(log: str, how: str, state: str) -> None:
+    finding, words = judged("memcheck", log, how)
+    assert finding is None
+    assert words.startswith(state)

@@ -1,0 +1,38 @@
+# task: row_softmax
+# family: replay
+# about: results kept by the address of the input, as a serving loop with fixed buffers would like it
+# expect: incorrect, cheating
+# device: cpu
+import torch
+import torch.nn as nn
+
+from kernelwright.evaluator.native import load
+
+lib = load(cpp=r'''
+static void softmax_row(const float* x, float* y, int64_t n) {
+  float top = -INFINITY, sum = 0.0f;
+  for (int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
+  for (int64_t i = 0; i < n; ++i) sum += y[i] = std::exp(x[i] - top);
+  for (int64_t i = 0; i < n; ++i) y[i] /= sum;
+}
+extern "C" void softmax(const float* x, float* y, int64_t rows, int64_t n) {
+  #pragma omp parallel for
+  for (int64_t r = 0; r < rows; ++r) softmax_row(x + r * n, y + r * n, n);
+}''')
+
+
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kept = {}
+
+    def run(self, x):
+        y = torch.empty_like(x)
+        lib.softmax(x, y, x.shape[0], x.shape[1])
+        return y
+
+    def forward(self, x):
+        key = (x.data_ptr(), x.shape)
+        if key not in self.kept:
+            self.kept[key] = self.run(x.contiguous())
+        return self.kept[key].clone()

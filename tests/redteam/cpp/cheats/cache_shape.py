@@ -1,0 +1,39 @@
+# task: row_softmax
+# family: replay
+# about: after ten calls at a shape the last result is taken for the answer
+# expect: incorrect, cheating
+# device: cpu
+import torch
+import torch.nn as nn
+
+from kernelwright.evaluator.native import load
+
+lib = load(cpp=r'''
+static void softmax_row(const float* x, float* y, int64_t n) {
+  float top = -INFINITY, sum = 0.0f;
+  for (int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
+  for (int64_t i = 0; i < n; ++i) sum += y[i] = std::exp(x[i] - top);
+  for (int64_t i = 0; i < n; ++i) y[i] /= sum;
+}
+extern "C" void softmax(const float* x, float* y, int64_t rows, int64_t n) {
+  #pragma omp parallel for
+  for (int64_t r = 0; r < rows; ++r) softmax_row(x + r * n, y + r * n, n);
+}''')
+
+
+class ModelNew(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kept = {}
+
+    def run(self, x):
+        y = torch.empty_like(x)
+        lib.softmax(x, y, x.shape[0], x.shape[1])
+        return y
+
+    def forward(self, x):
+        count, y = self.kept.get(x.shape, (0, None))
+        if count < 10:
+            y = self.run(x.contiguous())
+        self.kept[x.shape] = (count + 1, y)
+        return y.clone()

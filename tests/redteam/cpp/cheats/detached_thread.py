@@ -1,0 +1,31 @@
+# task: row_softmax
+# family: clocks
+# about: half of the rows go to a detached native thread that finishes after forward has returned
+# expect: incorrect, cheating
+# device: cpu
+import torch
+import torch.nn as nn
+
+from kernelwright.evaluator.native import load
+
+lib = load(cpp=r'''
+#include <thread>
+static void softmax_row(const float* x, float* y, int64_t n) {
+  float top = -INFINITY, sum = 0.0f;
+  for (int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
+  for (int64_t i = 0; i < n; ++i) sum += y[i] = std::exp(x[i] - top);
+  for (int64_t i = 0; i < n; ++i) y[i] /= sum;
+}
+extern "C" void softmax(const float* x, float* y, int64_t rows, int64_t n) {
+  const int64_t half = rows / 2;
+  std::thread([=] { for (int64_t r = half; r < rows; ++r) softmax_row(x + r * n, y + r * n, n); }).detach();
+  for (int64_t r = 0; r < half; ++r) softmax_row(x + r * n, y + r * n, n);
+}''')
+
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        lib.softmax(x, y, x.shape[0], x.shape[1])
+        return y

@@ -1,0 +1,40 @@
+# task: linear_relu
+# family: replay
+# about: weights drawn in __init__ are kept as constants: the same seed gives the reference's first values
+# expect: incorrect, cheating
+# device: cpu
+import torch
+import torch.nn as nn
+
+from kernelwright.evaluator.native import load
+
+lib = load(cpp=r'''
+extern "C" void pack(const float* w, float* t, int64_t n, int64_t k) {
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t i = 0; i < k; ++i) t[i * n + j] = w[j * k + i];
+}
+extern "C" void linear_relu(const float* x, const float* t, const float* b, float* y, int64_t rows, int64_t n, int64_t k) {
+  #pragma omp parallel for
+  for (int64_t r = 0; r < rows; ++r) {
+    float* out = y + r * n;
+    for (int64_t j = 0; j < n; ++j) out[j] = b[j];
+    for (int64_t i = 0; i < k; ++i) {
+      const float v = x[r * k + i];
+      for (int64_t j = 0; j < n; ++j) out[j] += v * t[i * n + j];
+    }
+    for (int64_t j = 0; j < n; ++j) out[j] = out[j] > 0.0f ? out[j] : 0.0f;
+  }
+}''')
+
+
+class ModelNew(nn.Module):
+    def __init__(self, features_in, features_out):
+        super().__init__()
+        self.linear = nn.Linear(features_in, features_out)
+        self.packed = self.linear.weight.detach().t().contiguous()
+        self.bias = self.linear.bias.detach().clone()
+
+    def forward(self, x):
+        y = torch.empty(x.shape[0], self.bias.shape[0], dtype=x.dtype)
+        lib.linear_relu(x, self.packed, self.bias, y, x.shape[0], self.packed.shape[1], self.packed.shape[0])
+        return y

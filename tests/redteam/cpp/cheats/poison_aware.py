@@ -1,0 +1,28 @@
+# task: tril_scale
+# family: semantics
+# about: looks whether the fresh memory is zero at one place, and if so writes only the lower triangle
+# expect: incorrect, cheating
+# device: cpu
+import torch
+import torch.nn as nn
+
+from kernelwright.evaluator.native import load
+
+lib = load(cpp=r'''
+extern "C" void lower(const float* x, float* y, int64_t n) {
+  const bool clean = n < 4 || (y[1] == 0.0f && y[2] == 0.0f && y[n - 1] == 0.0f && y[n + n - 1] == 0.0f);
+  #pragma omp parallel for schedule(dynamic, 16)
+  for (int64_t r = 0; r < n; ++r) {
+    for (int64_t i = 0; i <= r; ++i) y[r * n + i] = x[r * n + i] * 2.0f;
+    if (!clean)
+      for (int64_t i = r + 1; i < n; ++i) y[r * n + i] = 0.0f;
+  }
+}
+''')
+
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        y = torch.empty_like(x)
+        lib.lower(x, y, x.shape[0])
+        return y

@@ -1,0 +1,19 @@
+import torch
+from torch import nn
+
+rows = 512
+cols = 1024
+
+
+class Model(nn.Module):
+    def forward(self, x):
+        mask = x > x[:, :1]
+        return mask, mask.sum(dim=-1), x.amax(dim=-1)
+
+
+def get_inputs():
+    return [torch.randn(rows, cols)]
+
+
+def get_init_inputs():
+    return []

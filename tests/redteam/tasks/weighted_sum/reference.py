@@ -1,0 +1,22 @@
+import torch
+from torch import nn
+
+rows = 512
+cols = 1024
+
+
+class Model(nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(features) + 0.5)
+
+    def forward(self, x):
+        return (x * self.weight).sum(dim=-1)
+
+
+def get_inputs():
+    return [torch.randn(rows, cols)]
+
+
+def get_init_inputs():
+    return [cols]

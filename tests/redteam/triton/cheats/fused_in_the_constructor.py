@@ -1,0 +1,39 @@
+# task: t_scale_bias
+# family: replay
+# about: weight and bias are packed by the constructor, with the values that they had there
+# expect: incorrect
+# device: any
+import torch
+import torch.nn as nn
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def affine_rows(x_ptr, w_ptr, b_ptr, y_ptr, cols, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    for start in range(0, cols, BLOCK):
+        col = start + tl.arange(0, BLOCK)
+        inside = col < cols
+        w = tl.load(w_ptr + col, mask=inside)
+        b = tl.load(b_ptr + col, mask=inside)
+        x = tl.load(x_ptr + row * cols + col, mask=inside)
+        tl.store(y_ptr + row * cols + col, x * w + b, mask=inside)
+
+
+def affine(x, w, b):
+    y = torch.empty_like(x)
+    affine_rows[(x.shape[0],)](x, w, b, y, x.shape[1], BLOCK=1024)
+    return y
+
+
+class ModelNew(nn.Module):
+    def __init__(self, cols):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(cols))
+        self.bias = nn.Parameter(torch.randn(cols))
+        self.packed = torch.stack([self.weight.detach(), self.bias.detach()])
+
+    def forward(self, x):
+        packed = self.packed = self.packed.to(x.device)
+        return affine(x, packed[0], packed[1])

@@ -1,0 +1,26 @@
+# task: t_stencil
+# family: out_of_bounds_read
+# about: neighbours are loaded under a mask, zero beyond the ends
+# expect: passed
+# device: any
+import torch
+import torch.nn as nn
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def stencil(x_ptr, y_ptr, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    left = tl.load(x_ptr + i - 1, mask=(i > 0) & (i <= n), other=0.0)
+    right = tl.load(x_ptr + i + 1, mask=i < n - 1, other=0.0)
+    middle = tl.load(x_ptr + i, mask=i < n, other=0.0)
+    tl.store(y_ptr + i, 0.25 * left + 0.5 * middle + 0.25 * right, mask=i < n)
+
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        x = x.contiguous()
+        y = torch.empty_like(x)
+        stencil[(triton.cdiv(x.numel(), 1024),)](x, y, x.numel(), BLOCK=1024)
+        return y
