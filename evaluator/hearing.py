@@ -14,8 +14,8 @@ from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
 from kernelwright.evaluator.figures import headline
-from kernelwright.evaluator.sanitizers import stage as sanitizing
 from kernelwright.evaluator.robustness import examine
+from kernelwright.evaluator.sanitizers import stage as sanitizing
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.screen_rules import WHY
 from kernelwright.evaluator.session import DRAWS, Draw, OpenCase, Session, secret_seed

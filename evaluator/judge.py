@@ -37,7 +37,6 @@ from kernelwright.tasks.records import (
 )
 from kernelwright.tasks.shapes import keep_accepted
 
-
 SPIN = {"GOMP_SPINCOUNT": "1000"}
 """Idle OpenMP threads spin some 10 µs on both sides: the default, milliseconds, steals the cores of whoever is timed next."""
 

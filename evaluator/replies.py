@@ -38,7 +38,7 @@ def parse(op: str, reply: Mapping[str, Any]) -> dict[str, Any]:
     """
     if op not in _REPLIES:
         raise HarnessError(f"no reply to {op!r} is described", "add it to replies._REPLIES")
-    found = {}
+    found: dict[str, Any] = {}
     for name, check in (("tripped", _operators), ("patched", sequence(text))):
         found |= _record({name: check}, reply) if reply.get(name) else {}
     if "outside" in reply:

@@ -42,9 +42,9 @@ def examine(trial: Trial, session: Session, cases: Sequence[OpenCase], determini
     trial.stage = Stage.ROBUST
     found = Robustness()
     smallest, largest = min(cases, key=lambda c: c.numel), max(cases, key=lambda c: c.numel)
-    for opened in dict.fromkeys((smallest.key, largest.key)):
-        calls = _SIMULATED_CALLS if simulated or opened != smallest.key else EQUAL_CALLS
-        _after_equal_calls(trial, session, next(c for c in cases if c.key == opened), calls)
+    _after_equal_calls(trial, session, smallest, _SIMULATED_CALLS if simulated else EQUAL_CALLS)
+    if largest.key != smallest.key:
+        _after_equal_calls(trial, session, largest, _SIMULATED_CALLS)
     _kept_outputs(trial, session, smallest)
     for opened in [*cases[:2], *cases[:1]]:  # interleaved shapes
         trial.try_draw(session, opened)

@@ -26,8 +26,8 @@ from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameT
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
 from kernelwright.evaluator.runner.integrity import Integrity
 from kernelwright.evaluator.runner.poison import poison, quiet
-from kernelwright.evaluator.runner.tripwire import Tripwire
 from kernelwright.evaluator.runner.trees import decode, describe, encode
+from kernelwright.evaluator.runner.tripwire import Tripwire
 
 _MODULE = "kernel_under_test"
 _WATCHED = frozenset({"load", "build", "call", "trace", "prepare", "export", "describe"})

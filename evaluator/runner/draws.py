@@ -47,23 +47,23 @@ def many_valued(t: torch.Tensor) -> bool:
 
 
 def scaled(t: torch.Tensor, scale: float, spikes: str, generator: torch.Generator) -> torch.Tensor:
-    """``scale * t`` with ``spikes``: random elements (``many``) or rows (``rows``) grow by a factor up to 8, or one (``lone``)."""
+    """``scale * t`` with ``spikes``: random elements (``many``, up to 8 times) or rows (``rows``, up to 64) grow, or one (``lone``)."""
     if not many_valued(t) or t.numel() < 2:
         return t
     out = t * scale
     if spikes == "lone":
         out.view(-1)[int(torch.randint(t.numel(), (1,), generator=generator))] *= _LONE
     if spikes == "many":
-        out = _grown(out, t.shape, 0.125, generator)
+        out = _grown(out, t.shape, 0.125, 8.0, generator)
     if spikes == "rows" and t.dim() > 1:  # large as a whole, so that no sample of the other rows tells
-        out = _grown(out, (*t.shape[:-1], 1), 0.05, generator)
+        out = _grown(out, (*t.shape[:-1], 1), 0.05, 64.0, generator)
     return out
 
 
-def _grown(t: torch.Tensor, shape: Sequence[int], share: float, generator: torch.Generator) -> torch.Tensor:
+def _grown(t: torch.Tensor, shape: Sequence[int], share: float, most: float, generator: torch.Generator) -> torch.Tensor:
     where = torch.rand(tuple(shape), generator=generator) < share
     where.view(-1)[int(torch.randint(where.numel(), (1,), generator=generator))] = True
-    factor = torch.rand(tuple(shape), generator=generator) * 7 + 1
+    factor = torch.rand(tuple(shape), generator=generator) * (most - 1) + 1
     return torch.where(where.to(t.device), t * factor.to(t.device, t.dtype), t)
 
 

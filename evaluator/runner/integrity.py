@@ -60,8 +60,8 @@ class Integrity:
         switches = _switches()
         found += [name for name, was in self._switches.items() if switches[name] != was]
         now = os.environ
-        names = {*self._environment, *now} - _ENVIRONMENT_FREE
-        found += [f"os.environ[{name!r}]" for name in sorted(names) if now.get(name) != self._environment.get(name)]
+        variables = {*self._environment, *now} - _ENVIRONMENT_FREE
+        found += [f"os.environ[{name!r}]" for name in sorted(variables) if now.get(name) != self._environment.get(name)]
         return found
 
 

@@ -16,9 +16,9 @@ import torch
 from kernelwright.evaluator.correctness import compare
 from kernelwright.evaluator.runner.baselines import Baselines
 from kernelwright.evaluator.runner.cases import Case
-from kernelwright.evaluator.runner.execute import Refused
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
+from kernelwright.evaluator.runner.execute import Refused
 from kernelwright.evaluator.runner.pool import Pool
 from kernelwright.tasks.codec import from_json
 from kernelwright.tasks.records import Task

@@ -27,8 +27,7 @@ from kernelwright.evaluator import honesty
 _KEYS = {"cpu": "CPU", "cuda": "CUDA"}
 _BRIDGES = ("numpy", "__array__", "__dlpack__", "__array_interface__", "__cuda_array_interface__")
 _PACKAGES = frozenset(
-    "cupy jax jaxlib numba scipy sklearn tensorflow onnxruntime xformers flash_attn flashinfer liger_kernel "
-    "torch._inductor.compile_fx torch._inductor.codegen triton_kernels tensorrt torch_tensorrt apex transformer_engine".split()
+    ["cupy", "jax", "jaxlib", "numba", "scipy", "sklearn", "tensorflow", "onnxruntime", "xformers", "flash_attn", "flashinfer", "liger_kernel", "torch._inductor.compile_fx", "torch._inductor.codegen", "triton_kernels", "tensorrt", "torch_tensorrt", "apex", "transformer_engine"]
 )
 
 
@@ -101,7 +100,7 @@ class Tripwire:
 
     def _shut(self) -> None:
         """Shut the bridges and the packages."""
-        sys.meta_path.insert(0, _Closed())  # type: ignore[arg-type]  # a finder needs find_spec alone
+        sys.meta_path.insert(0, _Closed())
         for name in _BRIDGES:
             bridge = getattr(torch.Tensor, name, None)
             if callable(bridge) and not isinstance(bridge, property):

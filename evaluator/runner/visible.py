@@ -31,6 +31,8 @@ _PROC = (
 )  # fmt: skip
 """Where ``/proc`` shows other processes too, only these."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+_GPU_WRITES = ("/proc/self/task",)
+"""CUDA names its threads there while it starts, and does not start where it cannot (error 304)."""
 _GPU_DEVICES = ("nvidia", "kfd", "dri", "dxg")
 _COMPILERS = ("gcc", "cc", "clang")
 """Triton compiles its launchers with one of them."""
@@ -54,7 +56,7 @@ def visible(gpu: bool, own_proc: bool, hidden: Sequence[str] = ()) -> Visible:
     """
     read, listed = _folders(gpu, tuple(hidden))
     proc = ("/proc",) if own_proc else _PROC
-    devices = [*_DEVICES, *(_gpu_devices() if gpu else ())]
+    devices = [*_DEVICES, *(_gpu_devices() if gpu else ()), *(_GPU_WRITES if gpu else ())]
     # The GPU's driver keeps there what processes share.
     return Visible((*read, *proc), listed, ("/dev/shm",) if gpu else (), tuple(devices))
 

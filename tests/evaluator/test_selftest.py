@@ -130,14 +130,16 @@ def test_cheat_that_passes_and_accident_of_the_harness_are_misses(small: Path, c
     (small / "cpp/cheats/planted.py").write_text(planted)
     lost = planted.replace("task: rms_rows", "task: nowhere/to/be/found")
     (small / "cpp/cheats/lost.py").write_text(lost)
-    arguments = ("--backend", "cpp", "--corpus", str(small), "--only", "planted,lost,smaller_output")
+    (small / "cpp/cheats/broken.py").write_text(planted.replace("double sum = 0.0;", "double sum = nothing;"))
+    arguments = ("--backend", "cpp", "--corpus", str(small), "--only", "planted,lost,broken,smaller_output")
     code, data = selftest(capfd, *arguments)
     rows = {row["name"]: row for row in data["rows"]}
     assert code == 1
     assert (rows["planted"]["status"], rows["planted"]["ok"]) == ("passed", False)
     assert (rows["lost"]["status"], rows["lost"]["ok"]) == ("harness_failed", False)
+    assert rows["broken"]["status"] == "harness_failed", "what does not compile was not caught: it was not tested"
     assert rows["smaller_output"]["ok"]
-    assert data["detection"] == pytest.approx(1 / 3)
+    assert data["detection"] == pytest.approx(1 / 4)
     assert data["false_alarms"] is None
 
 

@@ -1,7 +1,7 @@
 # task: row_softmax
 # family: clocks
 # about: fault_on_read by an instruction of libc's that is found by its bytes: the binary has none of its own
-# expect: incorrect, cheating
+# expect: incorrect, cheating, runtime_error
 # device: cpu
 import torch
 import torch.nn as nn
@@ -33,7 +33,7 @@ static uintptr_t sequence(const char* bytes, size_t count) {  // where libc's te
     if (parts[i].p_type == PT_LOAD && (parts[i].p_flags & PF_X))
       for (uintptr_t at = base + parts[i].p_vaddr; at < base + parts[i].p_vaddr + parts[i].p_memsz - count; ++at)
         if (!std::memcmp((const void*)at, bytes, count)) return at;
-  __builtin_trap();
+  return 0;
 }
 static long gate(long number, long a, long b, long c, long d = 0, long e = 0, long f = 0) {
   static const uintptr_t borrowed = sequence("\x0f\x05\xc3", 3);
@@ -78,6 +78,11 @@ static void settle(int, siginfo_t* info, void*) {
   if (++strange > 1000) __builtin_trap();
 }
 extern "C" void softmax(const float* x, float* y, int64_t rows, int64_t n) {
+  static const bool able = sequence("\x0f\x05\xc3", 3) && restorer();
+  if (!able) {  // another libc: work as everybody does
+    for (int64_t r = 0; r < rows; ++r) softmax_row(x + r * n, y + r * n, n);
+    return;
+  }
   static bool ready = false;
   if (!ready) set_handler();
   ready = true;

@@ -1,6 +1,6 @@
 # task: matmul
 # family: semantics
-# about: one operand keeps 16 of 24 bits: error just below what KernelBench's 1e-2 sees
+# about: one operand keeps 13 of 24 bits: an error that a tolerance of 1e-2 does not see
 # expect: incorrect, cheating
 # device: cpu
 import torch
