@@ -32,8 +32,6 @@ _CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
 _HEAD_MARGIN = 1.5
 _LAUNCH_US = 15.0
 """Host time of the flush and the two events of a call."""
-_ANEW = 0.25
-"""Share of measurements whose inputs are new as a whole; in the others they are new in 64 places."""
 _VERIFIED = 0.3
 """Share of the candidate's visits after which a tenth of the outputs is compared in full."""
 _CLOCKED = frozenset({"time", "space"})
@@ -175,12 +173,18 @@ class _Contest:
     def run(self) -> Samples:
         deadline = time.monotonic() + self._settings.timing_seconds
         blocks = 0
-
-        def renew() -> bool:
-            anew = self._rng.random() < _ANEW
-            return bool(self._session.ask("shuffle", key=self._opened.key, anew=anew)[0]["anew"])
+        decks: dict[str, list[bool]] = {side.name: [] for side in (*self._baselines, self._candidate)}
 
         def visit(side: Side) -> Reading:
+            """Inputs that are new as a whole every other time, which is which in secret; else new in 64 places."""
+            deck = decks[side.name]
+            if not deck:
+                deck += self._rng.sample([True, False], 2)
+            anew = deck.pop()
+
+            def renew() -> bool:
+                return bool(self._session.ask("shuffle", key=self._opened.key, anew=anew)[0]["anew"])
+
             found = measure(side, self._n, self._pool.copies, self._head, self._rng, renew)
             if side is self._candidate and (blocks == 0 or self._rng.random() < _VERIFIED):
                 self._verify()

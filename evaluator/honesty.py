@@ -41,6 +41,8 @@ _FREE_BY_KIND: Mapping[str, str] = {
     """,
 }
 _FREE = frozenset(name for names in _FREE_BY_KIND.values() for name in names.split())
+# Operators with a fused epilogue (_linear_pointwise, _addmm_activation, cudnn_convolution_relu) are of no class: they would
+# leave the activation in the library too.
 _BY_CLASS: Mapping[str, str] = {
     "attention": """
         scaled_dot_product_attention _scaled_dot_product_attention_math _scaled_dot_product_attention_math_for_mps
@@ -52,17 +54,17 @@ _BY_CLASS: Mapping[str, str] = {
     """,
     "matmul": """
         mm bmm addmm baddbmm addbmm addmv mv dot vdot inner matmul linear einsum tensordot chain_matmul
-        linalg_matmul linalg_multi_dot linalg_vecdot bilinear _trilinear addr outer ger kron _addmm_activation
+        linalg_matmul linalg_multi_dot linalg_vecdot bilinear _trilinear addr outer ger kron
         _scaled_mm _scaled_grouped_mm _grouped_mm _int_mm _weight_int4pack_mm _weight_int8pack_mm mkldnn_linear
-        _mkl_linear _linear_pointwise sparse_addmm _sparse_mm _sparse_addmm _foreach_addmm __matmul__
+        _mkl_linear sparse_addmm _sparse_mm _sparse_addmm _foreach_addmm __matmul__
     """,
     "convolution": """
         convolution _convolution convolution_overrideable _convolution_mode conv1d conv2d conv3d conv_transpose1d
-        conv_transpose2d conv_transpose3d cudnn_convolution cudnn_convolution_transpose cudnn_convolution_relu
-        cudnn_convolution_add_relu mkldnn_convolution thnn_conv2d _slow_conv2d_forward slow_conv3d
+        conv_transpose2d conv_transpose3d cudnn_convolution cudnn_convolution_transpose
+        mkldnn_convolution thnn_conv2d _slow_conv2d_forward slow_conv3d
         slow_conv3d_forward slow_conv_transpose2d slow_conv_transpose3d slow_conv_dilated2d slow_conv_dilated3d
         _conv_depthwise2d conv_depthwise3d conv_tbc _nnpack_spatial_convolution miopen_convolution
-        miopen_convolution_transpose miopen_depthwise_convolution _convolution_pointwise
+        miopen_convolution_transpose miopen_depthwise_convolution
     """,
     "fft": "stft istft",
 }

@@ -109,6 +109,7 @@ class Candidate:
         self._flush: Flusher | None = None
         self._wire = Tripwire(device)
         self._audit = Audit()
+        self._integrity: Integrity | None = None
         self._launches: Callable[[], int] = lambda: 0
         self._recorder: Any = None
         torch.set_grad_enabled(False)
@@ -119,7 +120,7 @@ class Candidate:
 
     def patched(self) -> list[str]:
         """What the kernel changed in this process that is not its own, and what else it did there."""
-        return [*(f"{rule}: {what}" for rule, what in self._audit.seen.items()), *self._integrity.broken()]
+        return [*(f"{rule}: {what}" for rule, what in self._audit.seen.items()), *(self._integrity.broken() if self._integrity else ())]
 
     @property
     def tripped(self) -> dict[str, int]:
@@ -193,7 +194,7 @@ class Candidate:
         arguments = [self._vary(a, request.get("variant", "")) for a in self._arguments(request, 0)]
         kept = self._outputs if request.get("keep") else []
         if request.get("poison"):
-            poison(self._device, request["poison"], request["outputs"], request.get("value", 1.0))
+            poison(self._device, request["poison"], request["outputs"], request["seed"])
         before = self._native_work()
         self._outputs = [*kept, self._forward(request["key"], arguments)]
         made = self._native_work() - before

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import sys
 import threading
 import time
@@ -110,7 +111,7 @@ def _switches() -> dict[str, Any]:
         "torch.num_threads": torch.get_num_threads,
         "torch.deterministic": torch.are_deterministic_algorithms_enabled,
         "torch.mkldnn": lambda: torch.backends.mkldnn.enabled,
-        "the treatment of denormals": lambda: _TINY * 1.0 == _TINY,
+        "the treatment of denormals": lambda: struct.pack("d", _TINY * 1.0),
         "sys.settrace": sys.gettrace,
         "sys.setprofile": sys.getprofile,
         "threading.settrace": threading.gettrace,

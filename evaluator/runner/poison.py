@@ -1,7 +1,7 @@
 """Memory that a kernel gets and has not written: filled before each judged call, never zero and never the last result.
 
 A kernel that skips a region, or adds to memory that "is zero anyway", passes on a quiet heap. Here uninitialised memory holds
-NaN in one call, some 1e30 in the next and an ordinary number that nobody knows in the third, so that both a skipped write and
+NaN in one call, some 1e30 in the next and ordinary numbers in the third, so that both a skipped write and
 an uninitialised read show in the result, also of code that looks for the first two.
 
 CPU: glibc's own perturbation (``M_PERTURB``: every allocation and every freed block), and blocks of the outputs' sizes
@@ -12,10 +12,10 @@ that the driver hands out for the first time is not covered, so the first call o
 from __future__ import annotations
 
 import ctypes
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from kernelwright.evaluator.runner.arena import dtype_of
@@ -27,19 +27,20 @@ _M_PERTURB = -6
 _PERTURB = 0x80
 """Allocations are filled with its complement, 0x7F: 3.4e38 as float32, NaN as float16."""
 _COPIES = 3
+_TILE = 4099
 
 
-def poison(device: str, kind: str, outputs: Sequence[Mapping[str, Any]], value: float) -> None:
+def poison(device: str, kind: str, outputs: Sequence[Mapping[str, Any]], seed: int) -> None:
     """Fill what the next call will be given as uninitialised.
 
-    ``outputs``: specs of what it should return; ``value``: the ordinary number of ``plausible``.
+    ``outputs``: specs of what it should return; ``seed``: of the ordinary numbers.
     """
     if device == "cpu":
         _perturb(kind == HUGE)
-        if kind != HUGE:
-            _recycle(outputs, float("nan") if kind == NAN else value)
-    else:
-        _fill_cached(_WORDS[kind] if kind in _WORDS else struct.unpack("I", struct.pack("f", value))[0])
+    elif kind in _WORDS:
+        _fill_cached(_WORDS[kind])
+    if kind == PLAUSIBLE or (kind == NAN and device == "cpu"):
+        _recycle(outputs, device, seed if kind == PLAUSIBLE else None)
 
 
 def quiet() -> None:
@@ -53,14 +54,24 @@ def _perturb(on: bool) -> None:
         libc.mallopt(_M_PERTURB, _PERTURB if on else 0)
 
 
-def _recycle(outputs: Sequence[Mapping[str, Any]], value: float) -> None:
-    """Leave freed blocks full of ``value``, of the sizes that the outputs will ask for."""
+def _recycle(outputs: Sequence[Mapping[str, Any]], device: str, seed: int | None) -> None:
+    """Leave freed blocks of the sizes that the outputs will ask for: full of NaN, or of ordinary numbers from ``seed``."""
     blocks = []
     for spec in outputs:
         for _ in range(_COPIES):
-            block = torch.empty([int(n) for n in spec["shape"]], dtype=dtype_of(spec["dtype"]))
-            block.fill_(value if block.is_floating_point() or block.is_complex() else 1)
+            block = torch.empty([int(n) for n in spec["shape"]], dtype=dtype_of(spec["dtype"]), device=device)
+            _fill(block.view(-1), seed)
             blocks.append(block)
+
+
+def _fill(flat: torch.Tensor, seed: int | None) -> None:
+    if seed is None:
+        flat.fill_(float("nan") if flat.is_floating_point() or flat.is_complex() else 1)
+        return
+    tile = torch.from_numpy(np.random.default_rng(seed).standard_normal(_TILE)).to(flat.device, flat.dtype)
+    whole = flat.numel() // _TILE * _TILE
+    flat[:whole].view(-1, _TILE).copy_(tile)
+    flat[whole:].copy_(tile[: flat.numel() - whole])
 
 
 def _fill_cached(word: int) -> None:

@@ -24,7 +24,11 @@ import torch
 
 from kernelwright.evaluator import honesty
 
-_KEYS = {"cpu": "CPU", "cuda": "CUDA"}
+_KEYS = {
+    "cpu": ("CPU", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "NestedTensorCPU"),
+    "cuda": ("CUDA", "SparseCUDA", "SparseCsrCUDA", "QuantizedCUDA", "NestedTensorCUDA"),
+}
+"""Dispatch keys of the device: a tensor of another layout is no way round."""
 _BRIDGES = ("numpy", "__array__", "__dlpack__", "__array_interface__", "__cuda_array_interface__")
 _PACKAGES = frozenset(
     ["cupy", "jax", "jaxlib", "numba", "scipy", "sklearn", "tensorflow", "onnxruntime", "xformers", "flash_attn", "flashinfer", "liger_kernel", "torch._inductor.compile_fx", "torch._inductor.codegen", "triton_kernels", "tensorrt", "torch_tensorrt", "apex", "transformer_engine"]
@@ -39,7 +43,7 @@ class Tripwire:
     """Installed once a process, before the kernel's source is executed. ``tripped`` counts by operator."""
 
     def __init__(self, device: str) -> None:
-        self._key = _KEYS[device.partition(":")[0]]
+        self._keys = _KEYS[device.partition(":")[0]]
         self._armed = [0]
         self._refuses = False
         self._libraries: dict[str, Any] = {}
@@ -57,14 +61,15 @@ class Tripwire:
         self._shut()
 
     def _replace(self, allowed: frozenset[str]) -> None:
-        for name in _computing(self._key):
-            if not {honesty.base_name(name), honesty.library_class(name)} & allowed:
+        for key in self._keys:
+            for name in _computing(key, composite=key == self._keys[0]):
+                if {honesty.base_name(name), honesty.library_class(name)} & allowed:
+                    continue
                 space, _, operator = name.partition("::")
                 if space not in self._libraries:
                     self._libraries[space] = torch.library.Library(space, "IMPL")
-                original = torch.library.get_kernel(name, self._key)
-                wire = self._wire(name, original)
-                self._libraries[space].impl(operator, wire, self._key, with_keyset=True, allow_override=True)
+                wire = self._wire(name, torch.library.get_kernel(name, key))
+                self._libraries[space].impl(operator, wire, key, with_keyset=True, allow_override=True)
 
     def _wire(self, name: str, original: Any) -> Callable[..., Any]:
         armed = self._armed
@@ -105,6 +110,10 @@ class Tripwire:
             bridge = getattr(torch.Tensor, name, None)
             if callable(bridge) and not isinstance(bridge, property):
                 setattr(torch.Tensor, name, self._bridge(name, bridge))
+        for place in (torch._C, torch, torch.utils.dlpack):
+            for name in ("_to_dlpack", "to_dlpack"):
+                if (bridge := getattr(place, name, None)) is not None:
+                    setattr(place, name, self._bridge(name, bridge))
 
     def _bridge(self, name: str, original: Any) -> Callable[..., Any]:
         armed = self._armed
@@ -150,15 +159,13 @@ def _numbers_as_tensors(name: str, arguments: Sequence[Any]) -> list[Any]:
     return made
 
 
-def _computing(key: str) -> list[str]:
-    """Names of the operators that compute and have a kernel of their own under ``key``."""
+def _computing(key: str, composite: bool) -> list[str]:
+    """Names of the operators that compute and have a kernel of their own under ``key``, or (``composite``) one for all keys."""
     has = torch._C._dispatch_has_kernel_for_dispatch_key
     found = []
     for name in torch._C._dispatch_get_all_op_names():
-        if honesty.classify(name) != "library":
+        if honesty.classify(name) != "library" or has(name, "CompositeImplicitAutograd"):
             continue
-        own = has(name, key) or has(name, "CompositeExplicitAutograd")
-        if own and not has(name, "CompositeImplicitAutograd"):
+        if has(name, key) or (composite and has(name, "CompositeExplicitAutograd")):
             found.append(name)
     return found
-
