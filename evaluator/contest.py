@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import math
 import os
 import random
@@ -18,7 +19,17 @@ from kernelwright.evaluator.cross_examination import cross_examine
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
-from kernelwright.evaluator.stopwatch import Reading, Samples, Side, interleave, interval, measure, measure_spacer, narrow
+from kernelwright.evaluator.stopwatch import (
+    Reading,
+    Samples,
+    Side,
+    interleave,
+    interval,
+    measure,
+    measure_again,
+    measure_spacer,
+    narrow,
+)
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
@@ -32,6 +43,7 @@ _CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
 _HEAD_MARGIN = 1.5
 _LAUNCH_US = 15.0
 """Host time of the flush and the two events of a call."""
+_AGAIN = 5
 _VERIFIED = 0.3
 """Share of the candidate's visits after which a tenth of the outputs is compared in full."""
 _CLOCKED = frozenset({"time", "space"})
@@ -104,7 +116,7 @@ def time_case(
         try:
             contest = _Contest(trial, session, opened, settings, kind)
             samples = contest.run()
-            cross_examine(samples, contest.calls)
+            cross_examine(samples, contest.calls, contest.again())
         except Outside as outside:
             raise Rejected(Status.INCORRECT, Stage.TIME, f"raises OutsideEnvelope on a timing shape: {outside}") from None
         finally:
@@ -173,19 +185,9 @@ class _Contest:
     def run(self) -> Samples:
         deadline = time.monotonic() + self._settings.timing_seconds
         blocks = 0
-        decks: dict[str, list[bool]] = {side.name: [] for side in (*self._baselines, self._candidate)}
 
         def visit(side: Side) -> Reading:
-            """Inputs that are new as a whole every other time, which is which in secret; else new in 64 places."""
-            deck = decks[side.name]
-            if not deck:
-                deck += self._rng.sample([True, False], 2)
-            anew = deck.pop()
-
-            def renew() -> bool:
-                return bool(self._session.ask("shuffle", key=self._opened.key, anew=anew)[0]["anew"])
-
-            found = measure(side, self._n, self._pool.copies, self._head, self._rng, renew)
+            found = measure(side, self._n, self._pool.copies, self._head, self._rng, self._renew)
             if side is self._candidate and (blocks == 0 or self._rng.random() < _VERIFIED):
                 self._verify()
             return found
@@ -204,12 +206,26 @@ class _Contest:
             return measure_spacer(side, self._head) if self._head else 0.0
 
         samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)
-        self._intact()
         if len(samples.times[CANDIDATE]) < 3:
             raise Rejected(
                 Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured"
             )
         return samples
+
+    def _renew(self) -> None:
+        """New contents in every slot: as a whole every other time, in secret; else in 64 places."""
+        self._session.ask("shuffle", key=self._opened.key, anew=self._rng.random() < 0.5)
+
+    def again(self) -> dict[str, list[float]]:
+        """By side, how much longer a run takes on new contents than on contents just seen."""
+        if self._opened.facts["mutated"]:
+            return {}
+        slots = self._rng.sample(range(self._pool.copies), min(3 * self._n, self._pool.copies))
+        sides: list[Side] = [*self._baselines[:1], self._candidate]
+        anew = functools.partial(self._session.ask, "shuffle", key=self._opened.key, anew=True)
+        found = {s.name: [measure_again(s, slots, self._head, anew) for _ in range(_AGAIN)] for s in sides}
+        self._intact()
+        return found
 
     @property
     def calls(self) -> int:

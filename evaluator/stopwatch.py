@@ -53,8 +53,6 @@ class Reading:
     """What a run takes besides its calls, by the same line: ``T(n) - n t``. Work done for later calls ends up here."""
     event_us: float | None
     """The device's own account."""
-    anew: bool = False
-    """Every input was new as a whole, not in a few places."""
 
 
 @dataclass
@@ -73,31 +71,48 @@ class Samples:
 
 
 def measure(
-    side: Side, n: int, copies: int, head: int, rng: random.Random, renew: Callable[[], bool] = lambda: False
+    side: Side, n: int, copies: int, head: int, rng: random.Random, renew: Callable[[], None] = lambda: None
 ) -> Reading:
     """One measurement of ``side``.
 
-    The two runs use different slots of ``0 … copies-1`` as far as the pool allows. ``renew`` gives every slot new contents and
-    says whether new as a whole. It is called when the arguments are ready, just before the clock, so that nothing can be made of
-    the contents ahead; with a head start before (on a GPU another process's work in between would be timed).
+    The two runs use different slots of ``0 … copies-1`` as far as the pool allows. ``renew`` gives every slot new contents. It
+    is called when the arguments are ready, just before the clock, so that nothing can be made of the contents ahead; with a
+    head start before (on a GPU another process's work in between would be timed).
     """
     order = rng.sample(range(copies), copies)
     short = [order[i % copies] for i in range(n)]
     long = [order[(n + i) % copies] for i in range(3 * n)]
     elapsed = {}
     event = None
-    anew = renew() if head else False
+    if head:
+        renew()
     for slots in rng.sample([short, long], 2):
         side.prepare(slots)
         if not head:
-            anew = renew()
+            renew()
             time.sleep(_SETTLE_SECONDS)
         began = time.perf_counter()
         side.run(head)
         elapsed[len(slots)] = time.perf_counter() - began
         event = side.account() if slots is long else event
     call = (elapsed[3 * n] - elapsed[n]) / (2 * n)
-    return Reading(call * 1e6, (elapsed[n] - n * call) * 1e6, event, anew)
+    return Reading(call * 1e6, (elapsed[n] - n * call) * 1e6, event)
+
+
+def measure_again(side: Side, slots: Sequence[int], head: int, renew: Callable[[], None]) -> float:
+    """What the same run takes on new contents, over what it takes once more on those it has just seen."""
+    elapsed = []
+    for step in (renew, lambda: None):
+        if head:
+            step()
+        side.prepare(slots)
+        if not head:
+            step()
+            time.sleep(_SETTLE_SECONDS)
+        began = time.perf_counter()
+        side.run(head)
+        elapsed.append(time.perf_counter() - began)
+    return elapsed[0] / elapsed[1]
 
 
 def measure_spacer(side: Side, head: int, few: int = 8, many: int = 72) -> float:

@@ -214,7 +214,7 @@ class Trial:
             self.ask("refresh", key=opened.key, parameters=facts["parameters"])
         seconds = self.settings.smoke_seconds if self.stage is Stage.SMOKE else None
         self._poisons += 1
-        kind = ("nan", "huge", "plausible")[self._poisons % 3]
+        kind = ("nan", "huge", "plausible", "sparse")[self._poisons % 4]
         outputs = self._outputs(opened)
         layout: dict[str, Any] = {"poison": kind, "seed": secret_seed(), "outputs": outputs, "variant": variant}
         reply = self.ask("call", seconds, key=opened.key, **layout, **self._inputs(opened))

@@ -1,7 +1,7 @@
 """Memory that a kernel gets and has not written: filled before each judged call, never zero and never the last result.
 
 A kernel that skips a region, or adds to memory that "is zero anyway", passes on a quiet heap. Here uninitialised memory holds
-NaN in one call, some 1e30 in the next and ordinary numbers in the third, so that both a skipped write and
+NaN in one call, some 1e30, ordinary numbers, and zeros with a few NaN in the next, so that both a skipped write and
 an uninitialised read show in the result, also of code that looks for the first two.
 
 CPU: glibc's own perturbation (``M_PERTURB``: every allocation and every freed block), and blocks of the outputs' sizes
@@ -20,7 +20,8 @@ import torch
 
 from kernelwright.evaluator.runner.arena import dtype_of
 
-NAN, HUGE, PLAUSIBLE = "nan", "huge", "plausible"
+NAN, HUGE, PLAUSIBLE, SPARSE = "nan", "huge", "plausible", "sparse"
+KINDS = (NAN, HUGE, PLAUSIBLE, SPARSE)
 _WORDS = {NAN: 0x7FC07FC0, HUGE: 0x7149F2CA}
 """Two bfloat16 NaNs, which are a float32 NaN as well; 1.0e30 as float32, about as much as bfloat16, 1e4 as float16."""
 _M_PERTURB = -6
@@ -28,6 +29,8 @@ _PERTURB = 0x80
 """Allocations are filled with its complement, 0x7F: 3.4e38 as float32, NaN as float16."""
 _COPIES = 3
 _TILE = 4099
+_SPARSE = 0.02
+"""Share of NaN among zeros."""
 
 
 def poison(device: str, kind: str, outputs: Sequence[Mapping[str, Any]], seed: int) -> None:
@@ -39,8 +42,8 @@ def poison(device: str, kind: str, outputs: Sequence[Mapping[str, Any]], seed: i
         _perturb(kind == HUGE)
     elif kind in _WORDS:
         _fill_cached(_WORDS[kind])
-    if kind == PLAUSIBLE or (kind == NAN and device == "cpu"):
-        _recycle(outputs, device, seed if kind == PLAUSIBLE else None)
+    if kind in (PLAUSIBLE, SPARSE) or (kind == NAN and device == "cpu"):
+        _recycle(outputs, device, kind, seed)
 
 
 def quiet() -> None:
@@ -54,21 +57,27 @@ def _perturb(on: bool) -> None:
         libc.mallopt(_M_PERTURB, _PERTURB if on else 0)
 
 
-def _recycle(outputs: Sequence[Mapping[str, Any]], device: str, seed: int | None) -> None:
-    """Leave freed blocks of the sizes that the outputs will ask for: full of NaN, or of ordinary numbers from ``seed``."""
+def _recycle(outputs: Sequence[Mapping[str, Any]], device: str, kind: str, seed: int) -> None:
+    """Leave freed blocks of the sizes that the outputs will ask for."""
     blocks = []
     for spec in outputs:
         for _ in range(_COPIES):
             block = torch.empty([int(n) for n in spec["shape"]], dtype=dtype_of(spec["dtype"]), device=device)
-            _fill(block.view(-1), seed)
+            _fill(block.view(-1), kind, seed)
             blocks.append(block)
 
 
-def _fill(flat: torch.Tensor, seed: int | None) -> None:
-    if seed is None:
-        flat.fill_(float("nan") if flat.is_floating_point() or flat.is_complex() else 1)
+def _fill(flat: torch.Tensor, kind: str, seed: int) -> None:
+    if not (flat.is_floating_point() or flat.is_complex()):
+        flat.fill_(1)
         return
-    tile = torch.from_numpy(np.random.default_rng(seed).standard_normal(_TILE)).to(flat.device, flat.dtype)
+    rng = np.random.default_rng(seed)
+    values = np.full(_TILE, np.nan)
+    if kind == PLAUSIBLE:
+        values = rng.standard_normal(_TILE)
+    elif kind == SPARSE:
+        values[rng.random(_TILE) > _SPARSE] = 0.0
+    tile = torch.from_numpy(values).to(flat.device, flat.dtype)
     whole = flat.numel() // _TILE * _TILE
     flat[:whole].view(-1, _TILE).copy_(tile)
     flat[whole:].copy_(tile[: flat.numel() - whole])

@@ -40,8 +40,8 @@ class Pool:
         self._exchanges: list[tuple[torch.Tensor, list[torch.Tensor | None]]] | None = None
         self.shuffle()
 
-    def shuffle(self, anew: bool = False) -> bool:
-        """New contents in every slot; returns whether as a whole.
+    def shuffle(self, anew: bool = False) -> None:
+        """New contents in every slot.
 
         Mostly a few random positions of each slot are exchanged, which no sampled check of the contents foresees. ``anew``, and
         where there are no many-valued floating tensors or the reference changes its inputs, every slot is filled from the bank,
@@ -56,7 +56,6 @@ class Pool:
         self._exchange()
         if self._case.device != "cpu":
             torch.cuda.synchronize()
-        return whole
 
     def _redraw(self) -> None:
         """One of the bank's draws is made anew, so that nobody can know them all."""

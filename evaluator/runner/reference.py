@@ -137,8 +137,9 @@ class Reference:
         return {"ok": True}, []
 
     def shuffle(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-        """New contents in every slot of the pool; tells whether as a whole."""
-        return {"anew": self._pools[request["key"]].shuffle(request["anew"])}, []
+        """New contents in every slot of the pool, ``anew`` as a whole."""
+        self._pools[request["key"]].shuffle(request["anew"])
+        return {"ok": True}, []
 
     def intact(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """Whether every slot of the pool holds what it was given."""

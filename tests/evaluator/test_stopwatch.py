@@ -49,7 +49,7 @@ class Sleeper:
 def test_fixed_overhead_cancels_and_contents_never_repeat() -> None:
     side = Sleeper("a", 0.004, 0.02)
     renewed: list[int] = []
-    reading = measure(side, 2, 8, 0, random.Random(1), lambda: bool(renewed.append(len(side.seen))))
+    reading = measure(side, 2, 8, 0, random.Random(1), lambda: renewed.append(len(side.seen)))
     assert reading.us == pytest.approx(4000, rel=0.4)
     assert reading.rest_us == pytest.approx(20000, rel=0.4)
     assert renewed == [1, 2]  # after each prepare, before its run
