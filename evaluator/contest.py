@@ -17,6 +17,8 @@ from typing import Any
 
 from kernelwright.evaluator.cross_examination import cross_examine
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
+from kernelwright.evaluator.honesty import classify
+from kernelwright.evaluator.sampling import Sampler
 from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.stopwatch import (
@@ -44,6 +46,10 @@ _HEAD_MARGIN = 1.5
 _LAUNCH_US = 15.0
 """Host time of the flush and the two events of a call."""
 _AGAIN = 5
+_SAMPLES = 60
+_SAMPLED_SECONDS = 1.0
+_LIBRARY_SHARE = 0.35
+"""Of a kernel's executed code that may be library code beyond what is free."""
 _VERIFIED = 0.3
 """Share of the candidate's visits after which a tenth of the outputs is compared in full."""
 _CLOCKED = frozenset({"time", "space"})
@@ -117,6 +123,8 @@ def time_case(
             contest = _Contest(trial, session, opened, settings, kind)
             samples = contest.run()
             cross_examine(samples, contest.calls, contest.again())
+            if kind == "cpu":
+                evidence.setdefault("executed", {})[opened.key] = contest.executed()
         except Outside as outside:
             raise Rejected(Status.INCORRECT, Stage.TIME, f"raises OutsideEnvelope on a timing shape: {outside}") from None
         finally:
@@ -225,6 +233,29 @@ class _Contest:
         anew = functools.partial(self._session.ask, "shuffle", key=self._opened.key, anew=True)
         found = {s.name: [measure_again(s, slots, self._head, anew) for _ in range(_AGAIN)] for s in sides}
         self._intact()
+        return found
+
+    def executed(self) -> dict[str, Any]:
+        """Whose code the candidate executes in timed calls, by samples from outside, against what is free in an observed call.
+
+        Raises:
+            Rejected: libraries do the work, and the task does not let them.
+        """
+        sampler = Sampler(self._trial.runner.worker)
+        deadline = time.monotonic() + _SAMPLED_SECONDS
+        while sampler.counts.total() < _SAMPLES and not sampler.problem and time.monotonic() < deadline:
+            self._candidate.prepare(self._rng.sample(range(self._pool.copies), min(3 * self._n, self._pool.copies)))
+            with sampler.during():
+                self._candidate.run(0)
+        share = sampler.library_share()
+        found: dict[str, Any] = {"samples": dict(sampler.counts), **({"problem": sampler.problem} if sampler.problem else {})}
+        if share is None or share < _LIBRARY_SHARE or self._trial.library:
+            return found
+        seen = self._trial.ask("trace", key=self._opened.key, device=False, **self._trial.pool_inputs(self._opened, self._pool))
+        free = sum(us for op, us in seen["times"].items() if classify(op) == "free") / max(seen["total_us"], 1e-3)
+        if share > min(free, 1.0) + _LIBRARY_SHARE:
+            reason = f"{share:.0%} of what it executes is library code ({free:.0%} of an observed call is copies and the like)"
+            raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "executed", **found})
         return found
 
     @property

@@ -92,6 +92,8 @@ class Trial:
         """Operators that computed in ``forward`` though they may not; decides from stage honest on."""
         self._kept: list[tuple[Sequence[int], Sequence[Mapping[str, Any]]]] = []
         self._timed_at: list[list[int]] = []
+        self.library: tuple[str, ...] = ()
+        """What the task lets stay in the library."""
         self.taken = ""
         """Why outputs are not read out of the stopped runner; empty while they are."""
 
@@ -165,6 +167,7 @@ class Trial:
     def load(self, library: Sequence[str] = ()) -> None:
         """Execute the kernel's module in the runner. ``library``: operator classes and names that may stay library work."""
         given: dict[str, Any] = {"source": self.kernel.source, "backend": self.kernel.backend, "library": list(library)}
+        self.library = tuple(library)
         self.ask("load", self.settings.smoke_seconds, **given)
 
     def build(self, opened: OpenCase) -> None:
