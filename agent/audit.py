@@ -1,4 +1,8 @@
-"""The final figures of a winner: judged again in fresh processes, pooled over all of them (design §4)."""
+"""The final figures of a winner: judged again in fresh processes, pooled over all of them (design §4).
+
+An audit's judgings are thorough: every sanitizer of the device runs (on a GPU compute-sanitizer, which the search leaves out), and
+timing goes on longer. What they find revokes the verdict, and the next best takes its place.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,8 @@ def audit(
             for n in range(1, JUDGINGS + 1):
                 if stopping():
                     return None
-                verdicts.append(_judged(Job(f"{winner.id}-audit{n}", winner.answer.kernel, task), engine, folder))
+                job = Job(f"{winner.id}-audit{n}", winner.answer.kernel, task, thorough=True)
+                verdicts.append(_judged(job, engine, folder))
                 if not verdicts[-1].passed:
                     break
         except Pending:

@@ -75,4 +75,6 @@ class RunConfig:
     def judging(self) -> Settings:
         """How the judge works in this run."""
         chosen = Settings(rtol=self.rtol, baselines=self.baselines, sandbox=self.sandbox)
-        return chosen if self.timing_seconds is None else replace(chosen, timing_seconds=self.timing_seconds)
+        if self.timing_seconds is None:
+            return chosen
+        return replace(chosen, timing_seconds=self.timing_seconds, thorough_seconds=self.timing_seconds)

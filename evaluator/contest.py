@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import functools
 import math
 import os
 import random
@@ -11,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,18 @@ _VERIFIED = 0.3
 _CLOCKED = frozenset({"time", "space"})
 
 
+@dataclass
+class Work:
+    """What a side was asked to do on the device."""
+
+    calls: int = 0
+    flushes: int = 0
+
+    def add(self, calls: int, flushes: int) -> None:
+        self.calls += calls
+        self.flushes += flushes
+
+
 class _Baseline:
     """A baseline in the reference's process."""
 
@@ -62,11 +73,15 @@ class _Baseline:
         self.name = name
         self._session = session
         self._key = opened.key
+        self._slots = 0
+        self.work = Work()
 
     def prepare(self, slots: Sequence[int]) -> None:
+        self._slots = len(slots)
         self._session.ask("prepare", key=self._key, slots=list(slots))
 
     def run(self, head: int) -> float:
+        self.work.add(self._slots, head + self._slots)
         return float(self._session.ask("time", key=self._key, name=self.name, head=head)[0]["host_us"])
 
     def account(self) -> float | None:
@@ -74,6 +89,7 @@ class _Baseline:
         return found
 
     def space(self, count: int, head: int) -> None:
+        self.work.add(0, head + count)
         self._session.ask("space", count=count, head=head)
 
 
@@ -88,6 +104,7 @@ class _Candidate:
         self._key = opened.key
         self._inputs = trial.pool_inputs(opened, pool)
         self.slots: Sequence[int] = ()
+        self.work = Work()
 
     def prepare(self, slots: Sequence[int]) -> None:
         self.slots = list(slots)
@@ -97,6 +114,7 @@ class _Candidate:
             raise Rejected(Status.CHEATING, Stage.TIME, f"works ahead of the clock: {made}", {"rule": "ahead"})
 
     def run(self, head: int) -> float:
+        self.work.add(len(self.slots), head + len(self.slots))
         reply = self._trial.ask("time", key=self._key, head=head)
         self._trial.timed(self._opened, reply, len(self.slots))
         return float(reply["host_us"])
@@ -106,6 +124,7 @@ class _Candidate:
         return found
 
     def space(self, count: int, head: int) -> None:
+        self.work.add(0, head + count)
         self._trial.ask("space", count=count, head=head)
 
 
@@ -118,7 +137,8 @@ def time_case(
         Rejected: the kernel fails, or a timed output is wrong.
     """
     kind = session.device.split(":")[0]
-    with exclusive(session.device):
+    with exclusive(session.device) as waited:
+        evidence["device_wait_seconds"] = round(evidence.get("device_wait_seconds", 0.0) + waited, 4)
         try:
             contest = _Contest(trial, session, opened, settings, kind)
             samples = contest.run()
@@ -132,6 +152,7 @@ def time_case(
     found = contest.result(samples)
     rounded = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
     evidence.setdefault("samples_us", {})[samples_key(opened.case.name, opened.dtype)] = rounded
+    evidence.setdefault("timed_work", {})[samples_key(opened.case.name, opened.dtype)] = contest.work()
     events = {k: interval([v]).median for k, v in samples.events().items() if v}
     if events:
         evidence.setdefault("device_events_us", {})[opened.key] = events
@@ -176,6 +197,7 @@ class _Contest:
             host = max(host, launching)
             fastest = min(fastest, max(side.account() or launching, 0.1))
         flush_us = self._flush_us() if self._head else 0.0
+        self._spacer_us = flush_us
         fastest += flush_us
         calls = math.ceil(_TARGET_US[self._kind] / fastest)
         room = _POOL_BYTES[self._kind] // max(4 * self._opened.nbytes, 1)
@@ -230,7 +252,10 @@ class _Contest:
             return {}
         slots = self._rng.sample(range(self._pool.copies), min(3 * self._n, self._pool.copies))
         sides: list[Side] = [*self._baselines[:1], self._candidate]
-        anew = functools.partial(self._session.ask, "shuffle", key=self._opened.key, anew=True)
+
+        def anew() -> None:
+            self._session.ask("shuffle", key=self._opened.key, anew=True)
+
         found = {s.name: [measure_again(s, slots, self._head, anew) for _ in range(_AGAIN)] for s in sides}
         self._intact()
         return found
@@ -258,6 +283,12 @@ class _Contest:
             raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "executed", **found})
         return found
 
+    def work(self) -> dict[str, Any]:
+        """How much was asked of the device, by side since the last pool: calls, flushes, and µs a flush."""
+        sides: list[_Baseline | _Candidate] = [*self._baselines, self._candidate]
+        flushed = sum(side.work.flushes for side in sides) if self._head else 0
+        return {"calls": {s.name: s.work.calls for s in sides}, "flushes": flushed, "flush_us": round(self._spacer_us, 2)}
+
     @property
     def calls(self) -> int:
         """Calls of a short run; a long one has three times as many."""
@@ -283,9 +314,10 @@ class _Contest:
 
 
 @contextmanager
-def exclusive(device: str) -> Iterator[None]:
-    """The device to ourselves while something is timed, across processes of this user."""
+def exclusive(device: str) -> Iterator[float]:
+    """The device to ourselves while something is timed, across processes of this user; gives the seconds that it took to get it."""
     path = Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{device.replace(':', '-')}.lock"
     with path.open("w") as lock:
+        began = time.monotonic()
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield time.monotonic() - began

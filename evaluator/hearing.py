@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.evaluator import binary, honesty
+from kernelwright.evaluator import accidents, binary, honesty
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
@@ -19,6 +19,7 @@ from kernelwright.evaluator.sanitizers import stage as sanitizing
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.screen_rules import WHY
 from kernelwright.evaluator.session import DRAWS, Draw, OpenCase, Session, secret_seed
+from kernelwright.evaluator.stage_clock import OPEN, StageClock
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import (
@@ -59,6 +60,7 @@ class Hearing:
         self._held_out = "none"
         self._draws: Sequence[Draw] = DRAWS
         self._narrowed: list[str] = []
+        self._clock = StageClock(Stage.SCREEN.value)
 
     def run(self) -> Verdict:
         """Screen to held-out; the first failure ends it."""
@@ -67,6 +69,7 @@ class Hearing:
         try:
             self._screen()
             built = self._build()
+            self._clock.enter(OPEN)
             session = self._judge.session_for(self._task)
             cases = self._open(session, Use.CORRECTNESS)
             self._admission(session, cases)
@@ -87,9 +90,17 @@ class Hearing:
             if self._hold_out(session):
                 stage = Stage.HELD_OUT
         except Rejected as failure:
+            if accidents.device_lost(failure.reason):  # for the reference too? Then no kernel is to blame, and this raises
+                self._judge.session_for(self._task).ask("device", measure=False)
             self._evidence.update(failure.evidence)
             return self._verdict(failure.status, failure.stage, failure.reason)
         return self._verdict(Status.PASSED, stage, self._summary(timing), timing)
+
+    def _enter(self, stage: Stage) -> None:
+        """The clock runs for ``stage`` from here on, and what the runner fails at is told of it."""
+        self._clock.enter(stage.value)
+        if self._trial is not None:
+            self._trial.stage = stage
 
     def close(self) -> None:
         if self._trial is not None:
@@ -109,6 +120,7 @@ class Hearing:
                 raise Rejected(status, Stage.SCREEN, f"{where}{finding.detail}", evidence)
 
     def _build(self) -> Built:
+        self._enter(Stage.BUILD)
         built = self._judge.backend.build(self._kernel, self._judge.cache / "native")
         self._evidence["build"] = dict(built.evidence)
         asks = [finding for path in sorted(set(built.libraries.values())) for finding in binary.inspect(path)]
@@ -167,7 +179,7 @@ class Hearing:
     def _smoke(self, session: Session, cases: list[OpenCase]) -> None:
         """The smallest case inside the kernel's envelope, one draw."""
         assert self._trial is not None
-        self._trial.stage = Stage.SMOKE
+        self._enter(Stage.SMOKE)
         for smallest in sorted(cases, key=lambda c: c.numel):
             with self._envelope(smallest):
                 self._trial.build(smallest)
@@ -182,7 +194,7 @@ class Hearing:
         inside = sorted((c for c in cases if c.key not in self._outside), key=lambda c: c.numel)
         if judge.settings.sanitize == "off" or not inside:
             return
-        self._trial.stage = Stage.SANITIZE
+        self._enter(Stage.SANITIZE)
         if judge.simulated:
             self._evidence["sanitize"] = sanitizing.interpreted(session, self._trial, inside)
             return
@@ -204,13 +216,14 @@ class Hearing:
     def _correct(self, session: Session, cases: list[OpenCase]) -> None:
         """Every case and dtype, several secret draws each, parameters changed in place between them."""
         assert self._trial is not None
-        self._trial.stage = Stage.CORRECT
+        self._enter(Stage.CORRECT)
         for opened in cases:
             self._judge_case(session, opened, self._draws)
 
     def _robust(self, session: Session, cases: list[OpenCase]) -> None:
         """What it keeps between calls, and what it takes for granted about its inputs."""
         assert self._trial is not None
+        self._enter(Stage.ROBUST)
         inside = [c for c in cases if c.key not in self._outside]
         found = examine(self._trial, session, inside, self._task.deterministic, self._judge.simulated)
         self._evidence["robust"] = found.evidence
@@ -256,7 +269,7 @@ class Hearing:
         """Whose work it is: operators seen at run time, against what the task lets stay in the library."""
         assert self._trial is not None
         trial = self._trial
-        trial.stage = Stage.HONEST
+        self._enter(Stage.HONEST)
         if trial.tripped:
             raise trial.library_work()
         trial.answer_for_idleness()
@@ -286,7 +299,7 @@ class Hearing:
 
     def _time(self, session: Session) -> Timing:
         assert self._trial is not None
-        self._trial.stage = Stage.TIME
+        self._enter(Stage.TIME)
         found: list[CaseTiming] = []
         ceilings = self._judge.ceilings()
         for opened in self._open(session, Use.TIMING):
@@ -303,7 +316,7 @@ class Hearing:
     def _hold_out(self, session: Session) -> bool:
         """Shapes that no prompt ever showed."""
         assert self._trial is not None
-        self._trial.stage = Stage.HELD_OUT
+        self._enter(Stage.HELD_OUT)
         cases = self._open(session, Use.HELD_OUT)
         for opened in cases:
             self._judge_case(session, opened, DRAWS[:1])
@@ -371,7 +384,7 @@ class Hearing:
             kernel_id=self._kernel.kernel_id,
             task=self._task.name,
             assurance=assurance,
-            evidence={**self._evidence, **self._convention()},
+            evidence={**self._evidence, "stage_seconds": self._clock.seconds(), **self._convention()},
             cases=tuple(self._cases),
             timing=timing,
             held_out=self._held_out,
@@ -381,4 +394,8 @@ class Hearing:
         )
 
     def _convention(self) -> dict[str, Any]:
-        return {"rtol": self._judge.settings.rtol} if self._judge.settings.rtol is not None else {}
+        """What right was measured by: an overridden tolerance, each case's oracle, and what the field's convention says."""
+        found: dict[str, Any] = {"rtol": self._judge.settings.rtol} if self._judge.settings.rtol is not None else {}
+        if self._trial is not None and self._trial.oracles:
+            found |= {"oracle": dict(self._trial.oracles), "convention": dict(self._trial.convention)}
+        return found

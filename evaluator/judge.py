@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from kernelwright.evaluator import accidents
 from kernelwright.evaluator.backends.backend import Backend
 from kernelwright.evaluator.backends.registry import backend as find_backend
 from kernelwright.evaluator.ceilings import Ceilings
@@ -60,7 +61,10 @@ class Judge:
             raise InputError(f"backend {self.backend.name!r} cannot run on {self.device}: {problem}")
         self.simulated = self.kind == "cpu" and self.backend.name != "cpp"
         self.cache = cache.resolve()
-        self.cache.mkdir(parents=True, exist_ok=True)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.cache} cannot be made: {error.strerror}", "give a folder that can be written to") from error
         self._servers: dict[str, ForkServer] = {}
         self._session: Session | None = None
         self._ceilings: Ceilings | None = None
@@ -90,7 +94,8 @@ class Judge:
 
     def device_info(self) -> DeviceInfo:
         """The device, with its ceilings measured (once, then from the cache)."""
-        facts = self.ceilings()
+        with accidents.on_sound_ground(self.cache):
+            facts = self.ceilings()
         return DeviceInfo(
             kind=self.kind,
             name=facts.name,
@@ -107,6 +112,10 @@ class Judge:
         Raises:
             TaskError: the reference does not load, fails, or is random.
         """
+        with accidents.on_sound_ground(self.cache):
+            self._admit(task)
+
+    def _admit(self, task: Task) -> None:
         session = self.session_for(task)
         found: list[OpenCase] = []
         for use in Use:
@@ -130,14 +139,15 @@ class Judge:
 
         Raises:
             TaskError: the task itself cannot be judged.
-            HarnessError: the harness failed.
+            HarnessError: the harness failed: a disk without room, a device or a fork-server that is gone.
         """
         began = time.monotonic()
-        hearing = Hearing(self, kernel, task)
-        try:
-            verdict = hearing.run()
-        finally:
-            hearing.close()
+        with accidents.on_sound_ground(self.cache):
+            hearing = Hearing(self, kernel, task)
+            try:
+                verdict = hearing.run()
+            finally:
+                hearing.close()
         return replace(verdict, seconds=round(time.monotonic() - began, 3))
 
     def session_for(self, task: Task) -> Session:

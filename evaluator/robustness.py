@@ -51,6 +51,8 @@ def examine(trial: Trial, session: Session, cases: Sequence[OpenCase], determini
     found.evidence["bitwise"] = _bitwise(trial, session, smallest)
     if deterministic and not found.evidence["bitwise"]:
         raise Rejected(Status.INCORRECT, Stage.ROBUST, f"{_REPEATS} equal calls disagree bitwise, and the task wants them equal")
+    if largest.facts["outputs"][0]["device"] == "cuda":
+        _joined(trial, session, largest)
     if not smallest.facts["mutated"]:
         for variant in ("fresh", "unaligned", "strided"):
             found.evidence[variant] = _variant(trial, session, smallest, variant, found.narrowed)
@@ -85,6 +87,17 @@ def _bitwise(trial: Trial, session: Session, opened: OpenCase) -> bool:
         trial.export(opened, 0)
         hashes.add(session.ask("fingerprint", key=opened.key)[0]["hash"])
     return len(hashes) == 1
+
+
+def _joined(trial: Trial, session: Session, opened: OpenCase) -> None:
+    """On a GPU: work of other streams is joined to the current one when ``forward`` returns, even when it takes its time."""
+    try:
+        trial.try_draw(session, opened, variant="delayed")
+    except Rejected as failure:
+        if failure.status is not Status.INCORRECT:
+            raise
+        reason = f"work of other streams is not joined when forward returns: {failure.reason}"
+        raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "unjoined", **failure.evidence}) from None
 
 
 def _variant(trial: Trial, session: Session, opened: OpenCase, variant: str, narrowed: list[str]) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.accidents import device_lost
 from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
 from kernelwright.evaluator.runner.trees_json import same_tree
 from kernelwright.tasks.codec import to_json
-from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.errors import HarnessError, TaskError
 from kernelwright.tasks.records import ShapeCase, Task
 
 _REFERENCE_SECONDS = 180.0
@@ -102,16 +103,27 @@ class Session:
 
         Raises:
             TaskError: the reference refuses, crashes or hangs.
+            HarnessError: the device or the fork-server is gone.
         """
         try:
             reply, fds = self._child.ask(op, seconds, **message)
         except ChildGone as gone:
             tail = gone.gone.log.splitlines()[-1:] or [""]
+            if device_lost(gone.gone.log):
+                raise self._lost(tail[0]) from None
             message_ = f"{self.task.name}: the reference's process failed ({gone.gone}) {tail[0]}".rstrip()
             raise TaskError(message_, "run the reference by itself; it must finish and not exit") from None
         if "refused" in reply:
+            if "CUDA error" in reply["refused"]:
+                self._child.kill("over")  # its context is of no use any more
+            if device_lost(reply["refused"]):
+                raise self._lost(reply["refused"])
             raise TaskError(f"{self.task.name}: {reply['refused']}", "mend the task's reference file")
         return reply, fds
+
+    def _lost(self, what: str) -> HarnessError:
+        remedy = "look at nvidia-smi and the system's log; a run resumes" if self.device != "cpu" else "see what the reference does"
+        return HarnessError(f"the device {self.device} cannot be used: {' '.join(what.split())[:300]}", remedy)
 
     def poll(self, requests: frozenset[str]) -> None:
         """Poll for the replies to these requests instead of sleeping."""
@@ -186,11 +198,14 @@ class Session:
         """Free the pool of a case; no runner may use it any more."""
         pool = self.pools.pop(opened.key, None)
         if pool is not None:
-            self.ask("close_pool", key=opened.key)
-            _close(pool.fds)
+            try:
+                self.ask("close_pool", key=opened.key)
+            finally:
+                _close(pool.fds)
 
     def close(self) -> None:
-        self._child.kill("over")
+        with contextlib.suppress(HarnessError):  # the fork-server is gone, and its children with it: that was said already
+            self._child.kill("over")
         for found in self.cases.values():
             if isinstance(found, OpenCase):
                 _close(found.fds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BASELINES = ("eager", "compile", "max-autotune")
 """The ladder: eager, torch.compile, torch.compile in the mode max-autotune-no-cudagraphs."""
@@ -23,6 +23,11 @@ class Settings:
     """Stop when the speedup's interval is this narrow (half width over median)."""
     timing_seconds: float = 4.0
     """Cap on the interleaved blocks of one timing case and dtype."""
+    thorough_blocks: int = 30
+    """``min_blocks`` of a thorough judging, the protocol's."""
+    thorough_seconds: float = 8.0
+    """``timing_seconds`` of a thorough judging. The stop rule ends it earlier where intervals are narrow, as on a quiet GPU; on two
+    shared cores they never are, so that each audit takes all of it: twenty seconds would take the quickstart beyond its five minutes."""
     baselines: tuple[str, ...] | None = None
     """Names of the ladder; None: eager and compile, and max-autotune on a GPU."""
     smoke_seconds: float = 30.0
@@ -40,3 +45,16 @@ class Settings:
     ``all``: GPU kernels in every judging too; ``off``."""
     sandbox: str = "auto"
     """``auto``: every layer that works here; ``strict``: refuse to judge when one is missing; ``off``: a bare process."""
+
+    def thorough(self) -> Settings:
+        """How a kernel is judged that is about to be quoted: every sanitizer (unless they are ``off``) and a longer timing.
+
+        Never less than these settings themselves ask for.
+        """
+        return replace(
+            self,
+            sanitize="off" if self.sanitize == "off" else "all",
+            min_blocks=max(self.min_blocks, self.thorough_blocks),
+            max_blocks=max(self.max_blocks, self.thorough_blocks),
+            timing_seconds=max(self.timing_seconds, self.thorough_seconds),
+        )

@@ -16,6 +16,8 @@ class Job:
     id: str
     kernel: Kernel
     task: Task
+    thorough: bool = False
+    """Judge by :meth:`~kernelwright.evaluator.settings.Settings.thorough` settings: a winner, whose figures will be quoted."""
 
 
 class Engine(Protocol):

@@ -20,14 +20,17 @@ _REFUSED = re.compile(r"^# admit: *(.+)", re.MULTILINE)
 
 class FakeEngine:
     """Reads lines ``# judge: WORD [NUMBER]`` of the kernel: ``passed 1.5`` (speedup), any other status, ``untimed`` (passed
-    without a timing), ``sleep 0.2`` (seconds, before the verdict), ``pending``, ``broken`` (the harness fails).
-    A task whose reference has a line ``# admit: REASON`` is refused. ``judged`` lists the ids of the jobs, in order.
+    without a timing), ``sleep 0.2`` (seconds, before the verdict), ``pending``, ``broken`` (the harness fails), ``leaky`` (a thorough
+    judging finds a memory error).
+    A task whose reference has a line ``# admit: REASON`` is refused. ``judged`` lists the ids of the jobs, in order;
+    ``thorough`` those that were to be judged thoroughly.
     """
 
     def __init__(
         self, backend: str = "cpp", device: str | None = None, cache: Path | None = None, settings: Settings | None = None
     ) -> None:
         self.judged: list[str] = []
+        self.thorough: list[str] = []
         self.closed = False
 
     def admit(self, task: Task) -> None:
@@ -37,6 +40,7 @@ class FakeEngine:
 
     def evaluate(self, job: Job) -> Verdict:
         self.judged.append(job.id)
+        self.thorough += [job.id] * job.thorough
         speedup: float | None = 1.0
         status, reason = Status.PASSED, "as its comments say"
         for word, number in _WORD.findall(job.kernel.source):
@@ -46,6 +50,10 @@ class FakeEngine:
                 raise Pending(f"{job.id} waits")
             elif word == "broken":
                 raise HarnessError("the fake harness is broken", "write another kernel")
+            elif word == "leaky":
+                if job.thorough:
+                    speedup, status, reason = None, Status.RUNTIME_ERROR, "out of bounds, says the sanitizer"
+                    break
             elif word == "untimed":
                 speedup = None
             elif word in {s.value for s in Status}:

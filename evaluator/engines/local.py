@@ -15,12 +15,14 @@ class LocalEngine:
     """An :class:`~kernelwright.evaluator.engines.engine.Engine` over one :class:`Judge`."""
 
     def __init__(self, backend: str, device: str | None, cache: Path, settings: Settings | None = None) -> None:
-        self._judge = Judge(backend, device, cache, settings)
+        self._settings = settings or Settings()
+        self._judge = Judge(backend, device, cache, self._settings)
 
     def admit(self, task: Task) -> None:
         self._judge.admit(task)
 
     def evaluate(self, job: Job) -> Verdict:
+        self._judge.settings = self._settings.thorough() if job.thorough else self._settings
         return self._judge.judge(job.kernel, job.task)
 
     def device(self) -> DeviceInfo:

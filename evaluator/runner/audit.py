@@ -1,16 +1,20 @@
 """What a kernel's own Python code does in its process, told by the interpreter's audit events.
 
 An audit hook cannot be removed, and events come from the interpreter's C code, so that neither obfuscated text nor
-``getattr`` games hide a call. Only what the kernel's code does itself counts: the frame that raised the event must not belong to
-an installed library (dataclasses may ``exec``, Triton may ``compile``, torch may load its libraries).
+``getattr`` games hide a call. Who did it is told by the frames: the standard library and NumPy act for their caller; an
+installed library acts for itself where it has reason to (:data:`_REASONS`: Triton compiles, dataclasses and torch ``exec``,
+imports load) and for the kernel elsewhere, so that ``torch.no_grad()(open)(path)`` is the kernel's. What has no frame of the
+harness below it was done in a thread of the kernel's.
 
-Not seen: native code of the kernel (:mod:`~kernelwright.evaluator.binary` reads that), and what a library does on its behalf.
+Not seen: native code of the kernel (:mod:`~kernelwright.evaluator.binary` reads that), and what a library that has reason to
+act can be talked into, such as a file that Triton's cache writes under a name of the kernel's choosing.
 """
 
 from __future__ import annotations
 
 import sys
 import sysconfig
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -70,11 +74,39 @@ RULES = {
     "resource.setrlimit": "global_switch",
 }
 """Audit event -> rule (see ``screen_rules.WHY``)."""
-
-
 _DIRECT = frozenset({"exec", "sys._getframe", "code.__new__", "function.__new__", "object.__setattr__", "object.__delattr__"})
-"""Events that the standard library raises on behalf of honest code (dataclasses, named tuples): only the kernel's own count."""
+"""Events that libraries raise on behalf of honest code (dataclasses, named tuples, warnings): only the kernel's own count."""
+_FILES = frozenset({"open", "os.remove", "os.rename", "os.listdir", "os.scandir"})
+_COMPILING = _FILES | {"subprocess.Popen", "os.posix_spawn", "os.putenv", "os.unsetenv"}
+_CTYPES = frozenset(name for name in RULES if name.startswith("ctypes."))
+_REASONS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("triton/runtime/cache.py", _COMPILING),
+    ("triton/runtime/build.py", _COMPILING),
+    ("triton/runtime/driver.py", _COMPILING),
+    ("triton/runtime/autotuner.py", frozenset({"open"})),
+    ("triton/common/", _COMPILING),
+    ("triton/compiler/", _COMPILING),
+    ("triton/backends/", _COMPILING | _CTYPES),
+    ("triton/knobs.py", _COMPILING),
+    ("torch/cuda/_utils.py", _CTYPES),
+    ("evaluator/native.py", _CTYPES | {"open"}),
+    ("evaluator/tape.py", _CTYPES | {"open"}),
+    ("evaluator/backends/", _COMPILING | _CTYPES),
+)
+"""Files of libraries, and of this package, that raise events of their own while a kernel's frame is further out."""
+_WRAPPERS = (
+    "torch/utils/_contextlib.py",
+    "torch/nn/modules/module.py",
+    "torch/_compile.py",
+    "torch/_dynamo/eval_frame.py",
+    "triton/testing.py",
+)
+"""Files that do nothing but call what they are given: not even what is free for other libraries is theirs."""
+_ENTRIES = {"candidate.py": frozenset({"_forward", "build", "joined"}), "clockwork.py": frozenset({"run_calls"})}
+"""Functions of the runner that call the kernel: what has no Python frame of its own there is the kernel's."""
+_BOTTOM = ("candidate.py", "serve")
 _IMPORT = "<frozen importlib"
+_IMPORTING = "_find_and_load"
 
 
 class Audit:
@@ -82,10 +114,11 @@ class Audit:
 
     def __init__(self) -> None:
         self.seen: dict[str, str] = {}
-        self._busy = False
+        self._busy: set[int] = set()
         self._standard = _both([sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")])
         self._numpy = _both([str(Path(np.__file__).parent)])
-        self._libraries = _installed()
+        self._ours = _both([str(Path(__file__).parent.parent)])
+        self._libraries = (*self._ours, *_installed())
 
     def start(self) -> None:
         """For the rest of the process's life."""
@@ -93,30 +126,61 @@ class Audit:
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         rule = RULES.get(event)
-        if rule is None or self._busy:
+        thread = threading.get_ident()
+        if rule is None or thread in self._busy:
             return
-        self._busy = True
+        self._busy.add(thread)
         try:
-            frame = self._author(sys._getframe(1), event in _DIRECT)
-            if frame is not None:
-                self.seen.setdefault(rule, f"{event} at line {frame.f_lineno}")
+            frame = sys._getframe(1)
+            author = None if self._reads_source(frame, event, arguments) else self._author(frame, event)
+            if author is not None:
+                self.seen.setdefault(rule, f"{event} at line {author.f_lineno}")
                 raise PermissionError(f"{event} is not there for kernels")
         finally:
-            self._busy = False
+            self._busy.discard(thread)
 
-    def _author(self, frame: FrameType | None, direct: bool) -> FrameType | None:
-        """The kernel's frame that did it; None when a library did."""
+    def _author(self, frame: FrameType | None, event: str) -> FrameType | None:
+        """The frame that answers for an event: the kernel's, or what the kernel made call; None when a library did it."""
+        direct, doer, last, below = event in _DIRECT, None, frame, False
         while frame is not None:
-            name = frame.f_code.co_filename
+            name, last = frame.f_code.co_filename, frame
             if name.startswith(_IMPORT):
-                return None
-            if not self._passes_on(name):
-                return None if name.startswith((*self._libraries, "<frozen")) else frame
-            if direct:
-                return None
+                if frame.f_code.co_name == _IMPORTING:
+                    return None
+            elif name.startswith("<frozen") or self._passes_on(name):
+                if direct and doer is None:
+                    return None
+            elif not name.startswith(self._libraries):
+                return frame
+            else:
+                if doer is None and self._has_reason(name, event):
+                    return None
+                doer = doer or frame
+                ours = Path(name).name if name.startswith(self._ours) else ""
+                if frame.f_code.co_name in _ENTRIES.get(ours, ()):
+                    return doer
+                below = below or (ours, frame.f_code.co_name) == _BOTTOM
             frame = frame.f_back
-        return None
+        return None if below else last
 
+    def _reads_source(self, frame: FrameType | None, event: str, arguments: tuple[Any, ...]) -> bool:
+        """Whether Python source is read, as warnings, tracebacks and ``inspect`` do: a library's, or that of running code."""
+        path, mode = (*arguments, None, None)[:2]
+        if event != "open" or not (isinstance(path, str) and path.endswith(".py") and mode in ("r", "rb")):
+            return False
+        if path.startswith((*self._standard, *self._libraries)):
+            return True
+        while frame is not None:
+            if frame.f_code.co_filename == path:
+                return True
+            frame = frame.f_back
+        return False
+
+    def _has_reason(self, name: str, event: str) -> bool:
+        """Whether a file of a library raises this event on its own account."""
+        if any(f"/{wrapper}" in name for wrapper in _WRAPPERS):
+            return False
+        return event in _DIRECT or any(event in events and f"/{place}" in name for place, events in _REASONS)
 
     def _passes_on(self, name: str) -> bool:
         """Whether a file is the standard library's or NumPy's: what they do, they do for their caller."""
@@ -126,9 +190,9 @@ class Audit:
 
 
 def _installed() -> tuple[str, ...]:
-    """Folders of installed packages, and this package."""
+    """Folders of installed packages."""
     entries = [entry for entry in sys.path if "site-packages" in entry or "dist-packages" in entry]
-    return _both([str(Path(__file__).parent.parent), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *entries])
+    return _both([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *entries])
 
 
 def _both(paths: Sequence[str]) -> tuple[str, ...]:

@@ -158,16 +158,23 @@ class Child:
         return self._ended is None
 
     def kill(self, why: str = "ended", detail: str = "") -> Gone:
-        """End the child and whatever it started, and say how it ended."""
+        """End the child and whatever it started, and say how it ended.
+
+        Raises:
+            HarnessError: the fork-server is gone, and with it the child; once.
+        """
         if self._ended is not None:
             return self._ended
-        status = self._server.reap(self.pid, 1.0 if why == "ended" else 0.0)
-        if status is None:
-            why = "closed" if why == "ended" else why
-            status = self._end()
-        elif self._trusted:
-            self._end_group()  # a keeper leaves nothing behind, but the reference's compilers have processes of their own
-        self._channel.close()
+        self._ended = Gone("closed", 0, "")
+        try:
+            status = self._server.reap(self.pid, 1.0 if why == "ended" else 0.0)
+            if status is None:
+                why = "closed" if why == "ended" else why
+                status = self._end()
+            elif self._trusted:
+                self._end_group()  # a keeper leaves nothing behind, but the reference's compilers have processes of their own
+        finally:
+            self._channel.close()
         number = status or 0
         if why in _ENDED:
             how, number = why, 0

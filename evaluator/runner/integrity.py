@@ -55,7 +55,7 @@ class Integrity:
 
     def broken(self) -> list[str]:
         """Names of what was changed since the snapshot."""
-        found = [name for name, was in self._functions.items() if _now(name, was) != was[2]]
+        found = [name for name, place in self._functions.items() if _changed(place)]
         for kind, names in self._names.items():
             found += [f"{kind.__module__}.{kind.__name__}.{name}" for name in frozenset(vars(kind)) - names]
         switches = _switches()
@@ -66,7 +66,8 @@ class Integrity:
         return found
 
 
-_Place = tuple[Mapping[str, Any], str, tuple[int, int]]
+_Place = tuple[Mapping[str, Any], str, Any, Any]
+"""Table, name, what stands there, and its code if it is a function's."""
 
 
 def _functions() -> Iterator[tuple[str, _Place]]:
@@ -86,17 +87,13 @@ def _functions() -> Iterator[tuple[str, _Place]]:
 def _entries(owner: str, table: Mapping[str, Any]) -> Iterator[tuple[str, _Place]]:
     for name, value in list(table.items()):
         if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type, staticmethod, classmethod, property)):
-            yield f"{owner}.{name}", (table, name, _identity(value))
+            yield f"{owner}.{name}", (table, name, value, getattr(value, "__code__", None))
 
 
-def _identity(value: Any) -> tuple[int, int]:
-    code = getattr(value, "__code__", None)
-    return id(value), id(code) if code is not None else 0
-
-
-def _now(_: str, place: _Place) -> tuple[int, int]:
-    table, name, _was = place
-    return _identity(table[name]) if name in table else (0, 0)
+def _changed(place: _Place) -> bool:
+    """Whether something else stands there now. Thousands of times a judged call: so no more than two look-ups."""
+    table, name, value, code = place
+    return table.get(name) is not value or (code is not None and value.__code__ is not code)
 
 
 def _switches() -> dict[str, Any]:

@@ -66,7 +66,7 @@ def restrict(access: Access) -> int:
             (access.read, _READ | _LIST | _EXECUTE),
             (access.listed, _LIST),
             (access.write, handled & ~_MAKE_DEVICE & ~_DEVICE_IOCTL),
-            (access.devices, _READ | _WRITE | _LIST | _DEVICE_IOCTL),
+            (access.devices, _READ | _WRITE | _TRUNCATE | _LIST | _DEVICE_IOCTL),
         )
         for paths, rights in grants:
             for path in paths:

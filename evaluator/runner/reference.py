@@ -157,7 +157,8 @@ class Reference:
             compare(t, o, e, request["rtol"]).to_dict()
             for t, o, e in zip(tensors, expected.oracle, expected.eager, strict=True)
         ]
-        return {"outputs": outputs, "unchanged": bool(expected.mutated) or pool.unchanged(slot, contents)}, []
+        unchanged = bool(expected.mutated) or pool.unchanged(slot, contents)
+        return {"outputs": outputs, "unchanged": unchanged, "oracle": case.oracle_dtype}, []
 
     def baselines(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """Make the named baselines of a case ready; replies with the failures, name -> reason."""
@@ -191,6 +192,8 @@ class Reference:
         """What the device is and, when asked, how fast it copies and multiplies."""
         from kernelwright.evaluator.runner.ceilings import facts, measure
 
+        if self._cuda:
+            torch.cuda.synchronize()  # raises when the device is gone: names and sizes are remembered
         found = facts(self._device)
         if request["measure"]:
             found["ceilings"] = measure(self._device)

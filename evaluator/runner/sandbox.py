@@ -17,7 +17,10 @@ processes of this user being seen (not read or signalled) and a full disk betwee
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +61,9 @@ def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidde
     if mode == "off":
         layers = ("namespaces", "landlock", "seccomp", "capabilities")
         return Plan(gpu=gpu, processes=processes, off=dict.fromkeys(layers, "--sandbox off"))
-    off = {layer: why for layer, why in probed.items() if why and layer != "mounts"}
+    if gpu:
+        probed = {**probed, **{layer: probed.get(f"gpu_{layer}") or probed[layer] for layer in ("landlock", "seccomp")}}
+    off = {layer: why for layer, why in probed.items() if why and layer != "mounts" and not layer.startswith("gpu_")}
     wanted = namespaces.GPU if gpu else namespaces.CPU
     if gpu and not wanted:
         off["namespaces"] = "a CUDA IPC handle cannot be mapped from namespaces of one's own"
@@ -96,14 +101,38 @@ def missing(applied: Mapping[str, str], gpu: bool) -> dict[str, str]:
 def probe() -> dict[str, str]:
     """Layer -> why it cannot be had here, empty when it can. Forks; call it in a process with one thread.
 
-    The GPU's part is the same but for namespaces, which are not used there.
+    On a machine with an NVIDIA GPU also ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts under them. No namespaces there.
     """
     return {
+        **_probe_gpu(),
         "namespaces": (entered := _tried(lambda: namespaces.enter(namespaces.CPU))),
         "mounts": entered or _tried(lambda: namespaces.enter(namespaces.CPU), _bind_something),
         "landlock": _tried(landlock.version),
         "seccomp": seccomp.supported(),
     }
+
+
+def _probe_gpu() -> dict[str, str]:
+    if not Path("/dev/nvidiactl").exists():
+        return {}
+    alone = {"gpu_landlock": Plan(landlock=True, gpu=True), "gpu_seccomp": Plan(seccomp=True, gpu=True, processes=True)}
+    return {name: _tried(functools.partial(_start_cuda, chosen)) for name, chosen in alone.items()}
+
+
+def _start_cuda(chosen: Plan) -> None:
+    """Confine this process and start CUDA.
+
+    Raises:
+        OSError: it does not start, with the driver's number.
+    """
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    Sandbox(chosen, tempfile.gettempdir()).confine()
+    driver = ctypes.CDLL("libcuda.so.1")
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    code = driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0)
+    code = code or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+    if code:
+        raise OSError(code, f"CUDA does not start under it (driver error {code})")
 
 
 def _tried(attempt: Callable[[], object], inside: Callable[[], object] = lambda: None) -> str:

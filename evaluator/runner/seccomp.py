@@ -66,8 +66,10 @@ _ALWAYS = (
     "request_key", "keyctl", "unshare", "setns", "reboot", "kexec_load", "kexec_file_load", "init_module", "finit_module",
     "delete_module", "syslog", "vhangup", "iopl", "ioperm", "modify_ldt", "settimeofday", "clock_settime", "clock_adjtime",
     "adjtimex", "sethostname", "setdomainname", "move_pages", "migrate_pages", "io_uring_setup", "io_uring_enter",
-    "io_uring_register", "accept", "accept4", "listen",
+    "io_uring_register",
 )  # fmt: skip
+_LISTENING = ("accept", "accept4", "listen")
+"""CUDA does not start without them (seen with driver 580 on an H100)."""
 _PROCESSES = ("execve", "execveat", "fork", "vfork")
 _HIDDEN_MEMORY = ("memfd_create", "shmget", "msgget", "semget")
 """Memory that no limit on the address space sees."""
@@ -85,7 +87,7 @@ class Filter:
     processes: bool
     """May start processes (Triton runs ptxas and a C compiler)."""
     unix_sockets: bool
-    """May make Unix sockets (CUDA's driver does), though not connect them."""
+    """May make Unix sockets and listen on them (CUDA's driver does), though not connect any."""
     own_signals: bool
     """Only its own process may be signalled: where neither a pid namespace nor Landlock keeps it from others."""
     own_priorities: bool
@@ -138,7 +140,7 @@ def compose(chosen: Filter, machine: str, pid: int) -> list[bytes]:
     if chosen.unix_sockets:
         del denied["bind"]
     else:
-        denied["socket"] = errno.EPERM
+        denied |= dict.fromkeys(("socket", *_LISTENING), errno.EPERM)
     for name, number in denied.items():
         if table[name] is not None:
             program += [_step(_EQUAL, table[name] or 0, 0, 1), _deny(number)]

@@ -45,7 +45,10 @@ def main(fd: int) -> None:
 
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401
+    from kernelwright.evaluator.runner.tripwire import look_up_operators
+
     _preload()
+    look_up_operators()
     for gpu in (False, True):
         visible(gpu, own_proc=True)
     gc.collect()

@@ -32,7 +32,7 @@ _PROC = (
 """Where ``/proc`` shows other processes too, only these."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _GPU_WRITES = ("/proc/self/task",)
-"""CUDA names its threads there while it starts, and does not start where it cannot (error 304)."""
+"""CUDA names its threads there while it starts (``comm``, opened to be truncated), and does not start where it cannot."""
 _GPU_DEVICES = ("nvidia", "kfd", "dri", "dxg")
 _COMPILERS = ("gcc", "cc", "clang")
 """Triton compiles its launchers with one of them."""

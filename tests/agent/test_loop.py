@@ -245,6 +245,14 @@ def test_a_winner_that_fails_its_audit_gives_way(place: Workspace, task: Task, m
     assert "was incorrect in the audit: a race" in outcome.reason
 
 
+def test_a_memory_error_that_only_the_audit_looks_for_revokes_the_verdict(place: Workspace, task: Task) -> None:
+    script(place.home, kernel("passed 1.2"), kernel("leaky; passed 2", 2))
+    result = start(config(task, budget=2), [task], place, Silence())
+    (outcome,) = result.outcomes
+    assert outcome.best == result.steps[0].idea.id
+    assert f"{result.steps[1].idea.id} passed and then was runtime_error in the audit: out of bounds" in outcome.reason
+
+
 def test_an_audit_goes_on_where_it_was(place: Workspace, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     script(place.home, kernel("passed 2"))
     judged, ids, broken = FakeEngine.evaluate, [], [True]
