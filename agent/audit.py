@@ -1,7 +1,7 @@
 """The final figures of a winner: judged again in fresh processes, pooled over all of them (design §4).
 
-An audit's judgings are thorough: every sanitizer of the device runs (on a GPU compute-sanitizer, which the search leaves out), and
-timing goes on longer. What they find revokes the verdict, and the next best takes its place.
+An audit's judgings are thorough: every sanitizer of the device runs (on a GPU compute-sanitizer, which the search leaves out),
+and timing goes on longer. What they find revokes the verdict, and the next best takes its place.
 """
 
 from __future__ import annotations

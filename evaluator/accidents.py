@@ -1,8 +1,8 @@
 """Accidents of the machine that must not be taken for a kernel's or a task's: a full or read-only disk, a device that is gone.
 
-A verdict reached on a full disk is no verdict: a compiler that cannot write looks like a kernel that does not build, a baseline
-that cannot be compiled makes a speedup look larger. So there must be room before a judging and after it. Not seen: a disk that was
-full for a moment in between, and a device that fails in ways that its driver does not report.
+A verdict reached on a full disk is no verdict: a compiler that cannot write looks like a kernel that does not build, a
+baseline that cannot be compiled makes a speedup look larger. So there must be room before a judging and after it. Not seen: a
+disk that was full for a moment in between, and a device that fails in ways that its driver does not report.
 """
 
 from __future__ import annotations

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,19 @@ _PARTS = ("starts", "rejections", "untimed", "cascade", "honesty")
 
 
 def run(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
-    """The figures.
+    """The figures; ``load``: the machine's load average of a minute before and after, which should be about 0 and 1.
 
     Raises:
         KernelwrightError: no such backend or device here, or the judge does not let an honest kernel pass.
     """
     settings = _QUICK if options.quick else Settings()
+    load = [os.getloadavg()[0]]
     light = small(options.backend)
     with Judge(options.backend, options.device, cache, settings) as judge:
         if judge.simulated:
-            raise InputError(f"{options.backend} is only simulated on {judge.device}: there is nothing to time", "use --backend cpp")
-        bench = Bench(judge, Counts(options.kernels, options.starts, min(3, options.starts), min(5, options.kernels)), settings)
+            raise InputError(f"{options.backend} is only simulated on {judge.device}: nothing to time", "use --backend cpp")
+        counts = Counts(options.kernels, options.starts, min(3, -(-options.starts // 2)), min(5, options.kernels))
+        bench = Bench(judge, counts, settings)
         parts = {
             "starts": lambda: measures.starts(bench, light),
             "rejections": lambda: measures.rejections(bench, light),
@@ -49,7 +51,8 @@ def run(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
         }
         found = {name: parts[name]() for name in options.only or _PARTS}
         environment = judge.environment()
-    return {"environment": environment, "quick": bool(options.quick), **found}
+    load.append(os.getloadavg()[0])
+    return {"environment": environment, "load": load, "quick": bool(options.quick), **found}
 
 
 def table(found: dict[str, Any]) -> list[str]:
@@ -84,7 +87,8 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         where = " a core" if part["cores"] else ""
         for name, rate in part["to_correct_per_second"].items():
             rows.append((f"screen to correct, {name} kernels, a second{where}", f"{rate:.2f}", ">= 2"))
-        rows.append((f"  a naive check in a fresh interpreter, a second{where}", f"{part['fresh_interpreter_per_second']:.2f}", ""))
+        fresh = f"{part['fresh_interpreter_per_second']:.2f}"
+        rows.append((f"  a naive check in a fresh interpreter, a second{where}", fresh, ""))
     if part := found.get("cascade"):
         rows.append(("every stage, a small kernel, baselines cached", _spread(part["seconds"], "s"), "<= 6 s"))
         rows.append(("  the first kernel of the task", f"{part['first_seconds']:.2f} s", ""))
@@ -92,8 +96,8 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     if part := found.get("honesty"):
         rows.append((f"cost of honesty, a call of {part['call_ms']:.1f} ms", f"{part['ratio']:.2f}x", "<= 5x"))
         rows.append(("  cascade, naive check-and-time", f"{part['cascade_seconds']:.2f} s, {part['naive_seconds']:.2f} s", ""))
-        apart = part["apart"]
-        rows.append(("  apart: build and sanitizers, first of its task", f"{apart['build_and_sanitize']:.2f} s, {apart['first_of_task']:.2f} s", ""))
+        apart = f"{part['apart']['build_and_sanitize']:.2f} s, {part['apart']['first_of_task']:.2f} s"
+        rows.append(("  apart: build and sanitizers, first of its task", apart, ""))
         rows += _busy(part)
     return rows
 
@@ -116,8 +120,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--kernels", type=_count, default=5, metavar="N", help="kernels judged for each figure (default 5)")
     parser.add_argument("--starts", type=_count, default=30, metavar="N", help="runners started (default 30)")
     parser.add_argument("--only", action="append", choices=_PARTS, help="measure only this; may be given several times")
-    parser.add_argument("--quick", action="store_true", help="small shapes, eager alone: to see that it works, not to be quoted")
-    parser.add_argument("--cache", type=Path, help="folder for builds and compiled baselines; default: a new one, removed afterwards")
+    parser.add_argument("--quick", action="store_true", help="small shapes, eager alone: not to be quoted")
+    parser.add_argument("--cache", type=Path, help="folder for builds and compiled baselines; default: a new one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args(argv)
     options.device = options.device or default_device()

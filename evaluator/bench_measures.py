@@ -10,11 +10,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import kernelwright
 from kernelwright.evaluator.bench_kernels import Work
 from kernelwright.evaluator.figures import CANDIDATE, samples_key
 from kernelwright.evaluator.judge import Judge
@@ -117,14 +115,15 @@ def untimed(bench: Bench, work: Work) -> Figures:
         case = work.task.cases_for(judge.kind, Use.CORRECTNESS)[0]
         began = time.perf_counter()
         for kernel, paths in zip(kernels, libraries, strict=True):
-            _naive(bench, work, kernel.source, paths, case, checks=_FEW_CHECKS, calls=0, repeats=1)
+            _naive(judge, work, kernel.source, paths, case, checks=_FEW_CHECKS, calls=0, repeats=1)
         naive = (time.perf_counter() - began) / len(kernels)
-    seconds = {name: _mean_to_correct(verdicts) for name, verdicts in (("new", new), ("built", built))}
+    judged = {"new": new, "built": built}
+    seconds = {name: _mean_to_correct(verdicts) for name, verdicts in judged.items()}
     return {
         "cores": 1 if bench.judge.kind == "cpu" else None,
         "to_correct_per_second": {name: round(1 / spent, 2) for name, spent in seconds.items()},
         "all_untimed_stages_per_second": {
-            name: round(len(verdicts) / sum(v.seconds for v in verdicts), 2) for name, verdicts in (("new", new), ("built", built))
+            name: round(len(verdicts) / sum(v.seconds for v in verdicts), 2) for name, verdicts in judged.items()
         },
         "fresh_interpreter_per_second": round(1 / naive, 2),
         "over_fresh_interpreter": round(naive / seconds["built"], 1),
@@ -154,18 +153,20 @@ def honesty(bench: Bench, work: Work) -> Figures:
     verdicts = [_passed(bench.judge.judge(kernel, work.task)) for kernel in kernels]
     libraries = dict(bench.judge.backend.build(kernels[0], bench.judge.cache / "native").libraries)
     case = work.task.cases_for(bench.judge.kind, Use.TIMING)[0]
-    runs = _naive(bench, work, kernels[0].source, libraries, case, checks=_CHECKS, calls=_CALLS, repeats=4)[1:]
+    runs = _naive(bench.judge, work, kernels[0].source, libraries, case, checks=_CHECKS, calls=_CALLS, repeats=4)[1:]
     apart = [sum(_stages(v).get(_name(stage), 0.0) for stage in _APART) for v in verdicts]
     spent = median([v.seconds - a for v, a in zip(verdicts, apart, strict=True)])
     naive = median([run["checks"] + run["calls"] for run in runs])
+    once = max(0.0, first.seconds - spent - median(apart))
     return {
         "case": dict(case.sizes),
-        "call_ms": round(median([run["call_ms"] for run in runs]), 3),
+        "call_ms": _rounded(median([v.timing.latency_us.median / 1e3 for v in verdicts if v.timing is not None])),
+        "naive_call_ms": _rounded(median([run["call_ms"] for run in runs])),
         "cascade_seconds": _rounded(spent),
         "naive_seconds": _rounded(naive),
         "naive": {key: _rounded(median([run[key] for run in runs])) for key in ("checks", "calls")},
         "ratio": round(spent / naive, 2),
-        "apart": {"build_and_sanitize": _rounded(median(apart)), "first_of_task": _rounded(max(0.0, first.seconds - spent - median(apart)))},
+        "apart": {"build_and_sanitize": _rounded(median(apart)), "first_of_task": _rounded(once)},
         "stages": by_stage(verdicts),
         "busy": {name: _rounded(median([_busy(v)[name] for v in verdicts])) for name in ("calls", "calls_and_flushes")},
     }
@@ -211,12 +212,12 @@ def _busy(verdict: Verdict) -> dict[str, float]:
 
 
 def _naive(
-    bench: Bench, work: Work, kernel: str, libraries: Mapping[str, str], case: ShapeCase, **how: int
+    judge: Judge, work: Work, kernel: str, libraries: Mapping[str, str], case: ShapeCase, **how: int
 ) -> list[dict[str, float]]:
     """A naive check of a kernel in a fresh interpreter: what :mod:`~kernelwright.evaluator.bench_naive` answers."""
-    request = {"kernel": kernel, "reference": work.task.source, "sizes": dict(case.sizes), "device": bench.judge.device, **how}
-    path = os.pathsep.join([str(Path(kernelwright.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries))}
+    request = {"kernel": kernel, "reference": work.task.source, "sizes": dict(case.sizes), "device": judge.device, **how}
+    # The judge's own settings of heap and threads: page faults of fresh outputs would make naive calls slower than judged ones.
+    environment = {**judge.server({}).environment, "KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries))}
     command = [sys.executable, "-m", "kernelwright.evaluator.bench_naive"]
     done = subprocess.run(command, input=json.dumps(request), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -256,7 +257,8 @@ def _seconds(command: Sequence[str]) -> float:
 def _spread(values: Sequence[float], unit: float = 1.0) -> dict[str, float]:
     """Median and 90th percentile (nearest rank)."""
     ordered = sorted(values)
-    return {"median": _rounded(median(ordered) * unit), "p90": _rounded(ordered[-(-9 * len(ordered) // 10) - 1] * unit), "n": len(ordered)}
+    high = ordered[-(-9 * len(ordered) // 10) - 1]
+    return {"median": _rounded(median(ordered) * unit), "p90": _rounded(high * unit), "n": len(ordered)}
 
 
 def _rounded(value: float) -> float:

@@ -1,8 +1,8 @@
-"""What most harnesses do with a kernel: a few ``allclose``, some timed calls, in one process. The judge's cost is set against it.
+"""What most harnesses do with a kernel: a few ``allclose``, some timed calls, in one process. The judge is measured against it.
 
-It believes everything that a kernel does and says, and is no judge. Run as ``python -m kernelwright.evaluator.bench_naive``: a request
-as JSON on stdin (``kernel`` and ``reference``: source texts, ``sizes``, ``device``, ``checks``, ``calls``, ``repeats``), the
-seconds as JSON on stdout.
+It believes all that a kernel does and says, and is no judge. Run as ``python -m kernelwright.evaluator.bench_naive``: a
+request as JSON on stdin (``kernel`` and ``reference``: source texts, ``sizes``, ``device``, ``checks``, ``calls``,
+``repeats``), the seconds as JSON on stdout.
 """
 
 from __future__ import annotations

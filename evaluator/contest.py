@@ -315,7 +315,7 @@ class _Contest:
 
 @contextmanager
 def exclusive(device: str) -> Iterator[float]:
-    """The device to ourselves while something is timed, across processes of this user; gives the seconds that it took to get it."""
+    """The device to ourselves while something is timed, across processes of this user; gives the seconds waited for it."""
     path = Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{device.replace(':', '-')}.lock"
     with path.open("w") as lock:
         began = time.monotonic()

@@ -16,6 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,10 @@ class Idleness:
         self._pid = pid
         self._at: float | None = None
         self.seconds = 0.0
+
+    def total(self) -> float:
+        """CPU seconds of the process so far."""
+        return cpu_seconds(self._pid) if self._pid else 0.0
 
     def answered(self) -> None:
         """An answer has just come."""
@@ -120,10 +125,18 @@ def take(pid: int, opened: OpenCase, at: Sequence[int], described: Sequence[Mapp
     with stopped(pid):
         blocks = [_gathered(pid, a, d, s) for a, d, s in zip(at, described, specs, strict=False)]
     for block, spec in zip(blocks, specs, strict=False):
-        os.pwrite(opened.fds[-1], block, int(spec["offset"]))
+        _write(opened.fds[-1], block, int(spec["offset"]))
 
 
-def _gathered(pid: int, address: int, described: Mapping[str, Any], spec: Mapping[str, Any]) -> bytes:
+def _write(fd: int, block: bytes | bytearray, at: int) -> None:
+    """The whole block: one call writes 2 GiB at most."""
+    left = memoryview(block)
+    while left:
+        done = os.pwrite(fd, left, at)
+        left, at = left[done:], at + done
+
+
+def _gathered(pid: int, address: int, described: Mapping[str, Any], spec: Mapping[str, Any]) -> bytes | bytearray:
     """One tensor's elements in order, whatever its strides."""
     shape, size = [int(n) for n in spec["shape"]], ITEMSIZE[str(spec["dtype"])]
     if 0 in shape:
@@ -134,9 +147,17 @@ def _gathered(pid: int, address: int, described: Mapping[str, Any], spec: Mappin
     span = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if span * size > _MOST:
         raise Unreadable(f"an output that spans {span * size} bytes")
-    data = np.frombuffer(read(pid, address, span * size), dtype=f"V{size}")
+    block = read(pid, address, span * size)
+    if strides == _contiguous(shape):
+        return block  # as it lies: an output of gigabytes is not copied twice more
+    data = np.frombuffer(block, dtype=f"V{size}")
     steps = [s * size for s in strides]
     return np.ascontiguousarray(np.lib.stride_tricks.as_strided(data, shape, steps)).tobytes()
+
+
+def _contiguous(shape: Sequence[int]) -> list[int]:
+    """Strides, in elements, of a tensor of ``shape`` that lies in order."""
+    return [prod(shape[i + 1 :]) for i in range(len(shape))]
 
 
 def read(pid: int, address: int, nbytes: int) -> bytearray:

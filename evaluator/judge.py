@@ -64,7 +64,8 @@ class Judge:
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{self.cache} cannot be made: {error.strerror}", "give a folder that can be written to") from error
+            message = f"{self.cache} cannot be made: {error.strerror}"
+            raise InputError(message, "give a folder that can be written to") from error
         self._servers: dict[str, ForkServer] = {}
         self._session: Session | None = None
         self._ceilings: Ceilings | None = None

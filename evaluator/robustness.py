@@ -69,8 +69,10 @@ def _after_equal_calls(trial: Trial, session: Session, opened: OpenCase, calls: 
 
 
 def _kept_outputs(trial: Trial, session: Session, opened: OpenCase) -> None:
-    """The outputs of calls must survive the calls that follow."""
+    """The outputs of calls must survive the calls that follow, unless the reference returns its inputs' own memory."""
     trial.try_draw(session, opened)
+    if any(opened.facts["aliased"]):
+        return
     for n in range(1, _KEPT):
         if session.ask("draw", key=opened.key, seed=secret_seed(), scale=1.0, spikes="", vary=False)[0]["dropped"]:
             return
@@ -82,7 +84,10 @@ def _kept_outputs(trial: Trial, session: Session, opened: OpenCase) -> None:
 def _bitwise(trial: Trial, session: Session, opened: OpenCase) -> bool:
     """Whether equal calls agree bit for bit."""
     hashes = set()
+    seed = secret_seed()
     for _ in range(_REPEATS):
+        if opened.facts["mutated"]:  # the last call has changed them
+            session.ask("draw", key=opened.key, seed=seed, scale=1.0, spikes="", vary=False)
         trial.keep(opened, 0)
         trial.export(opened, 0)
         hashes.add(session.ask("fingerprint", key=opened.key)[0]["hash"])

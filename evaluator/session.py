@@ -21,11 +21,9 @@ from kernelwright.tasks.records import ShapeCase, Task
 _REFERENCE_SECONDS = 180.0
 
 Draw = tuple[float, str, bool]
-"""(scale, spikes, other parameters) of a draw; spikes: empty, ``many``, ``rows``, ``lone`` or ``nudge``."""
+"""(scale, spikes, other parameters) of a draw; spikes: empty, ``many``, ``rows``, ``lone``, ``signed`` or ``nudge``."""
 DRAWS: tuple[Draw, ...] = ((1.0, "", False), (1.0, "", True), (1e-3, "", False), (8.0, "many", True), (1.0, "rows", False))
 """What each correctness case is judged on."""
-LONE: Draw = (1.0, "lone", False)
-"""The further draw of a task that could not tell half precision otherwise."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,11 @@ class Session:
     def __post_init__(self) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="kernelwright-reference-"))
         config = {"task": to_json(self.task), "device": self.device}
-        self._child: Child = self.server.spawn("reference", self._scratch, config, environment=self.environment)
+        try:
+            self._child: Child = self.server.spawn("reference", self._scratch, config, environment=self.environment)
+        except HarnessError:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
 
     def ask(self, op: str, /, seconds: float = _REFERENCE_SECONDS, **message: Any) -> tuple[dict[str, Any], list[int]]:
         """One request to the reference.
@@ -122,7 +124,8 @@ class Session:
         return reply, fds
 
     def _lost(self, what: str) -> HarnessError:
-        remedy = "look at nvidia-smi and the system's log; a run resumes" if self.device != "cpu" else "see what the reference does"
+        on_gpu = self.device != "cpu"
+        remedy = "look at nvidia-smi and the system's log; a run resumes" if on_gpu else "see what the reference does"
         return HarnessError(f"the device {self.device} cannot be used: {' '.join(what.split())[:300]}", remedy)
 
     def poll(self, requests: frozenset[str]) -> None:
@@ -179,7 +182,7 @@ class Session:
                     f"{self.task.name}: not admitted: {what} would pass for its output at {smallest.key}",
                     "change the inputs or the shapes so that its output depends on every input, or write a task.yaml with tighter rtol",
                 )
-            self._draws = (*DRAWS, LONE) if found["harden"] else DRAWS
+            self._draws = (*DRAWS, *((1.0, spikes, False) for spikes in found["harden"]))
             self.weak = tuple(found["weak"])
         return self._draws
 

@@ -7,6 +7,12 @@ from dataclasses import dataclass, replace
 BASELINES = ("eager", "compile", "max-autotune")
 """The ladder: eager, torch.compile, torch.compile in the mode max-autotune-no-cudagraphs."""
 
+THOROUGH_SECONDS = {"cpu": 5.0, "cuda": 20.0}
+"""Cap on the timing of one case where a winner is audited. The stop rule ends it earlier where intervals are narrow, as on a
+quiet GPU. On shared cores they never are, so that each audit takes all of it: with 8 s the quickstart took 311 s on two busy
+cores, and it is to take at most 300. There the figures come from three processes of some 12 blocks each, not from 30 in each.
+"""
+
 SANDBOXES = ("auto", "strict", "off")
 
 
@@ -25,9 +31,8 @@ class Settings:
     """Cap on the interleaved blocks of one timing case and dtype."""
     thorough_blocks: int = 30
     """``min_blocks`` of a thorough judging, the protocol's."""
-    thorough_seconds: float = 8.0
-    """``timing_seconds`` of a thorough judging. The stop rule ends it earlier where intervals are narrow, as on a quiet GPU; on two
-    shared cores they never are, so that each audit takes all of it: twenty seconds would take the quickstart beyond its five minutes."""
+    thorough_seconds: float | None = None
+    """``timing_seconds`` of a thorough judging; None: :data:`THOROUGH_SECONDS` of the device."""
     baselines: tuple[str, ...] | None = None
     """Names of the ladder; None: eager and compile, and max-autotune on a GPU."""
     smoke_seconds: float = 30.0
@@ -46,15 +51,16 @@ class Settings:
     sandbox: str = "auto"
     """``auto``: every layer that works here; ``strict``: refuse to judge when one is missing; ``off``: a bare process."""
 
-    def thorough(self) -> Settings:
+    def thorough(self, kind: str) -> Settings:
         """How a kernel is judged that is about to be quoted: every sanitizer (unless they are ``off``) and a longer timing.
 
-        Never less than these settings themselves ask for.
+        ``kind`` of device: ``cpu`` or ``cuda``. Never less than these settings themselves ask for.
         """
+        seconds = THOROUGH_SECONDS[kind] if self.thorough_seconds is None else self.thorough_seconds
         return replace(
             self,
             sanitize="off" if self.sanitize == "off" else "all",
             min_blocks=max(self.min_blocks, self.thorough_blocks),
             max_blocks=max(self.max_blocks, self.thorough_blocks),
-            timing_seconds=max(self.timing_seconds, self.thorough_seconds),
+            timing_seconds=max(self.timing_seconds, seconds),
         )

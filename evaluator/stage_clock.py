@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 OPEN = "open"
-"""Between build and smoke: the cases are opened and the task admitted (once a session), the runner is forked and loads the kernel."""
+"""Between build and smoke: cases are opened and the task admitted (once a session), a runner is forked and loads the kernel."""
 
 
 class StageClock:

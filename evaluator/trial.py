@@ -24,6 +24,8 @@ _LOG_BYTES = 64 << 20
 _TAIL = 2000
 _LIBRARIES = "KERNELWRIGHT_LIBRARIES"
 _IDLE_SECONDS = 0.005
+_IDLE_SHARE = 0.03
+"""Of all the runner's CPU time: on a crowded machine going back to wait takes longer."""
 _BEFORE_HONEST = (Stage.SMOKE, Stage.SANITIZE, Stage.CORRECT)
 _GONE = {"timeout": Status.TIMEOUT, "memory": Status.OUT_OF_MEMORY, "broken": Status.CHEATING}
 """How a runner was lost -> status; else it is a runtime error."""
@@ -158,7 +160,7 @@ class Trial:
 
     def answer_for_idleness(self) -> None:
         """Work that goes on while nothing is asked is not joined when ``forward`` returns, or done ahead of the clock."""
-        if self._idle.seconds > _IDLE_SECONDS:
+        if self._idle.seconds > max(_IDLE_SECONDS, _IDLE_SHARE * self._idle.total()):
             spent = f"{self._idle.seconds * 1e3:.1f} ms of CPU time while nothing was asked"
             reason = f"works outside its calls: {spent}; all work must be joined when forward returns"
             raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "unjoined", "seen_in": self.stage.value})

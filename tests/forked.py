@@ -19,7 +19,9 @@ from typing import Any
 _SECONDS = 120.0
 
 
-def run_forked(setup: str, snippets: Mapping[str, str], imports: str = "import torch") -> dict[str, Any]:
+def run_forked(
+    setup: str, snippets: Mapping[str, str], imports: str = "import torch", environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Snippet name -> what it left in ``found``.
 
     ``imports`` runs once, before the forks; ``setup`` before each snippet, in its child. All share one namespace.
@@ -27,7 +29,14 @@ def run_forked(setup: str, snippets: Mapping[str, str], imports: str = "import t
     job = json.dumps({"setup": setup, "snippets": dict(snippets), "imports": imports})
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, __file__], input=job, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=folder
+            [sys.executable, __file__],
+            input=job,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
         )
     if done.returncode:
         raise AssertionError(f"the snippets' process failed: {done.stderr[-2000:]}")
@@ -43,15 +52,16 @@ def _main() -> None:
 
 
 def _child(setup: str, snippet: str, namespace: dict[str, Any]) -> Any:
+    dumps, write = json.dumps, os.write  # a snippet may replace them
     reading, writing = os.pipe()
     pid = os.fork()
     if not pid:
         os.close(reading)
         try:
-            text = json.dumps(_run(setup, snippet, namespace))
+            text = dumps(_run(setup, snippet, namespace))
         except BaseException:  # noqa: BLE001 - process boundary: the child must end here
-            text = json.dumps({"raised": traceback.format_exc()})
-        os.write(writing, text.encode())
+            text = dumps({"raised": traceback.format_exc()})
+        write(writing, text.encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as file:

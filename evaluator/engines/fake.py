@@ -20,8 +20,8 @@ _REFUSED = re.compile(r"^# admit: *(.+)", re.MULTILINE)
 
 class FakeEngine:
     """Reads lines ``# judge: WORD [NUMBER]`` of the kernel: ``passed 1.5`` (speedup), any other status, ``untimed`` (passed
-    without a timing), ``sleep 0.2`` (seconds, before the verdict), ``pending``, ``broken`` (the harness fails), ``leaky`` (a thorough
-    judging finds a memory error).
+    without a timing), ``sleep 0.2`` (seconds, before the verdict), ``pending``, ``broken`` (the harness fails), ``leaky`` (a
+    thorough judging finds a memory error).
     A task whose reference has a line ``# admit: REASON`` is refused. ``judged`` lists the ids of the jobs, in order;
     ``thorough`` those that were to be judged thoroughly.
     """

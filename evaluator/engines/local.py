@@ -22,7 +22,7 @@ class LocalEngine:
         self._judge.admit(task)
 
     def evaluate(self, job: Job) -> Verdict:
-        self._judge.settings = self._settings.thorough() if job.thorough else self._settings
+        self._judge.settings = self._settings.thorough(self._judge.kind) if job.thorough else self._settings
         return self._judge.judge(job.kernel, job.task)
 
     def device(self) -> DeviceInfo:

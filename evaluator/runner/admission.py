@@ -1,8 +1,9 @@
 """Is a task worth judging: would an output that no work was done for pass?
 
 For each draw that kernels of the task will be judged on, outputs that take no computing are compared by the judge's own rule.
-One that passes every draw makes the task worthless as it stands: it is refused, or, for lower precision, hardened by a draw
-in which one element dominates. In KernelBench 41 of 250 tasks let such an output pass at the field's usual 1e-2.
+One that passes every draw makes the task worthless as it stands: it is hardened by a draw in which one element dominates (for
+means, where half precision averages out) or in which signs are mixed (a ReLU of inputs that are never negative lets its
+input pass), or it is refused. In KernelBench 41 of 250 tasks let such an output pass at the field's usual 1e-2.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from kernelwright.evaluator.runner.cases import Case, Expected
 
 REFUSE = ("zeros", "a constant", "the previous draw's output", "an input passed through", "one row for all")
 WEAK = "half precision inside"
-LONE: dict[str, Any] = {"scale": 1.0, "spikes": "lone", "vary": False}
-"""The draw that hardens a task against lower precision: one element 1024 times the others."""
+HARDENING = ("lone", "signed")
+"""Spikes of the draws that a task is hardened by where it needs it."""
 
 
 def admit(case: Case, draws: Sequence[Mapping[str, Any]], seed: int, rtol: float | None) -> dict[str, Any]:
     """Judge the effortless outputs on ``draws`` (``scale``, ``spikes``, ``vary`` each).
 
-    Returns ``passing`` (names of :data:`REFUSE` that pass every draw), ``harden`` (the ``lone`` draw is wanted) and ``weak``
-    (what passes even so).
+    Returns ``passing`` (names of :data:`REFUSE` that pass every draw), ``harden`` (the spikes of further draws that tell more) and
+    ``weak`` (what passes even so, and is only said).
     """
     left = {*REFUSE, WEAK}
     used = 0
@@ -37,11 +38,14 @@ def admit(case: Case, draws: Sequence[Mapping[str, Any]], seed: int, rtol: float
         left &= {name for name in left if _passes(case, name, before, rtol)}
         if not left:
             break
-    harden = WEAK in left and used > 0
-    if harden and case.draw(seed + len(draws), LONE["scale"], LONE["spikes"], LONE["vary"]):
-        left -= set() if _passes(case, WEAK, case.expected, rtol) else {WEAK}
+    harden = []
+    for number, spikes in enumerate(HARDENING):
+        if left and used and case.draw(seed + len(draws) + number, 1.0, spikes, False):
+            caught = {name for name in left if not _passes(case, name, case.expected, rtol)}
+            harden += [spikes] if caught else []
+            left -= caught
     passing = [name for name in REFUSE if name in left] if used else []
-    return {"passing": passing, "harden": harden and WEAK not in left, "weak": [WEAK] if WEAK in left else []}
+    return {"passing": passing, "harden": harden, "weak": [WEAK] if WEAK in left else []}
 
 
 def _passes(case: Case, name: str, before: Expected, rtol: float | None) -> bool:

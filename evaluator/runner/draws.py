@@ -11,6 +11,8 @@ from kernelwright.evaluator.runner.execute import Refused
 
 _LONE = 1024.0
 """Factor of the one element that a ``lone`` draw raises."""
+_LONE_OF = 16
+"""It is the largest of so many random ones: one that is almost zero would not dominate."""
 _NUDGES = 3
 _FEW_VALUES = 16
 """A floating tensor with fewer distinct values than this in a sample is a mask or a label: never scaled or mixed."""
@@ -47,12 +49,16 @@ def many_valued(t: torch.Tensor) -> bool:
 
 
 def scaled(t: torch.Tensor, scale: float, spikes: str, generator: torch.Generator) -> torch.Tensor:
-    """``scale * t`` with ``spikes``: random elements (``many``, up to 8 times) or rows (``rows``, up to 64) grow, or one (``lone``)."""
+    """``scale * t`` with ``spikes``: random elements (``many``, up to 8 times) or rows (``rows``, up to 64) grow, or one (``lone``); signs mix where
+    there are none (``signed``)."""
     if not many_valued(t) or t.numel() < 2:
         return t
     out = t * scale
     if spikes == "lone":
-        out.view(-1)[int(torch.randint(t.numel(), (1,), generator=generator))] *= _LONE
+        some = torch.randint(t.numel(), (_LONE_OF,), generator=generator)
+        out.view(-1)[int(some[int(out.view(-1)[some.to(out.device)].abs().argmax())])] *= _LONE
+    if spikes == "signed" and not bool((t < 0).any()):
+        out = torch.where((torch.rand(t.shape, generator=generator) < 0.5).to(t.device), out, -out)
     if spikes == "many":
         out = _grown(out, t.shape, 0.125, 8.0, generator)
     if spikes == "rows" and t.dim() > 1:  # large as a whole, so that no sample of the other rows tells

@@ -38,6 +38,17 @@ _WATCHED = (
     "os",
 )
 _CLASSES = (torch.Tensor, torch.nn.Module, torch.cuda.Event, torch.cuda.Stream)
+_REPLACEABLE = (
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.GetSetDescriptorType,
+    type,
+    staticmethod,
+    classmethod,
+    property,
+)
 _OURS = "kernelwright."
 _ENVIRONMENT_FREE = frozenset({"TRITON_CACHE_DIR", "CUDA_MODULE_LOADING", "KINETO_LOG_LEVEL", "LC_CTYPE", "TORCHINDUCTOR_CACHE_DIR"})
 """What libraries set by themselves when they are first used."""
@@ -86,14 +97,15 @@ def _functions() -> Iterator[tuple[str, _Place]]:
 
 def _entries(owner: str, table: Mapping[str, Any]) -> Iterator[tuple[str, _Place]]:
     for name, value in list(table.items()):
-        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType, type, staticmethod, classmethod, property)):
+        if isinstance(value, _REPLACEABLE):
             yield f"{owner}.{name}", (table, name, value, getattr(value, "__code__", None))
 
 
 def _changed(place: _Place) -> bool:
     """Whether something else stands there now. Thousands of times a judged call: so no more than two look-ups."""
     table, name, value, code = place
-    return table.get(name) is not value or (code is not None and value.__code__ is not code)
+    now: Any = table.get(name)
+    return now is not value or (code is not None and now.__code__ is not code)
 
 
 def _switches() -> dict[str, Any]:

@@ -12,6 +12,7 @@ that the driver hands out for the first time is not covered, so the first call o
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,10 +28,14 @@ _WORDS = {NAN: 0x7FC07FC0, HUGE: 0x7149F2CA}
 _M_PERTURB = -6
 _PERTURB = 0x80
 """Allocations are filled with its complement, 0x7F: 3.4e38 as float32, NaN as float16."""
-_COPIES = 3
+_SLACKS = (0, 0, 256, 256)
+"""Bytes that each block is larger than an output: glibc looks for more than it hands out when it aligns, so that a block of
+the output's own size fills a hole that is there but is passed by when it is free itself."""
 _TILE = 4099
 _SPARSE = 0.02
 """Share of NaN among zeros."""
+_kept: list[torch.Tensor] = []
+"""Contents of the last blocks: freed only when the next are made."""
 
 
 def poison(device: str, kind: str, outputs: Sequence[Mapping[str, Any]], seed: int) -> None:
@@ -58,28 +63,38 @@ def _perturb(on: bool) -> None:
 
 
 def _recycle(outputs: Sequence[Mapping[str, Any]], device: str, kind: str, seed: int) -> None:
-    """Leave freed blocks of the sizes that the outputs will ask for."""
+    """Leave freed blocks of the sizes that the outputs will ask for.
+
+    What making the contents takes is freed before the blocks are allocated or kept, so that the next call is not given that.
+    """
+    _kept.clear()
+    tiles = {str(spec["dtype"]): _tile(dtype_of(spec["dtype"]), device, kind, seed) for spec in outputs}
     blocks = []
     for spec in outputs:
-        for _ in range(_COPIES):
-            block = torch.empty([int(n) for n in spec["shape"]], dtype=dtype_of(spec["dtype"]), device=device)
-            _fill(block.view(-1), kind, seed)
+        dtype = dtype_of(spec["dtype"])
+        for slack in _SLACKS:
+            count = math.prod(int(n) for n in spec["shape"]) + (slack // dtype.itemsize if device == "cpu" else 0)
+            block = torch.empty(count, dtype=dtype, device=device)
+            _fill(block, tiles[str(spec["dtype"])])
             blocks.append(block)
+    _kept.extend(tiles.values())
 
 
-def _fill(flat: torch.Tensor, kind: str, seed: int) -> None:
-    if not (flat.is_floating_point() or flat.is_complex()):
-        flat.fill_(1)
-        return
+def _tile(dtype: torch.dtype, device: str, kind: str, seed: int) -> torch.Tensor:
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return torch.ones(1, dtype=dtype, device=device)
     rng = np.random.default_rng(seed)
     values = np.full(_TILE, np.nan)
     if kind == PLAUSIBLE:
         values = rng.standard_normal(_TILE)
     elif kind == SPARSE:
         values[rng.random(_TILE) > _SPARSE] = 0.0
-    tile = torch.from_numpy(values).to(flat.device, flat.dtype)
-    whole = flat.numel() // _TILE * _TILE
-    flat[:whole].view(-1, _TILE).copy_(tile)
+    return torch.from_numpy(values).to(device, dtype, copy=True)
+
+
+def _fill(flat: torch.Tensor, tile: torch.Tensor) -> None:
+    whole = flat.numel() // tile.numel() * tile.numel()
+    flat[:whole].view(-1, tile.numel()).copy_(tile)
     flat[whole:].copy_(tile[: flat.numel() - whole])
 
 

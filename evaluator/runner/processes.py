@@ -99,7 +99,11 @@ class ForkServer:
                 "limits": how.get("limits", {}),
                 "sandbox": asdict(plan),
             }
-            reply = self._ask(request, [theirs.fileno(), sink.fileno()], 30.0)
+            try:
+                reply = self._ask(request, [theirs.fileno(), sink.fileno()], 30.0)
+            except HarnessError:
+                ours.close()
+                raise
         child = Child(self, int(reply["pid"]), ours, log, trusted)
         child.greet()
         if not trusted:

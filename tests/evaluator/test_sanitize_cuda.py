@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from kernelwright.evaluator.engines.engine import Job
+from kernelwright.evaluator.engines.local import LocalEngine
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.sanitizers.device import find_tool
 from kernelwright.evaluator.settings import Settings
@@ -70,6 +72,18 @@ def test_read_past_the_end_is_found_at_its_line(judge: Judge, tmp_path_factory: 
     assert (verdict.status, verdict.stage) == (Status.RUNTIME_ERROR, Stage.SANITIZE), verdict.evidence.get("sanitize")
     found = verdict.evidence["sanitizer"]
     assert (found["tool"], found["access"], found["where"]) == ("memcheck", "read", f"kernel line {LINE}")
+
+
+def test_the_audit_of_a_winner_revokes_what_the_search_let_pass(tmp_path_factory: pytest.TempPathFactory) -> None:
+    engine = LocalEngine("triton", "cuda", tmp_path_factory.mktemp("audit"), Settings(timing=False))
+    what = task(tmp_path_factory, "x * 2.0")
+    try:
+        searched = engine.evaluate(Job("a", kernel(READS_PAST), what))
+        audited = engine.evaluate(Job("a-audit1", kernel(READS_PAST), what, thorough=True))
+    finally:
+        engine.close()
+    assert searched.passed, searched.reason
+    assert (audited.status, audited.stage) == (Status.RUNTIME_ERROR, Stage.SANITIZE), audited.evidence.get("sanitize")
 
 
 def test_honest_kernel_is_clean(judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> None:

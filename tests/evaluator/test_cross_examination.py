@@ -1,0 +1,90 @@
+"""Samples that give their candidate away, and honest ones close by."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kernelwright.evaluator.cross_examination import cross_examine
+from kernelwright.evaluator.stopwatch import Reading, Samples
+from kernelwright.evaluator.trial import Rejected
+from kernelwright.tasks.records import Stage, Status
+
+CALLS = 10
+
+
+def readings(us: float, rest: float, count: int = 16, noise: float = 0.05) -> list[Reading]:
+    rng = random.Random(f"{us} {rest}")
+    low, high = 1 - noise, 1 + noise
+    return [Reading(us * rng.uniform(low, high), rest * rng.uniform(low, high), None) for _ in range(count)]
+
+
+def samples(us: float, rest: float, usual: float = 100.0, count: int = 16) -> Samples:
+    return Samples({}, {"candidate": readings(us, rest, count), "eager": readings(1000.0, usual, count)})
+
+
+@pytest.mark.parametrize(
+    ("us", "rest"),
+    [
+        (10.0, 10_000.0),  # all calls' work in the first one
+        (500.0, 5_000.0),  # half of it
+        (1.0, 1_500.0),  # a short kernel: the floor of a millisecond counts
+        (-5.0, 9_000.0),  # later calls cost nothing at all
+    ],
+)
+def test_work_for_later_calls_is_a_burst(us: float, rest: float) -> None:
+    with pytest.raises(Rejected) as caught:
+        cross_examine(samples(us, rest), CALLS, {})
+    assert (caught.value.status, caught.value.stage) == (Status.CHEATING, Stage.TIME)
+    assert caught.value.evidence["rule"] == "burst"
+
+
+@pytest.mark.parametrize(
+    ("us", "rest", "usual"),
+    [
+        (500.0, 100.0, 100.0),
+        (500.0, 2_400.0, 100.0),  # within half of ten calls' time
+        (1.0, 900.0, 100.0),  # within a millisecond: the scheduler's
+        (10.0, 10_000.0, 9_800.0),  # eager pays as much: it is the pipe
+        (10.0, -50.0, 100.0),
+    ],
+)
+def test_what_eager_pays_too_or_noise_is_no_burst(us: float, rest: float, usual: float) -> None:
+    cross_examine(samples(us, rest, usual), CALLS, {})
+
+
+def test_one_outlier_decides_nothing() -> None:
+    found = samples(500.0, 100.0)
+    found.readings["candidate"][3] = Reading(500.0, 1e6, None)
+    cross_examine(found, CALLS, {})
+
+
+def test_too_few_readings_conclude_nothing() -> None:
+    cross_examine(samples(10.0, 10_000.0, count=2), CALLS, {})
+
+
+def again(candidate: float, eager: float, count: int = 8, noise: float = 0.05) -> dict[str, list[float]]:
+    rng = random.Random(7)
+    return {
+        name: [ratio * rng.uniform(1 - noise, 1 + noise) for _ in range(count)]
+        for name, ratio in (("candidate", candidate), ("eager", eager))
+    }
+
+
+@pytest.mark.parametrize(("candidate", "eager"), [(2.0, 1.0), (1.7, 1.1), (1.7, 0.5)])
+def test_results_kept_between_calls_make_new_inputs_dear(candidate: float, eager: float) -> None:
+    with pytest.raises(Rejected) as caught:
+        cross_examine(samples(500.0, 100.0), CALLS, again(candidate, eager))
+    assert caught.value.evidence["rule"] == "memory"
+    assert "kept between calls" in caught.value.reason
+
+
+@pytest.mark.parametrize(("candidate", "eager"), [(1.0, 1.0), (1.3, 1.0), (1.6, 1.5), (2.5, 2.4)])
+def test_caches_that_eager_feels_too_are_no_memory(candidate: float, eager: float) -> None:
+    cross_examine(samples(500.0, 100.0), CALLS, again(candidate, eager))
+
+
+def test_wide_noise_is_in_the_candidates_favour() -> None:
+    noisy = {"candidate": [1.0, 1.1, 1.0, 3.0, 2.9, 1.0, 2.0, 1.9], "eager": [1.0] * 8}
+    cross_examine(samples(500.0, 100.0), CALLS, noisy)
