@@ -66,3 +66,12 @@ def on_sound_ground(cache: Path) -> Iterator[None]:
 def device_lost(text: str) -> bool:
     """Whether an error's text says that the device or its driver is not usable, whatever runs on it."""
     return _DEVICE_LOST.search(text) is not None
+
+
+def memory_kills() -> int:
+    """Processes that this host's kernel ended for want of memory, since it started; 0 where it does not tell."""
+    try:
+        rows = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(row.split()[1]) for row in rows if row.startswith("oom_kill ")), 0)

@@ -32,12 +32,14 @@ from kernelwright.tasks.hardware import lookup
 from kernelwright.tasks.records import (
     Kernel,
     ShapeCase,
+    Status,
     Task,
     Use,
     Verdict,
 )
 from kernelwright.tasks.shapes import keep_accepted
 
+_KILLED = "killed by SIGKILL"
 SPIN = {"GOMP_SPINCOUNT": "1000"}
 """Idle OpenMP threads spin some 10 µs on both sides: the default, milliseconds, steals the cores of whoever is timed next."""
 
@@ -144,12 +146,22 @@ class Judge:
         """
         began = time.monotonic()
         with accidents.on_sound_ground(self.cache):
-            hearing = Hearing(self, kernel, task)
-            try:
-                verdict = hearing.run()
-            finally:
-                hearing.close()
+            kills = accidents.memory_kills()
+            verdict = self._hear(kernel, task)
+            if _KILLED in verdict.reason and accidents.memory_kills() > kills:  # perhaps not the kernel's fault: once more
+                kills = accidents.memory_kills()
+                verdict = self._hear(kernel, task)
+                if _KILLED in verdict.reason and accidents.memory_kills() > kills:
+                    reason = f"the host ran out of memory, twice: {verdict.reason}"
+                    verdict = replace(verdict, status=Status.OUT_OF_MEMORY, reason=reason)
         return replace(verdict, seconds=round(time.monotonic() - began, 3))
+
+    def _hear(self, kernel: Kernel, task: Task) -> Verdict:
+        hearing = Hearing(self, kernel, task)
+        try:
+            return hearing.run()
+        finally:
+            hearing.close()
 
     def session_for(self, task: Task) -> Session:
         if self._session is not None and (self._session.task != task or not self._session.alive):

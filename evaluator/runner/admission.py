@@ -40,8 +40,9 @@ def admit(case: Case, draws: Sequence[Mapping[str, Any]], seed: int, rtol: float
             break
     harden = []
     for number, spikes in enumerate(HARDENING):
+        before = case.expected
         if left and used and case.draw(seed + len(draws) + number, 1.0, spikes, False):
-            caught = {name for name in left if not _passes(case, name, case.expected, rtol)}
+            caught = {name for name in left if not _passes(case, name, before, rtol)}
             harden += [spikes] if caught else []
             left -= caught
     passing = [name for name in REFUSE if name in left] if used else []

@@ -80,14 +80,7 @@ _FILES = frozenset({"open", "os.remove", "os.rename", "os.listdir", "os.scandir"
 _COMPILING = _FILES | {"subprocess.Popen", "os.posix_spawn", "os.putenv", "os.unsetenv"}
 _CTYPES = frozenset(name for name in RULES if name.startswith("ctypes."))
 _REASONS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("triton/runtime/cache.py", _COMPILING),
-    ("triton/runtime/build.py", _COMPILING),
-    ("triton/runtime/driver.py", _COMPILING),
-    ("triton/runtime/autotuner.py", frozenset({"open"})),
-    ("triton/common/", _COMPILING),
-    ("triton/compiler/", _COMPILING),
-    ("triton/backends/", _COMPILING | _CTYPES),
-    ("triton/knobs.py", _COMPILING),
+    ("triton/", _COMPILING | _CTYPES),
     ("torch/cuda/_utils.py", _CTYPES),
     ("evaluator/native.py", _CTYPES | {"open"}),
     ("evaluator/tape.py", _CTYPES | {"open"}),
@@ -102,7 +95,7 @@ _WRAPPERS = (
     "triton/testing.py",
 )
 """Files that do nothing but call what they are given: not even what is free for other libraries is theirs."""
-_ENTRIES = {"candidate.py": frozenset({"_forward", "build", "joined"}), "clockwork.py": frozenset({"run_calls"})}
+_ENTRIES = {"candidate.py": frozenset({"_forward", "_delayed", "build"}), "clockwork.py": frozenset({"run_calls"})}
 """Functions of the runner that call the kernel: what has no Python frame of its own there is the kernel's."""
 _BOTTOM = ("candidate.py", "serve")
 _IMPORT = "<frozen importlib"

@@ -59,16 +59,21 @@ def test_task_on_which_no_work_passes_is_told(tmp_path: Path, forward: str, pass
     ],
 )
 def test_ordinary_tasks_are_admitted_and_not_hardened(tmp_path: Path, forward: str, more: dict[str, str]) -> None:
-    assert admitted(tmp_path, forward, **more) == {"passing": [], "harden": False, "weak": []}
+    assert admitted(tmp_path, forward, **more) == {"passing": [], "harden": [], "weak": []}
 
 
 def test_mean_of_everything_is_hardened_by_one_dominating_element(tmp_path: Path) -> None:
     found = admitted(tmp_path, "return (x * x).mean()", inputs="torch.randn(1 << 22)")
-    assert found == {"passing": [], "harden": True, "weak": []}
+    assert found == {"passing": [], "harden": ["lone"], "weak": []}
+
+
+def test_inputs_of_one_sign_are_hardened_by_mixed_ones(tmp_path: Path) -> None:
+    found = admitted(tmp_path, "return torch.relu(x)", inputs="torch.rand(ROWS, COLS)")
+    assert found == {"passing": [], "harden": ["signed"], "weak": []}, "passing its input through would do otherwise"
 
 
 def test_what_even_that_cannot_tell_is_said(tmp_path: Path) -> None:
-    assert admitted(tmp_path, "return (x > 0).sum(-1)") == {"passing": [], "harden": False, "weak": [WEAK]}
+    assert admitted(tmp_path, "return (x > 0).sum(-1)") == {"passing": [], "harden": [], "weak": [WEAK]}
 
 
 def test_loose_tolerance_of_the_task_counts(tmp_path: Path) -> None:

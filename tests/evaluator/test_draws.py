@@ -69,6 +69,13 @@ def test_spikes_stand_elsewhere_under_another_seed(spikes: str) -> None:
     assert len(places) > 1
 
 
+def test_signed_mixes_signs_where_there_is_one_only() -> None:
+    out = scaled(X.abs(), 1.0, "signed", generator())
+    assert 0.4 < float((out < 0).float().mean()) < 0.6
+    assert torch.equal(out.abs(), X.abs())
+    assert torch.equal(scaled(X, 1.0, "signed", generator()), X)
+
+
 def test_nudged_takes_a_few_elements_of_the_new_contents() -> None:
     new = X + 1
     out = nudged(X, new, generator())
