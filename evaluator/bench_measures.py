@@ -74,7 +74,7 @@ def starts(bench: Bench, work: Work) -> Figures:
             closing = time.perf_counter()
             trial.close()
             ended.append(time.perf_counter() - closing)
-    fresh = [_seconds([sys.executable, "-c", "import torch"]) for _ in range(bench.counts.fresh + 1)][1:]
+    fresh = [_seconds([sys.executable, "-c", "import torch"]) for _ in range(bench.counts.fresh)]  # its files are read already
     start = _spread(started[1:], 1e3)
     return {
         "start_ms": start,

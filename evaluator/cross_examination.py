@@ -30,7 +30,9 @@ _LEAST = 3
 
 
 def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[float]]) -> None:
-    """Raise what the samples give away; ``calls``: of a short run; ``again``: by side, runs on new contents over runs on the same ones.
+    """Raise what the samples give away.
+
+    ``calls``: of a short run; ``again``: by side, runs on new contents over runs on the same ones.
 
     Raises:
         Rejected: a candidate whose time is not where it is counted.

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from kernelwright.evaluator import accidents, binary, honesty
+from kernelwright.evaluator.absent import Absent
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
@@ -75,7 +76,8 @@ class Hearing:
             self._admission(session, cases)
             self._trial = self._start(built, cases)
             if self._judge.simulated:
-                self._compile(session, built)
+                bench = Absent(self._judge.server({}), self._judge.device, self._judge.settings, self._allowed)
+                self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
             if not cases:
                 return self._unsupported()
             self._smoke(session, cases)
@@ -324,28 +326,6 @@ class Hearing:
         if cases:
             self._held_out = "narrowed" if outside else "passed"
         return bool(cases)
-
-    def _compile(self, session: Session, built: Built) -> None:
-        """What the compiler makes, for an absent GPU, of the launches of one call: evidence, never a speedup."""
-        judge = self._judge
-        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
-        uses = (Use.TIMING, Use.CORRECTNESS)
-        case, dtype = next((c, d) for use in uses for c in self._task.cases_for("cuda", use) for d in c.dtypes)
-        case = next((c for c in self._task.cases_for("cpu", Use.CORRECTNESS) if dtype in c.dtypes), case)
-        compiler = Trial(judge.server({}), self._kernel, judge.device, judge.settings, environment)
-        try:
-            compiler.load(self._allowed)
-            opened = session.open(case, dtype)
-            if opened is not None:
-                compiler.build(opened)
-                launches = compiler.ask("compile", key=opened.key, **compiler.inputs(opened))["launches"]
-                self._evidence["compiled"] = {"target": "sm_90", "case": opened.key, "launches": launches}
-        except Outside as outside:
-            self._evidence["compiled"] = {"problem": f"outside its envelope: {outside}"}
-        except Rejected as failure:
-            self._evidence["compiled"] = {"problem": failure.reason}
-        finally:
-            compiler.close()
 
     def _unsupported(self) -> Verdict:
         """No case can be run here: say how far it was verified."""

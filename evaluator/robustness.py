@@ -50,7 +50,7 @@ def examine(trial: Trial, session: Session, cases: Sequence[OpenCase], determini
         trial.try_draw(session, opened)
     found.evidence["bitwise"] = _bitwise(trial, session, smallest)
     if deterministic and not found.evidence["bitwise"]:
-        raise Rejected(Status.INCORRECT, Stage.ROBUST, f"{_REPEATS} equal calls disagree bitwise, and the task wants them equal")
+        raise Rejected(Status.INCORRECT, Stage.ROBUST, f"{_REPEATS} equal calls disagree bitwise; the task wants them equal")
     if largest.facts["outputs"][0]["device"] == "cuda":
         _joined(trial, session, largest)
     if not smallest.facts["mutated"]:

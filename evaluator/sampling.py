@@ -3,7 +3,8 @@
 What a kernel reaches by an address that it computed itself, no list of imports, operators or symbols shows. Which library the
 processor is in does. The runner is stopped at random moments; each of its threads' instruction pointers falls into a mapped
 file: the kernel's own library, torch's libraries (which hold MKL and oneDNN), NumPy's BLAS, or something neutral (Python, libc,
-libm, OpenMP). Copies, casts and fills, which are free, happen in torch's library too: their share is known from the observed call.
+libm, OpenMP). Copies, casts and fills, which are free, happen in torch's library too: their share is known from the
+observed call.
 
 On the CPU only; needs the right to read ``/proc/PID/syscall`` and ``maps`` of the runner (the same user, or root). Code that
 the library makes at run time (oneDNN's) lies in no file and is neutral.
@@ -22,7 +23,9 @@ from pathlib import Path
 
 from kernelwright.evaluator.frozen import Unreadable, stopped
 
-_LIBRARY = re.compile(r"/torch/lib/(?!.*gomp)|/libtorch|libmkl|libopenblas|libblas|libcblas|liblapack|libdnnl|scipy|/numpy[./]|numpy\.libs|libcublas")
+_LIBRARY = re.compile(
+    r"/torch/lib/(?!.*gomp)|/libtorch|libmkl|libopenblas|libblas|libcblas|liblapack|libdnnl|scipy|/numpy[./]|numpy\.libs"
+)
 _OWN = "/libraries/"
 """Of the runner's folder: where the kernel's built libraries lie."""
 _PAUSE_US = (200, 1500)

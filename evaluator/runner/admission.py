@@ -25,8 +25,8 @@ HARDENING = ("lone", "signed")
 def admit(case: Case, draws: Sequence[Mapping[str, Any]], seed: int, rtol: float | None) -> dict[str, Any]:
     """Judge the effortless outputs on ``draws`` (``scale``, ``spikes``, ``vary`` each).
 
-    Returns ``passing`` (names of :data:`REFUSE` that pass every draw), ``harden`` (the spikes of further draws that tell more) and
-    ``weak`` (what passes even so, and is only said).
+    Returns ``passing`` (names of :data:`REFUSE` that pass every draw), ``harden`` (the spikes of further draws that tell
+    more) and ``weak`` (what passes even so, and is only said).
     """
     left = {*REFUSE, WEAK}
     used = 0

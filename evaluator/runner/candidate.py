@@ -7,11 +7,8 @@ not kept from doing so.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import sys
-import traceback
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +21,7 @@ from kernelwright.evaluator.runner.arena import Arena, dtype_of
 from kernelwright.evaluator.runner.audit import Audit
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameTooLong
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
+from kernelwright.evaluator.runner.handling import addresses, delay_other_streams, elsewhere, failure, plain
 from kernelwright.evaluator.runner.integrity import Integrity
 from kernelwright.evaluator.runner.poison import poison, quiet
 from kernelwright.evaluator.runner.trees import decode, describe, encode
@@ -32,12 +30,6 @@ from kernelwright.evaluator.runner.tripwire import Tripwire
 _MODULE = "kernel_under_test"
 _WATCHED = frozenset({"load", "build", "call", "trace", "prepare", "export", "describe"})
 """Requests outside any clock whose reply tells whether this process was tampered with."""
-_POOL_STREAMS = 32
-"""torch gives out so many streams of each priority in turn."""
-_DELAY_CYCLES = 5_000_000
-"""Some milliseconds."""
-_TRACEBACK_LINES = 14
-_LINE = 500
 
 
 def serve(channel: Channel, config: dict[str, Any]) -> None:
@@ -74,7 +66,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         try:
             reply = handlers[request["op"]](request, fds)
         except BaseException as error:  # noqa: BLE001 - process boundary: a candidate's failure is data for the judge
-            reply = _failure(error)
+            reply = failure(error)
         if candidate.tripped:
             reply["tripped"] = candidate.tripped
         if request["op"] in _WATCHED and (patched := candidate.patched()):
@@ -82,20 +74,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         try:
             channel.send({**reply, "ticket": request["ticket"]})
         except FrameTooLong as error:  # an output of a hundred thousand numbers, say
-            channel.send({**_failure(error), "ticket": request["ticket"]})
-
-
-def _failure(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, native.OutsideEnvelope):
-        return {"outside": str(error) or "outside the kernel's envelope"}
-    while type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
-        error = error.__cause__  # Triton's interpreter quotes the error it wraps
-    text = f"{type(error).__name__}: {error}"
-    lines = traceback.format_exception(type(error), error, error.__traceback__)
-    tail = [line[:_LINE] for line in "".join(lines).splitlines()[-_TRACEBACK_LINES:]]
-    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
-    memory = memory or "out of memory" in text.lower() or getattr(error, "errno", None) == errno.ENOMEM
-    return {"failed": "out_of_memory" if memory else "runtime_error", "message": text[:2000], "traceback": tail}
+            channel.send({**failure(error), "ticket": request["ticket"]})
 
 
 class Candidate:
@@ -124,7 +103,8 @@ class Candidate:
 
     def patched(self) -> list[str]:
         """What the kernel changed in this process that is not its own, and what else it did there."""
-        return [*(f"{rule}: {what}" for rule, what in self._audit.seen.items()), *(self._integrity.broken() if self._integrity else ())]
+        done = [f"{rule}: {what}" for rule, what in self._audit.seen.items()]
+        return done + (self._integrity.broken() if self._integrity else [])
 
     @property
     def tripped(self) -> dict[str, int]:
@@ -195,13 +175,14 @@ class Candidate:
 
     def call(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """One call; its output is kept under index 0 and described."""
-        arguments = [self._vary(a, request.get("variant", "")) for a in self._arguments(request, 0)]
+        arguments = [elsewhere(a, request.get("variant", "")) for a in self._arguments(request, 0)]
         kept = self._outputs if request.get("keep") else []
         if request.get("poison"):
             poison(self._device, request["poison"], request["outputs"], request["seed"])
         before = self._native_work()
         delayed = request.get("variant") == "delayed"
-        self._outputs = [*kept, self._delayed(request["key"], arguments) if delayed else self._forward(request["key"], arguments)]
+        forward = self._delayed if delayed else self._forward
+        self._outputs = [*kept, forward(request["key"], arguments)]
         made = self._native_work() - before
         return {**self._describe(-1), "at": [addresses(self._outputs[-1])], "native_calls": made}
 
@@ -212,28 +193,14 @@ class Candidate:
         return output
 
     def _delayed(self, key: str, arguments: list[Any]) -> Any:
-        """One call while torch's other streams have something long to do first; its outputs as the current stream finds them."""
-        for priority in (0, -1):
-            for _stream in range(_POOL_STREAMS):
-                with torch.cuda.stream(torch.cuda.Stream(priority=priority)):
-                    torch.cuda._sleep(_DELAY_CYCLES)
+        """One call while torch's other streams have something long to do; its outputs as the current stream finds them."""
+        delay_other_streams()
         output = self._models[key](*arguments)
         tensors: list[torch.Tensor] = []
         tree = encode(output, tensors)
         found = decode(tree, [t.clone() for t in tensors])  # in order with the current stream alone
         self._synchronize()
         return found
-
-    @staticmethod
-    def _vary(value: Any, variant: str) -> Any:
-        """The same values elsewhere in memory."""
-        if variant == "delayed":
-            return value
-        if variant and isinstance(value, torch.Tensor):
-            return placed(value, variant)
-        if variant and isinstance(value, (list, tuple)):
-            return type(value)(Candidate._vary(v, variant) for v in value)
-        return value
 
     def trace(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """One call under the profiler's eyes: which operators did work, and with ``device`` what ran on the GPU."""
@@ -327,7 +294,7 @@ class Candidate:
     def _describe(self, index: int) -> dict[str, Any]:
         tensors: list[torch.Tensor] = []
         tree = encode(self._outputs[index], tensors)
-        return {"tree": tree, "outputs": [describe(t) for t in tensors], "plain": all(map(_plain, tensors))}
+        return {"tree": tree, "outputs": [describe(t) for t in tensors], "plain": all(map(plain, tensors))}
 
     def _arguments(self, request: dict[str, Any], slot: int) -> list[Any]:
         arena = self._arenas[request["arena"]]
@@ -346,36 +313,3 @@ class Candidate:
     def _synchronize(self) -> None:
         if self._cuda:
             torch.cuda.synchronize()
-
-
-def addresses(output: Any) -> list[int]:
-    """Where the tensors of an output lie, in the order of their encoding."""
-    if type(output) is torch.Tensor:
-        return [output.data_ptr()]
-    tensors: list[torch.Tensor] = []
-    with contextlib.suppress(TypeError):
-        encode(output, tensors)
-    return [t.data_ptr() for t in tensors]
-
-
-def placed(t: torch.Tensor, variant: str) -> torch.Tensor:
-    """A copy of ``t`` at another address (``fresh``), one element off alignment (``unaligned``), or in a wider buffer
-    (``strided``: the last dimension padded; in one dimension every other element)."""
-    if t.numel() == 0 or t.dim() == 0 or variant == "fresh":
-        return t.clone()
-    if variant == "unaligned":
-        view = torch.empty(t.numel() + 1, dtype=t.dtype, device=t.device)[1:].view(t.shape)
-    elif t.dim() == 1:
-        view = torch.empty(2 * t.numel(), dtype=t.dtype, device=t.device)[::2]
-    else:
-        view = torch.empty((*t.shape[:-1], t.shape[-1] + 3), dtype=t.dtype, device=t.device)[..., : t.shape[-1]]
-    return view.copy_(t)
-
-
-def _plain(t: torch.Tensor) -> bool:
-    """An ordinary tensor: no subclass, no per-object overrides, real storage."""
-    if type(t) not in (torch.Tensor, torch.nn.Parameter) or getattr(t, "__dict__", None):
-        return False
-    with contextlib.suppress(RuntimeError):
-        return t.untyped_storage().data_ptr() != 0 or t.numel() == 0
-    return False

@@ -5,8 +5,7 @@ from __future__ import annotations
 import collections
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,17 @@ from kernelwright.evaluator.runner.arena import Arena, dtype_name, dtype_of, gua
 from kernelwright.evaluator.runner.draws import cutter, map_tensors, nudged, place, scaled
 from kernelwright.evaluator.runner.execute import Refused, execute
 from kernelwright.evaluator.runner.observe import observe
+from kernelwright.evaluator.runner.tensors import (
+    available_memory,
+    default_dtype,
+    is_tensor,
+    nearly_same,
+    on_device,
+    restored,
+    same,
+    shares_memory,
+    total_bytes,
+)
 from kernelwright.evaluator.runner.trees import decode, describe, encode
 from kernelwright.tasks.records import Task
 from kernelwright.tasks.shapes import integers
@@ -76,12 +86,12 @@ class Case:
         if not callable(function):
             raise Refused(f"the reference has no {name}()")
         torch.manual_seed(self._seed)
-        with _on_device(self.device):
+        with on_device(self.device):
             return function()
 
     def _construct(self) -> Any:
         torch.manual_seed(self._seed)
-        with _on_device(self.device):
+        with on_device(self.device):
             model = self._namespace["Model"](*self._init)
         model = model.to(self.device)
         if self.dtype != torch.float32:
@@ -109,7 +119,7 @@ class Case:
     def new_inputs(self, seed: int) -> list[Any]:
         """What ``get_inputs()`` gives under ``seed``, on the device, floating tensors in the working dtype."""
         torch.manual_seed(seed)
-        with _on_device(self.device):
+        with on_device(self.device):
             inputs = self._namespace["get_inputs"]()
         if not isinstance(inputs, (list, tuple)):
             raise Refused(f"get_inputs() gave {type(inputs).__name__} (expected a list)")
@@ -132,11 +142,11 @@ class Case:
         """What the reference gives for input tensors, in the working dtype and in float64; its state is put back."""
         mine = [t.clone() for t in tensors]
         torch.manual_seed(self._seed)
-        with _restored(self.model, self._stateful) as changed:
+        with restored(self.model, self._stateful) as changed:
             eager, tree = self._outputs(self.model(*self.arguments(mine)))
-        self._aliased = _shares_memory(eager, [*mine, *filter(_tensor, self.model.state_dict(keep_vars=True).values())])
-        mutated = tuple(i for i, (a, b) in enumerate(zip(mine, tensors, strict=True)) if not _same(a, b))
-        with _restored(self._double, self._stateful) as wide:
+        self._aliased = shares_memory(eager, [*mine, *filter(is_tensor, self.model.state_dict(keep_vars=True).values())])
+        mutated = tuple(i for i, (a, b) in enumerate(zip(mine, tensors, strict=True)) if not same(a, b))
+        with restored(self._double, self._stateful) as wide:
             oracle = self._oracle(tensors, mutated, (*eager, *(mine[i] for i in mutated)))
         state = {name: (now, wide.get(name, now)) for name, now in changed.items()}
         return Expected((*eager, *(mine[i] for i in mutated)), oracle, tree, mutated, state)
@@ -148,17 +158,18 @@ class Case:
         try:
             self._fits_in_double([*tensors, *eager])
             wide = [t.double() if t.is_floating_point() else t.clone() for t in tensors]
-            with _default_dtype(torch.float64):
+            with default_dtype(torch.float64):
                 outputs, _ = self._outputs(self._double(*self.arguments(wide)))
         except (RuntimeError, NotImplementedError, TypeError, MemoryError) as error:
-            self.oracle_dtype = f"{dtype_name(self.dtype)}, not float64: {str(error).splitlines()[0][:120] if str(error) else ''}"
+            why = (str(error).splitlines() or [""])[0][:120]
+            self.oracle_dtype = f"{dtype_name(self.dtype)}, not float64: {why}"
             return tuple(e.clone() for e in eager)
         return (*outputs, *(wide[i] for i in mutated))
 
     def _fits_in_double(self, tensors: Sequence[torch.Tensor]) -> None:
         """MemoryError when the float64 copies of these tensors, and as much again for what is between, do not fit."""
         wanted = 2 * sum(8 * t.numel() for t in tensors if t.is_floating_point())
-        free = torch.cuda.mem_get_info()[0] if self.device != "cpu" else _available_memory()
+        free = torch.cuda.mem_get_info()[0] if self.device != "cpu" else available_memory()
         if wanted > free:
             raise MemoryError(f"the float64 oracle needs {wanted >> 20} MiB, {free >> 20} MiB are free")
 
@@ -176,10 +187,10 @@ class Case:
         """Two other torch seeds must give the same outputs, else only a property checker could judge."""
         first = self.expected.eager
         torch.manual_seed(self._seed + 1)
-        with _restored(self.model, self._stateful):
+        with restored(self.model, self._stateful):
             again, _ = self._outputs(self.model(*self.arguments([t.clone() for t in self.inputs])))
         for a, b in zip(first, again, strict=False):
-            if a.shape != b.shape or not _close(a, b):
+            if a.shape != b.shape or not nearly_same(a, b):
                 raise Refused("forward is random: equal inputs gave different outputs under another torch seed")
 
     def _share(self) -> None:
@@ -217,7 +228,7 @@ class Case:
         """All that the judge and a candidate need to know."""
         outputs = len(self.expected.eager) - len(self.expected.mutated)
         arguments = self.arguments([t.clone() for t in self.inputs])
-        with _restored(self.model, self._stateful):
+        with restored(self.model, self._stateful):
             seen = observe(lambda: self.model(*arguments), cuda=False)
         return {
             "arenas": [{"name": name, "arena": arena.describe()} for name, arena in self._arenas],
@@ -233,7 +244,7 @@ class Case:
             "mutated": list(self.expected.mutated),
             "training": self._task.training,
             "sizes": {**integers(self._task.source), **self._sizes},
-            "bytes": _nbytes([*self.inputs, *self.expected.eager, *self.model.state_dict().values()]),
+            "bytes": total_bytes([*self.inputs, *self.expected.eager, *self.model.state_dict().values()]),
             "ops": seen["ops"],
             "flops": seen["flops"],
         }
@@ -289,7 +300,7 @@ class Case:
         return True
 
     def _vary_parameters(self, seed: int, few: bool = False) -> None:
-        """Other values in every learned floating parameter (``few``: in a few of its elements): the first ones times 0.5 … 1.5."""
+        """Other values in every learned floating parameter, or in ``few`` of its elements: the first ones times 0.5 … 1.5."""
         generator = torch.Generator().manual_seed(seed)
         state, wide = self.model.state_dict(keep_vars=True), self._double.state_dict(keep_vars=True)
         for name in self._parameter_specs:
@@ -342,7 +353,7 @@ class Case:
                 result = compare(now, oracle, eager, rtol)
                 if not result.passed:
                     problems.append(f"{name} is changed in place, wrongly: {result.detail}")
-            elif not _same(now, state[name].data):
+            elif not same(now, state[name].data):
                 problems.append(f"{name} is changed in place, though the reference leaves it alone")
         for arena_name, arena in self._arenas:
             for low, high in self._bands[arena_name]:
@@ -363,85 +374,10 @@ class Case:
                 result = compare(now, self.expected.oracle[at], self.expected.eager[at], rtol)
                 if not result.passed:
                     changed.append({"input": i, "detail": f"changed in place, wrongly: {result.detail}"})
-            elif not _same(now, mine):
+            elif not same(now, mine):
                 changed.append({"input": i, "detail": "changed in place, though the reference leaves it alone"})
         return changed
 
     def _synchronize(self) -> None:
         if self.device != "cpu":
             torch.cuda.synchronize()
-
-
-@contextmanager
-def _restored(model: Any, stateful: bool) -> Iterator[dict[str, torch.Tensor]]:
-    """Put a stateful model's state back afterwards; what was changed is in the mapping then, by name."""
-    changed: dict[str, torch.Tensor] = {}
-    if not stateful:
-        yield changed
-        return
-    before = {name: value.data.clone() for name, value in model.state_dict(keep_vars=True).items() if _tensor(value)}
-    try:
-        yield changed
-    finally:
-        for name, value in model.state_dict(keep_vars=True).items():
-            if name in before and not _same(value.data, before[name]):
-                changed[name] = value.data.clone()
-                value.data.copy_(before[name])
-
-
-def _shares_memory(outputs: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> list[bool]:
-    """Of each output, whether it lies in the memory of one of the others."""
-    places = {t.untyped_storage().data_ptr() for t in others if t.numel()}
-    return [t.numel() > 0 and t.untyped_storage().data_ptr() in places for t in outputs]
-
-
-def _tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)
-
-
-def _available_memory() -> int:
-    """Bytes that the host can still give, by the kernel's own estimate."""
-    with open("/proc/meminfo") as file:  # noqa: PTH123 - not a path of ours
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 1 << 62
-
-
-@contextmanager
-def _on_device(device: str) -> Iterator[None]:
-    """Factory functions make their tensors on the device, so that large inputs are not drawn on the host."""
-    if device == "cpu":
-        yield
-    else:
-        with torch.device(device):
-            yield
-
-
-@contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    previous = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(previous)
-
-
-def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Bitwise equal."""
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.numel() == 0:
-        return True
-    return bool(torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8)))
-
-
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if not a.is_floating_point():
-        return bool(torch.equal(a, b))
-    return bool(torch.allclose(a, b, rtol=1e-2, atol=1e-3 * float(a.abs().float().max() + 1e-30), equal_nan=True))
-
-
-def _nbytes(tensors: Sequence[Any]) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))

@@ -49,8 +49,11 @@ def many_valued(t: torch.Tensor) -> bool:
 
 
 def scaled(t: torch.Tensor, scale: float, spikes: str, generator: torch.Generator) -> torch.Tensor:
-    """``scale * t`` with ``spikes``: random elements (``many``, up to 8 times) or rows (``rows``, up to 64) grow, or one (``lone``); signs mix where
-    there are none (``signed``)."""
+    """``scale * t`` with ``spikes``.
+
+    Random elements grow up to 8 times (``many``), rows up to 64 (``rows``), or one element (``lone``); signs mix where there
+    are none (``signed``).
+    """
     if not many_valued(t) or t.numel() < 2:
         return t
     out = t * scale

@@ -50,7 +50,9 @@ _REPLACEABLE = (
     property,
 )
 _OURS = "kernelwright."
-_ENVIRONMENT_FREE = frozenset({"TRITON_CACHE_DIR", "CUDA_MODULE_LOADING", "KINETO_LOG_LEVEL", "LC_CTYPE", "TORCHINDUCTOR_CACHE_DIR"})
+_ENVIRONMENT_FREE = frozenset(
+    {"TRITON_CACHE_DIR", "CUDA_MODULE_LOADING", "KINETO_LOG_LEVEL", "LC_CTYPE", "TORCHINDUCTOR_CACHE_DIR"}
+)
 """What libraries set by themselves when they are first used."""
 _TINY = 5e-324
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from kernelwright.evaluator.runner.arena import Arena, layout
-from kernelwright.evaluator.runner.cases import Case, _same
+from kernelwright.evaluator.runner.cases import Case
 from kernelwright.evaluator.runner.draws import many_valued
+from kernelwright.evaluator.runner.tensors import same
 
 _BANK = 4
 _MIXED = 64
@@ -107,7 +108,7 @@ class Pool:
 
     def unchanged(self, slot: int, contents: Sequence[torch.Tensor]) -> bool:
         """Whether the arena still holds ``contents`` in ``slot``."""
-        return all(_same(now, given) for now, given in zip(self.tensors(slot), contents, strict=True))
+        return all(same(now, given) for now, given in zip(self.tensors(slot), contents, strict=True))
 
     def tensors(self, slot: int) -> list[torch.Tensor]:
         return [self._arena.tensor(spec, slot) for spec in self._specs]

@@ -101,7 +101,8 @@ def missing(applied: Mapping[str, str], gpu: bool) -> dict[str, str]:
 def probe() -> dict[str, str]:
     """Layer -> why it cannot be had here, empty when it can. Forks; call it in a process with one thread.
 
-    On a machine with an NVIDIA GPU also ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts under them. No namespaces there.
+    On a machine with an NVIDIA GPU also ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts under them. There are no
+    namespaces there.
     """
     return {
         **_probe_gpu(),

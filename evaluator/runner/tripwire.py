@@ -32,8 +32,12 @@ _KEYS = {
 """Dispatch keys of the device: a tensor of another layout is no way round."""
 _BRIDGES = ("numpy", "__array__", "__dlpack__", "__array_interface__", "__cuda_array_interface__")
 _PACKAGES = frozenset(
-    ["cupy", "jax", "jaxlib", "numba", "scipy", "sklearn", "tensorflow", "onnxruntime", "xformers", "flash_attn", "flashinfer", "liger_kernel", "torch._inductor.compile_fx", "torch._inductor.codegen", "triton_kernels", "tensorrt", "torch_tensorrt", "apex", "transformer_engine"]
-)
+    {
+        "apex", "cupy", "flash_attn", "flashinfer", "jax", "jaxlib", "liger_kernel", "numba", "onnxruntime", "scipy", "sklearn",
+        "tensorflow", "tensorrt", "torch._inductor.codegen", "torch._inductor.compile_fx", "torch_tensorrt",
+        "transformer_engine", "triton_kernels", "xformers",
+    }
+)  # fmt: skip
 
 
 class LibraryWork(RuntimeError):

@@ -148,7 +148,7 @@ def test_an_output_that_is_not_written_is_wrong(tmp_path: Path) -> None:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "_available_memory", lambda: 1 << 10)
+    monkeypatch.setattr(cases, "available_memory", lambda: 1 << 10)
 
 
 @pytest.mark.usefixtures("little_memory")
