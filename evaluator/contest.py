@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from kernelwright.evaluator.cross_examination import cross_examine
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.honesty import classify
 from kernelwright.evaluator.sampling import Sampler
-from kernelwright.evaluator.session import OpenCase, Pool, Session
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.sides import BaselineSide, CandidateSide
 from kernelwright.evaluator.stopwatch import (
     Reading,
     Samples,
@@ -44,6 +45,10 @@ _CACHE_BYTES = {"cpu": 8 << 20, "cuda": 0}
 _HEAD_MARGIN = 1.5
 _LAUNCH_US = 15.0
 """Host time of the flush and the two events of a call."""
+_AFTERWARDS = {"cpu": 0.8, "cuda": 0.2}
+"""Seconds of the cap that are kept for what follows the blocks: runs on equal contents, samples of what is executed."""
+_DRIFT = 0.03
+"""Of eager's median between the first third of the blocks and the last: the clocks are not what they were."""
 _AGAIN = 5
 _SAMPLES = 60
 _SAMPLED_SECONDS = 1.0
@@ -52,80 +57,6 @@ _LIBRARY_SHARE = 0.35
 _VERIFIED = 0.3
 """Share of the candidate's visits after which a tenth of the outputs is compared in full."""
 _CLOCKED = frozenset({"time", "space"})
-
-
-@dataclass
-class Work:
-    """What a side was asked to do on the device."""
-
-    calls: int = 0
-    flushes: int = 0
-
-    def add(self, calls: int, flushes: int) -> None:
-        self.calls += calls
-        self.flushes += flushes
-
-
-class _Baseline:
-    """A baseline in the reference's process."""
-
-    def __init__(self, session: Session, opened: OpenCase, name: str) -> None:
-        self.name = name
-        self._session = session
-        self._key = opened.key
-        self._slots = 0
-        self.work = Work()
-
-    def prepare(self, slots: Sequence[int]) -> None:
-        self._slots = len(slots)
-        self._session.ask("prepare", key=self._key, slots=list(slots))
-
-    def run(self, head: int) -> float:
-        self.work.add(self._slots, head + self._slots)
-        return float(self._session.ask("time", key=self._key, name=self.name, head=head)[0]["host_us"])
-
-    def account(self) -> float | None:
-        found: float | None = self._session.ask("account")[0]["event_us"]
-        return found
-
-    def space(self, count: int, head: int) -> None:
-        self.work.add(0, head + count)
-        self._session.ask("space", count=count, head=head)
-
-
-class _Candidate:
-    """The kernel in its runner."""
-
-    name = CANDIDATE
-
-    def __init__(self, trial: Trial, opened: OpenCase, pool: Pool) -> None:
-        self._trial = trial
-        self._opened = opened
-        self._key = opened.key
-        self._inputs = trial.pool_inputs(opened, pool)
-        self.slots: Sequence[int] = ()
-        self.work = Work()
-
-    def prepare(self, slots: Sequence[int]) -> None:
-        self.slots = list(slots)
-        reply = self._trial.ask("prepare", slots=self.slots, **self._inputs)
-        if reply["native_calls"]:
-            made = f"{reply['native_calls']} native calls and launches while arguments were laid out"
-            raise Rejected(Status.CHEATING, Stage.TIME, f"works ahead of the clock: {made}", {"rule": "ahead"})
-
-    def run(self, head: int) -> float:
-        self.work.add(len(self.slots), head + len(self.slots))
-        reply = self._trial.ask("time", key=self._key, head=head)
-        self._trial.timed(self._opened, reply, len(self.slots))
-        return float(reply["host_us"])
-
-    def account(self) -> float | None:
-        found: float | None = self._trial.ask("account")["event_us"]
-        return found
-
-    def space(self, count: int, head: int) -> None:
-        self.work.add(0, head + count)
-        self._trial.ask("space", count=count, head=head)
 
 
 def time_case(
@@ -166,6 +97,7 @@ class _Contest:
         self._rng = random.SystemRandom()
         self._kind = kind
         self._notes: list[str] = []
+        self._began = time.monotonic()
         names = settings.baselines or (("eager", "compile") if kind == "cpu" else ("eager", "compile", "max-autotune"))
         self._head = 4 if kind == "cuda" else 0
         if kind == "cuda":
@@ -178,13 +110,13 @@ class _Contest:
         ready = [n for n in names if n not in failed["failed"]]
         if "eager" not in ready:
             raise TaskError(f"{session.task.name}: eager cannot be timed: {failed['failed']['eager']}")
-        self._baselines = [_Baseline(session, opened, name) for name in ready]
+        self._baselines = [BaselineSide(session, opened, name) for name in ready]
         self._calibrate()
 
     def _enter(self, copies: int) -> None:
         self._pool = self._session.pool(self._opened, copies)
         self._trial.attach_pool(self._opened, self._pool)
-        self._candidate = _Candidate(self._trial, self._opened, self._pool)
+        self._candidate = CandidateSide(self._trial, self._opened, self._pool)
 
     def _calibrate(self) -> None:
         """Warm both sides, then choose calls a run, slots and the length of the head start."""
@@ -213,7 +145,7 @@ class _Contest:
         return max(measure_spacer(self._baselines[0], self._head), 1.0)
 
     def run(self) -> Samples:
-        deadline = time.monotonic() + self._settings.timing_seconds
+        deadline = self._began + self._settings.timing_seconds - _AFTERWARDS[self._kind]
         blocks = 0
 
         def visit(side: Side) -> Reading:
@@ -285,7 +217,7 @@ class _Contest:
 
     def work(self) -> dict[str, Any]:
         """How much was asked of the device, by side since the last pool: calls, flushes, and µs a flush."""
-        sides: list[_Baseline | _Candidate] = [*self._baselines, self._candidate]
+        sides: list[BaselineSide | CandidateSide] = [*self._baselines, self._candidate]
         flushed = sum(side.work.flushes for side in sides) if self._head else 0
         return {"calls": {s.name: s.work.calls for s in sides}, "flushes": flushed, "flush_us": round(self._spacer_us, 2)}
 
@@ -306,9 +238,19 @@ class _Contest:
             label = f"{self._opened.case.name} {self._opened.dtype}"
             raise Rejected(Status.INCORRECT, Stage.TIME, f"{label}: changes inputs in place, of this call or of others")
 
+    @staticmethod
+    def _drift(times: Sequence[float]) -> float:
+        """By how much the last third of the times differs from the first, medians."""
+        third = max(len(times) // 3, 1)
+        first, last = interval([times[:third]]).median, interval([times[-third:]]).median
+        return last / first - 1.0
+
     def result(self, samples: Samples) -> CaseTiming:
         if samples.spoilt:
             self._notes.append(f"{samples.spoilt} blocks thrown away: noise above the measurement")
+        drift = self._drift(samples.times["eager"])
+        if self._kind == "cuda" and abs(drift) > _DRIFT:
+            self._notes.append(f"clocks drifted: eager took {drift:+.0%} in the last third of the blocks")
         found = case_timing(self._opened.case.name, self._opened.dtype, [samples.times])
         return replace(found, notes=tuple(self._notes))
 

@@ -45,6 +45,10 @@ _SIMULATOR_ELEMENTS = 1 << 18
 
 
 
+_FLOOR = 0.4
+"""Of the least time by the device's measured ceilings: what L2 keeps of a kernel's writes makes no more difference."""
+
+
 class Hearing:
     """One run of the cascade."""
 
@@ -308,6 +312,9 @@ class Hearing:
             self._trial.build(opened)
             timing = time_case(self._trial, session, opened, self._judge.settings, self._evidence)
             bound, least_us = roofline(self._task, opened, ceilings)
+            if self._judge.kind == "cuda" and least_us and timing.latency_us.median < _FLOOR * least_us:
+                reason = f"{timing.latency_us.median:.1f} µs, where this device needs {least_us:.1f} for the task's own traffic"
+                raise Rejected(Status.CHEATING, Stage.TIME, f"faster than the device can be: {reason}", {"rule": "roofline"})
             found.append(replace(timing, roofline_us=least_us, bound=bound))
             result = CaseResult(opened.case.name, Use.TIMING, opened.dtype, "passed")
             self._cases.append(result)

@@ -180,7 +180,7 @@ class Session:
                 what = " and ".join(found["passing"])
                 raise TaskError(
                     f"{self.task.name}: not admitted: {what} would pass for its output at {smallest.key}",
-                    "change inputs or shapes so that the output depends on every input, or write a task.yaml with a tighter rtol",
+                    "change inputs or shapes so that the output depends on every input, or give a task.yaml with tighter rtol",
                 )
             self._draws = (*DRAWS, *((1.0, spikes, False) for spikes in found["harden"]))
             self.weak = tuple(found["weak"])
