@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from kernelwright.evaluator.figures import CANDIDATE
 from kernelwright.evaluator.session import OpenCase, Pool, Session
