@@ -13,12 +13,14 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator import bench_measures as measures
 from kernelwright.evaluator.bench_kernels import heavy, small
 from kernelwright.evaluator.bench_measures import Bench, Counts
+from kernelwright.evaluator.bench_repeat import repeat
 from kernelwright.evaluator.device import default_device
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.settings import Settings
@@ -26,6 +28,8 @@ from kernelwright.tasks.errors import InputError, KernelwrightError
 
 _QUICK = Settings(baselines=("eager",), timing_seconds=0.2, min_blocks=3)
 _PARTS = ("starts", "rejections", "untimed", "cascade", "honesty")
+_REPEAT = "repeat"
+"""Measured only when named: it takes a minute or more."""
 
 
 def run(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
@@ -49,8 +53,11 @@ def run(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
             "cascade": lambda: measures.cascade(bench, light),
             "honesty": lambda: measures.honesty(bench, heavy(options.backend, options.quick)),
         }
-        found = {name: parts[name]() for name in options.only or _PARTS}
+        found = {name: parts[name]() for name in options.only or _PARTS if name in parts}
         environment = judge.environment()
+    if _REPEAT in (options.only or ()):
+        plain = replace(settings, sanitize="off")
+        found[_REPEAT] = repeat(options.backend, options.device, cache, plain, heavy(options.backend, options.quick))
     load.append(os.getloadavg()[0])
     return {"environment": environment, "load": load, "quick": bool(options.quick), **found}
 
@@ -93,6 +100,11 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("every stage, a small kernel, baselines cached", _spread(part["seconds"], "s"), "<= 6 s"))
         rows.append(("  the first kernel of the task", f"{part['first_seconds']:.2f} s", ""))
         rows += _busy(part)
+    if part := found.get(_REPEAT):
+        rows.append(("speedups of 9 judgings, largest less least", f"{part['single_spread']:.1%}", ""))
+        rows.append(("  pooled over 3 processes each", f"{part['pooled_spread']:.1%}", "<= 5 % on a CPU"))
+        if "latency_spread" in part:
+            rows.append(("latencies of 9 judgings", f"{part['latency_spread']:.1%}", "<= 2 %"))
     if part := found.get("honesty"):
         rows.append((f"cost of honesty, a call of {part['call_ms']:.1f} ms", f"{part['ratio']:.2f}x", "<= 5x"))
         rows.append(("  cascade, naive check-and-time", f"{part['cascade_seconds']:.2f} s, {part['naive_seconds']:.2f} s", ""))
@@ -119,7 +131,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--backend", help="cpp or triton; default: the device's own")
     parser.add_argument("--kernels", type=_count, default=5, metavar="N", help="kernels judged for each figure (default 5)")
     parser.add_argument("--starts", type=_count, default=30, metavar="N", help="runners started (default 30)")
-    parser.add_argument("--only", action="append", choices=_PARTS, help="measure only this; may be given several times")
+    parts = (*_PARTS, _REPEAT)
+    parser.add_argument("--only", action="append", choices=parts, help="measure only this; may be given several times")
     parser.add_argument("--quick", action="store_true", help="small shapes, eager alone: not to be quoted")
     parser.add_argument("--cache", type=Path, help="folder for builds and compiled baselines; default: a new one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
