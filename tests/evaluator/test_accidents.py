@@ -334,7 +334,7 @@ class TestOracle:
         assert set(verdict.evidence["oracle"].values()) == {"float32, not float64: float64 does not fit"}
 
     def test_that_does_not_fit_memory_falls_back(self, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cases, "_available_memory", lambda: 1 << 10)
+        monkeypatch.setattr(cases, "available_memory", lambda: 1 << 10)
         case = cases.Case(task, {}, "float32", "cpu", None, 1)
         assert case.oracle_dtype.startswith("float32, not float64: the float64 oracle needs")
         assert case.expected.oracle[0].equal(case.expected.eager[0])

@@ -76,7 +76,7 @@ EXIT, HANG = "os._exit(0)", "time.sleep(60)"
 CLOSE = "([os.close(fd) for fd in pipes()], time.sleep(60))"
 GARBAGE = "[os.write(fd, b'\\xff' * 64) for fd in pipes()]"
 PASSES = "forge(ok=True, copied=[], left=[], native_calls=1, plain=True)"
-STAGES = ("LOAD", "BUILD", "CALL", "EXPORT")
+STAGES = ("LOAD", "BUILD", "CALL")
 
 
 def kernel(**evil: str) -> Kernel:
@@ -148,12 +148,18 @@ class TestEveryStage:
     ) -> None:
         if evil == HANG:
             how.setattr(judge, "settings", replace(judge.settings, smoke_seconds=1.0, call_seconds=1.0))
-        if stage == "EXPORT":
-            how.setattr(trial, "take", no_right_to_read)
         verdict = judge.judge(kernel(**{stage: evil}), task)
         assert verdict.status is status, verdict.reason
         assert words in verdict.reason
         json.dumps(verdict.reason).encode()
+
+    def test_waiting_for_the_copying_of_outputs_takes_a_patch_that_is_seen(
+        self, judge: Judge, task: Task, how: pytest.MonkeyPatch
+    ) -> None:
+        how.setattr(trial, "take", no_right_to_read)
+        verdict = judge.judge(kernel(EXPORT=EXIT), task)
+        assert (verdict.status, verdict.evidence["rule"]) == (Status.CHEATING, "patching")
+        assert "torch.Tensor.detach" in verdict.reason
 
     @pytest.mark.parametrize(
         ("evil", "status"),
