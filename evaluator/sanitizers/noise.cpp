@@ -13,9 +13,10 @@ constexpr uint32_t kSleeps = 6000;   // a thread, each about 60 us
 constexpr uint32_t kBurst = 6;       // a delay soon after a function begins: threads of a team start one by one
 constexpr uint32_t kPeriod = 256;    // accesses from a delay to the next, at most; longer as the sleeps are spent
 constexpr uint32_t kSpent = 1000;
+constexpr uint32_t kWaits = 1200;    // a thread, where another one wrote: 60 us each, one in 24 of them 4 ms
 
 struct Noise {
-  uint32_t countdown = 3, period = 8, slept = 0, state = 0;
+  uint32_t countdown = 3, period = 8, slept = 0, waited = 0, state = 0;
   uint32_t next() {
     if (!state) state = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(this) >> 4) | 1u;
     state ^= state << 13;
@@ -37,8 +38,27 @@ struct Noise {
 };
 thread_local Noise noise;
 
-inline void access() {
+// Who wrote where last, as far as it is remembered: an address that another thread wrote is one where an update may get lost.
+constexpr uint32_t kPlaces = 1u << 16;
+struct Place {
+  uintptr_t address;
+  const Noise* writer;
+};
+Place places[kPlaces];  // written without order on purpose: what is missed costs a delay
+
+inline void access(const volatile void* p = nullptr, bool writes = false) {
   if (--noise.countdown == 0) noise.delay();
+  if (p == nullptr) return;
+  const uintptr_t address = reinterpret_cast<uintptr_t>(p);
+  Place& place = places[(address >> 2) % kPlaces];
+  const bool shared = place.address == address && place.writer != &noise;
+  if (writes) place = {address, &noise};
+  if (shared && !writes && noise.waited < kWaits) {
+    ++noise.waited;
+    // Now and then long, so that a thread that comes behind catches up, and both are between reading and writing.
+    timespec moment = {0, noise.next() % 24 == 0 ? 4000000 : 1000};
+    nanosleep(&moment, nullptr);
+  }
 }
 }  // namespace
 
@@ -50,16 +70,16 @@ void __tsan_func_entry(void*) {
 void __tsan_func_exit() {}
 void __tsan_vptr_update(void**, void*) {}
 void __tsan_vptr_read(void**) {}
-void __tsan_read_range(void*, unsigned long) { access(); }
-void __tsan_write_range(void*, unsigned long) { access(); }
+void __tsan_read_range(void* p, unsigned long) { access(p, false); }
+void __tsan_write_range(void* p, unsigned long) { access(p, true); }
 #define ACCESS(size)                                       \
-  void __tsan_read##size(void*) { access(); }              \
-  void __tsan_write##size(void*) { access(); }             \
-  void __tsan_unaligned_read##size(void*) { access(); }    \
-  void __tsan_unaligned_write##size(void*) { access(); }   \
-  void __tsan_volatile_read##size(void*) { access(); }     \
-  void __tsan_volatile_write##size(void*) { access(); }    \
-  void __tsan_read_write##size(void*) { access(); }
+  void __tsan_read##size(void* p) { access(p, false); }              \
+  void __tsan_write##size(void* p) { access(p, true); }             \
+  void __tsan_unaligned_read##size(void* p) { access(p, false); }    \
+  void __tsan_unaligned_write##size(void* p) { access(p, true); }   \
+  void __tsan_volatile_read##size(void* p) { access(p, false); }     \
+  void __tsan_volatile_write##size(void* p) { access(p, true); }    \
+  void __tsan_read_write##size(void* p) { access(p, true); }
 ACCESS(1) ACCESS(2) ACCESS(4) ACCESS(8) ACCESS(16)
 void __tsan_atomic_thread_fence(int) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 void __tsan_atomic_signal_fence(int) { __atomic_signal_fence(__ATOMIC_SEQ_CST); }

@@ -29,7 +29,7 @@ _CONFIRMING = 3
 """Chances to be right once under the usual count, where 1 thread says nothing: a racy kernel may fail there too."""
 Start = Callable[[int, bool], Trial]
 """A loaded runner under that many threads, of the library with delays or as it is."""
-REPEATS = 6
+REPEATS = 10
 """Draws under the most threads: a race loses some of them only."""
 
 
