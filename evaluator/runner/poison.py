@@ -4,9 +4,10 @@ A kernel that skips a region, or adds to memory that "is zero anyway", passes on
 NaN in one call, some 1e30, ordinary numbers, and zeros with a few NaN in the next, so that both a skipped write and
 an uninitialised read show in the result, also of code that looks for the first two.
 
-CPU: glibc's own perturbation (``M_PERTURB``: every allocation and every freed block), and blocks of the outputs' sizes
-filled and freed just before the call. GPU: every free block of torch's caching allocator, filled through the driver; memory
-that the driver hands out for the first time is not covered, so the first call of a case is never the only one.
+CPU: NaN and 1e38 by glibc's own perturbation (``M_PERTURB``: every allocation), the other two by blocks that use up the
+heap's holes, from the outputs' sizes down, filled and freed just before the call. GPU: every free block of torch's caching
+allocator, filled through the driver; memory that the driver hands out for the first time is not covered, so the first call
+of a case is never the only one.
 """
 
 from __future__ import annotations
@@ -26,11 +27,18 @@ KINDS = (NAN, HUGE, PLAUSIBLE, SPARSE)
 _WORDS = {NAN: 0x7FC07FC0, HUGE: 0x7149F2CA}
 """Two bfloat16 NaNs, which are a float32 NaN as well; 1.0e30 as float32, about as much as bfloat16, 1e4 as float16."""
 _M_PERTURB = -6
-_PERTURB = 0x80
-"""Allocations are filled with its complement, 0x7F: 3.4e38 as float32, NaN as float16."""
-_SLACKS = (0, 0, 256, 256)
-"""Bytes that each block is larger than an output: glibc looks for more than it hands out when it aligns, so that a block of
-the output's own size fills a hole that is there but is passed by when it is free itself."""
+_PERTURB = {NAN: 0x100, HUGE: 0x80}
+"""glibc fills allocations with the low byte of the complement: 0xFF, which is NaN in every float dtype; and 0x7F, which is
+3.4e38 as float32 and NaN as float16. What is freed is filled with the low byte itself."""
+_BLOCKS = 8
+"""Blocks of each size: as many as the heap may have holes that fit better than the one filled first."""
+_SLACK = 256
+"""Bytes that every other block is larger than an output: glibc looks for more than it hands out when it aligns, so that a
+block of the output's own size fills a hole that is there but is passed by when it is free itself."""
+_SMALLEST = 1024
+"""Bytes of the smallest holes filled: with their free neighbours they make one that fits."""
+_LARGE = 1 << 22
+"""Bytes from which fewer blocks are made: there are fewer such holes, and filling them takes time."""
 _TILE = 4099
 _SPARSE = 0.02
 """Share of NaN among zeros."""
@@ -44,22 +52,22 @@ def poison(device: str, kind: str, outputs: Sequence[Mapping[str, Any]], seed: i
     ``outputs``: specs of what it should return; ``seed``: of the ordinary numbers.
     """
     if device == "cpu":
-        _perturb(kind == HUGE)
+        _perturb(_PERTURB.get(kind, 0))
     elif kind in _WORDS:
         _fill_cached(_WORDS[kind])
-    if kind in (PLAUSIBLE, SPARSE) or (kind == NAN and device == "cpu"):
+    if kind in (PLAUSIBLE, SPARSE):
         _recycle(outputs, device, kind, seed)
 
 
 def quiet() -> None:
     """No perturbation: for timed calls."""
-    _perturb(False)
+    _perturb(0)
 
 
-def _perturb(on: bool) -> None:
+def _perturb(value: int) -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # musl has none
-        libc.mallopt(_M_PERTURB, _PERTURB if on else 0)
+        libc.mallopt(_M_PERTURB, value)
 
 
 def _recycle(outputs: Sequence[Mapping[str, Any]], device: str, kind: str, seed: int) -> None:
@@ -71,13 +79,23 @@ def _recycle(outputs: Sequence[Mapping[str, Any]], device: str, kind: str, seed:
     tiles = {str(spec["dtype"]): _tile(dtype_of(spec["dtype"]), device, kind, seed) for spec in outputs}
     blocks = []
     for spec in outputs:
-        dtype = dtype_of(spec["dtype"])
-        for slack in _SLACKS:
-            count = math.prod(int(n) for n in spec["shape"]) + (slack // dtype.itemsize if device == "cpu" else 0)
-            block = torch.empty(count, dtype=dtype, device=device)
-            _fill(block, tiles[str(spec["dtype"])])
+        tile = tiles[str(spec["dtype"])]
+        count = math.prod(int(n) for n in spec["shape"])
+        for size in _sizes(count, tile.element_size(), device):
+            block = torch.empty(size, dtype=tile.dtype, device=device)
+            _fill(block, tile)
             blocks.append(block)
     _kept.extend(tiles.values())
+
+
+def _sizes(count: int, itemsize: int, device: str) -> list[int]:
+    """Elements of each block for an output of ``count``: large ones first, so that small ones are left the small holes."""
+    if device != "cpu":
+        return [count] * 4
+    sizes = [count + _SLACK // itemsize, count] * (_BLOCKS // 2 if count * itemsize < _LARGE else 2)
+    while (count := count // 2) * itemsize >= _SMALLEST:
+        sizes += [count] * (_BLOCKS if count * itemsize < _LARGE else 1)
+    return sizes
 
 
 def _tile(dtype: torch.dtype, device: str, kind: str, seed: int) -> torch.Tensor:

@@ -181,11 +181,13 @@ class TestEveryStage:
 
     def test_descriptors_sent_along_stay_out_of_the_judge(self, judge: Judge, task: Task) -> None:
         evil = "[socket.send_fds(socket.socket(fileno=os.dup(fd)), [b'x'], [0] * 8) for fd in pipes()]"
+        judge.judge(kernel(CALL=EXIT), task)  # opens what the judge keeps: the runner, the reference
         before = descriptors()
         assert judge.judge(kernel(CALL=evil), task).status is Status.CHEATING
         assert descriptors() <= before
 
     def test_the_judge_keeps_no_descriptor_of_an_attempt(self, judge: Judge, task: Task) -> None:
+        judge.judge(kernel(CALL=EXIT), task)  # opens what the judge keeps: the runner, the reference
         before = descriptors()
         judge.judge(kernel(CALL=EXIT), task)
         assert descriptors() <= before

@@ -30,13 +30,13 @@ SNIPPETS = {
     **{kind: f"found = shares(given('{kind}'))" for kind in KINDS},
     "in turn": f"found = [shares(given(kind, i)) for i in range(3) for kind in {KINDS}]",
     "bfloat16": "found = [shares(given(k, spec={**SPEC, 'dtype': 'bfloat16'})) for k in ('nan', 'huge', 'plausible')]",
-    "integers": "t = given('nan', spec={**SPEC, 'dtype': 'int64'})\nfound = float((t == 1).double().mean())",
+    "integers": "t = given('nan', spec={**SPEC, 'dtype': 'int64'})\nfound = float((t == -1).double().mean())",
     "large": "found = shares(given('nan', spec={**SPEC, 'shape': [1024, 1031]}))",
-    "scratch": "poison('cpu', 'huge', [SPEC], 1)\nfound = shares(torch.empty(333, 17))",
+    "scratch": "poison('cpu', 'huge', [SPEC], 1)\nfound = shares(torch.empty(4000, 1031))",
     "freed": "poison('cpu', 'huge', [SPEC], 1)\nt = torch.ones(64, 96)\ndel t\nfound = shares(torch.empty(64, 96))",
     "seeds": "a, b, c = given('plausible', 1).clone(), given('plausible', 1).clone(), given('plausible', 2).clone()\n"
-             "found = [float((a == b).double().mean()), float((a == c).double().mean())]",
-    "quiet": "given('huge')\nquiet()\nt = torch.empty(777, 31)\nfound = float((t > 1e38).double().mean())",
+             "found = [float(torch.isin(a, other).double().mean()) for other in (b, c)]",
+    "quiet": "given('huge')\nquiet()\nt = torch.empty(4000, 1031)\nfound = float((t > 1e38).double().mean())",
     "nothing returned": "poison('cpu', 'sparse', [{**SPEC, 'shape': [0, 3]}], 1)\nfound = True",
     "one number": "poison('cpu', 'plausible', [{**SPEC, 'shape': []}], 1)\nfound = True",
 }  # fmt: skip
@@ -80,7 +80,7 @@ def test_bfloat16_and_large_outputs_are_covered(done: dict[str, Any]) -> None:
     assert done["large"]["nan"] > 0.99
 
 
-def test_integers_hold_ones(done: dict[str, Any]) -> None:
+def test_integers_hold_no_zeros(done: dict[str, Any]) -> None:
     assert done["integers"] > 0.99
 
 
@@ -91,7 +91,7 @@ def test_huge_reaches_every_allocation_and_every_freed_block(done: dict[str, Any
 
 def test_plausible_numbers_are_another_set_under_another_seed(done: dict[str, Any]) -> None:
     same, other = done["seeds"]
-    assert same > 0.99
+    assert same > 0.5, "blocks of any size begin with the same numbers"
     assert other < 0.01
 
 
