@@ -7,52 +7,68 @@ prompt shows. A complete file that does not parse is still a kernel: the judge's
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kernelwright.agent import edits
+from kernelwright.agent.fences import blocks, whole_span
+from kernelwright.agent.sources import MODEL, elided, finished, joined, parsed
+from kernelwright.agent.wrappings import from_json, from_tool_call, spoken, untagged
 from kernelwright.tasks.records import Kernel
+
+if TYPE_CHECKING:
+    from kernelwright.agent.writers.writer import Assignment
+
+__all__ = ["read_answer", "read_for", "spoken"]
 
 LONGEST = 1_000_000
 """Characters of an answer that are looked at; a longer one is not a kernel."""
 
-_FENCE = re.compile(r"^\s{0,3}(`{3,}|~{3,})([^`]*)$")
 _STRAY = re.compile(r"^\s{0,3}(`{3,}|~{3,}|'{3,}|\"{4,})\s*$")
-_STRATEGY = re.compile(r"^[\s>#*_`-]*strategy[*_`]*\s*:[*_`]*\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
-_MODEL = re.compile(r"^\s*class\s+ModelNew\b", re.MULTILINE)
-_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_STRATEGY = re.compile(r"^[ \t>#*_`-]*strategy[*_`]*[ \t]*:[*_`]*[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 _OPENING = re.compile(r"^(import |from |class |def |@|#|\"\"\"|'''|r?\"\"\"|[A-Za-z_]\w* *=)")
 _CUTS = 24
 """Places tried when the end of an unfenced file is searched for."""
 
+Found = tuple[Kernel | None, str, str]
+"""The kernel or None, the problem or "", the strategy line or ""."""
 
-def read_answer(text: str, backend: str, start: str | None) -> tuple[Kernel | None, str, str]:
+
+def read_for(assignment: Assignment, text: str) -> Found:
+    """The kernel in the answer to ``assignment``.
+
+    Edits are meant for the start point; those that fit it nowhere and fit an earlier version that the prompt showed, wholly,
+    are meant for that.
+    """
+    context = assignment.context
+    sources = [a.answer.kernel.source for a in (*context.relatives, *reversed(context.history)) if a.answer.kernel]
+    start = context.start.answer.kernel if context.start is not None else None
+    return read_answer(text, assignment.backend, start.source if start else None, tuple(dict.fromkeys(sources)))
+
+
+def read_answer(text: str, backend: str, start: str | None, older: Sequence[str] = ()) -> Found:
     """The kernel in ``text``, else None with the problem; and the strategy line the writer gave ("" without one).
 
     Args:
         text: the raw answer.
         backend: what the kernel is written for.
         start: source that SEARCH/REPLACE edits (or a unified diff) apply to; None when only a whole file makes sense.
+        older: other sources that the writer saw, likeliest first: tried where the edits do not fit ``start``.
     """
-    text = _plain(text)
+    if len(text) > LONGEST:
+        return None, f"an answer of {len(text)} characters, at most {LONGEST} are read", ""
+    text = spoken(text)
     strategy = _strategy(text)
     if not text.strip():
         return None, "empty answer", strategy
-    if len(text) > LONGEST:
-        return None, f"an answer of {len(text)} characters, at most {LONGEST} are read", strategy
-    source, problem = _source(text, start)
+    source, problem = _source(text, (start, *(older if start is not None else ())))
     if source is None:
         return None, problem, strategy
+    left_out = elided(source)
+    if left_out:
+        return None, f"the file leaves parts out ({left_out[:80]!r}); answer with the whole file, or with edits", strategy
     return Kernel(source=source.strip("\n") + "\n", backend=backend), "", strategy
-
-
-def _plain(text: str) -> str:
-    """Unix newlines, no byte-order mark, no surrogates, and no thoughts that were spoken aloud before the answer."""
-    text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
-    text = text.lstrip("\ufeff").replace("\0", "")
-    return _THINKING.sub("", text)
 
 
 def _strategy(text: str) -> str:
@@ -60,76 +76,63 @@ def _strategy(text: str) -> str:
     return found.group(1).strip().strip("*_`").strip()[:300] if found else ""
 
 
-def _source(text: str, start: str | None) -> tuple[str | None, str]:
+def _source(text: str, starts: Sequence[str | None]) -> tuple[str | None, str]:
     """The file's text or the problem."""
-    inner = _from_json(text)
+    inner = from_json(text)
     if inner is not None:
-        text = inner
-        if not text.strip():
+        if not inner.strip():
             return None, "JSON without a kernel in it; expected one python code block with the whole file"
-    has_edits = edits.has_markers(text)
-    closed, rest = _blocks(text)
-    whole = [block for block in closed if _MODEL.search(block) and not edits.has_markers(block) and not _is_diff(block)]
-    if whole:
-        return next((block for block in reversed(whole) if _parsed(block)), whole[-1]), ""
-    if has_edits:
-        return edits.apply_text(text, start)
-    diff = next((block for block in (*reversed(closed), rest, text) if _is_diff(block)), "")
+        text = inner
+    elif "ModelNew" in text and not MODEL.search(text) and not edits.has_markers(text):
+        text = from_tool_call(text) or text
+    closed, rest = blocks(text)
+    source = _whole_file(text, [block.body for block in closed])
+    if source is not None:
+        return source, ""
+    if edits.has_markers(text):
+        return _first_fit(edits.read_text(text), starts)
+    fenced = [(block.body, block.info.lower().startswith(("diff", "patch"))) for block in reversed(closed)]
+    diff = next((body for body, said in (*fenced, (rest, False), (text, False)) if edits.is_diff(body, said)), "")
     if diff:
-        return edits.apply_diff(diff, start)
-    return _unfenced(rest or text)
+        return _first_fit(edits.read_diff(diff), starts)
+    text = untagged(text)
+    return _unfenced(rest if MODEL.search(rest) else text)
 
 
-def _from_json(text: str) -> str | None:
-    """The longest string inside an answer that is nothing but JSON; None when it is not JSON."""
-    body = text.strip()
-    closed, rest = _blocks(body)
-    if not body.startswith(("{", "[")):
-        if len(closed) != 1 or rest.strip() or not closed[0].lstrip().startswith(("{", "[")):
-            return None
-        body = closed[0].strip()
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    strings = [value for value in _strings(data, 0) if _MODEL.search(value) or edits.has_markers(value)]
-    return _plain(max(strings, key=len)) if strings else ""
+def _whole_file(text: str, closed: Sequence[str]) -> str | None:
+    """The last complete file of the answer, put together from its blocks where it was cut into several; None without any.
+
+    A file that is not complete counts when there is no better: the judge says what is wrong with it.
+    """
+    plain = [block for block in closed if not edits.has_markers(block) and not edits.is_diff(block, False)]
+    whole = [block for block in plain if MODEL.search(block)]
+    others = [block for block in plain if not MODEL.search(block)]
+    complete = next((block for block in reversed(whole) if finished(block)), None)
+    if complete is not None:
+        return joined(complete, others)
+    spanned = whole_span(text) if ("```" in text or "~~~" in text) and not edits.has_markers(text) else ""
+    if spanned:
+        return spanned
+    return next((block for block in reversed(whole) if parsed(block)), whole[-1] if whole else None)
 
 
-def _strings(data: object, depth: int) -> list[str]:
-    if isinstance(data, str):
-        return [data]
-    if depth > 8 or not isinstance(data, (dict, list)):
-        return []
-    values = data.values() if isinstance(data, dict) else data
-    return [text for value in values for text in _strings(value, depth + 1)]
-
-
-def _blocks(text: str) -> tuple[list[str], str]:
-    """Contents of the closed fences, and the text after a fence that is never closed ("" when all are)."""
-    closed: list[str] = []
-    open_fence = ""
-    lines: list[str] = []
-    for line in text.split("\n"):
-        mark = _FENCE.match(line)
-        if not open_fence:
-            if mark:
-                open_fence, lines = mark.group(1), []
-        elif mark and not mark.group(2).strip() and line.strip()[0] == open_fence[0] and len(mark[1]) >= len(open_fence):
-            closed.append("\n".join(lines))
-            open_fence = ""
-        else:
-            lines.append(line)
-    return closed, "\n".join(lines) if open_fence else ""
-
-
-def _is_diff(text: str) -> bool:
-    return re.search(r"^@@.*@@|^@@$", text, re.MULTILINE) is not None and re.search(r"^[-+]", text, re.M) is not None
+def _first_fit(read: tuple[list[edits.Edit], str], starts: Sequence[str | None]) -> tuple[str | None, str]:
+    """The edits applied to the first source that all of them fit; the problem with the first source when none does."""
+    found, problem = read
+    if problem:
+        return None, problem
+    first = ""
+    for start in starts:
+        source, problem = edits.apply(found, start)
+        if source is not None:
+            return source, ""
+        first = first or problem
+    return None, first
 
 
 def _unfenced(text: str) -> tuple[str | None, str]:
     """A file that no fence, or no matching one, encloses: cut prose off both ends, but never inside ``ModelNew``."""
-    model = _MODEL.search(text)
+    model = MODEL.search(text)
     if model is None:
         if "ModelNew" in text:
             return None, "truncated or incomplete: ModelNew is mentioned but no class ModelNew is defined"
@@ -142,26 +145,6 @@ def _unfenced(text: str) -> tuple[str | None, str]:
     for first in starts:
         for last in (*fences[:1], len(lines), *reversed(ends[:_CUTS])):
             body = "\n".join(lines[first:last])
-            if _finished(body):
+            if finished(body):
                 return body, ""
     return None, "truncated: the code has no closing fence and is not complete; answer with the whole file, shorter"
-
-
-def _parsed(source: str) -> ast.Module | None:
-    """The syntax tree, None for what is not Python; warnings about escapes in native code are nobody's business here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
-
-
-def _finished(source: str) -> bool:
-    """Whether ``source`` parses and its ``ModelNew`` has a ``forward`` that returns: half a file can parse by luck."""
-    tree = _parsed(source)
-    if tree is None:
-        return False
-    models = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ModelNew"]
-    methods = [node for model in models for node in model.body if isinstance(node, ast.FunctionDef)]
-    return any(isinstance(n, ast.Return) for m in methods if m.name == "forward" for n in ast.walk(m))

@@ -79,7 +79,7 @@ def create(run_id: str, out: Path, workspace: Workspace) -> Created:
         jobs = {step.idea.id: text for step, text in _waiting(run, store)}
     finally:
         store.close()
-    config = from_json(RunConfig, run.config)
+    config = RunConfig.of(run.config)
     before = _earlier(run_id, out)
     if not jobs and before is None:
         raise InputError(f"no attempt of run {run_id} waits for a verdict", "only --engine bundle runs leave any")

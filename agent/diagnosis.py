@@ -1,16 +1,19 @@
 """One bottleneck label for a kernel, and only the metrics that matter to it.
 
 The label follows CUDAMaster's filter: compute utilisation above 30 %, else memory utilisation above 30 %, else latency.
-Utilisations come from a profile in the verdict's evidence where there is one, else from the roofline: a kernel at
-fraction f of a ceiling uses f of it.
+Utilisations come from the profile in the verdict's evidence where there is one, else from the roofline: a kernel at
+fraction f of a ceiling uses f of it. What compilers said is added where there is no profile, and of host code always.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
+from kernelwright.agent import diagnosis_compiler, diagnosis_profile
 from kernelwright.tasks.records import CaseTiming, Verdict
 
 LABELS = ("memory", "compute", "latency", "unknown")
@@ -18,14 +21,7 @@ THRESHOLD = 0.30
 
 _COMPUTE_KEYS = ("compute_utilisation", "compute_percent", "sm__throughput")
 _MEMORY_KEYS = ("memory_utilisation", "memory_percent", "dram__throughput")
-_OPCODES = {
-    "memory": ("LDG", "LDG.128", "STG", "STG.128", "LDL", "STL", "zmm", "ymm", "gather"),
-    "compute": ("HGMMA", "HMMA", "FFMA", "MUFU", "LDL", "STL", "zmm", "ymm", "fma", "divide"),
-    "latency": ("BAR", "SHFL", "MUFU", "LDL", "STL", "ATOMG", "zmm", "ymm", "call", "divide"),
-    "unknown": ("LDL", "STL", "HGMMA", "LDG.128", "zmm", "ymm"),
-}
-"""Label -> instructions whose count bears on it: SASS opcodes, and what the host compiler's mix counts."""
-_LONGEST = 12
+_LONGEST = 14
 """Metrics shown at most."""
 
 
@@ -43,13 +39,22 @@ class Diagnosis:
 
     label: str
     metrics: tuple[Metric, ...] = ()
+    origin: str = ""
+    """Where the label comes from: ``profile``, ``roofline``, or empty where nothing is known."""
+    memory_too: bool = False
+    """Compute-bound by the filter, and memory is busier still."""
 
 
-def diagnose(verdict: Verdict | None) -> Diagnosis:
-    """The bottleneck of the kernel that ``verdict`` is about; ``unknown`` without a timing or a profile."""
+def diagnose(verdict: Verdict | None, source: str = "") -> Diagnosis:
+    """The bottleneck of the kernel that ``verdict`` is about; ``unknown`` without a timing or a profile.
+
+    ``source``: the kernel's, to quote the lines that a compiler named.
+    """
     if verdict is None:
         return Diagnosis("unknown")
-    compute, memory = _utilisation(verdict)
+    profile = _profile(verdict)
+    profiled = _shares(profile)
+    compute, memory = profiled if profiled != (None, None) else _by_roofline(verdict)
     if compute is None and memory is None:
         label = "unknown"
     elif compute is not None and compute > THRESHOLD:
@@ -58,8 +63,14 @@ def diagnose(verdict: Verdict | None) -> Diagnosis:
         label = "memory"
     else:
         label = "latency"
-    metrics = (*_figures(compute, memory, verdict), *_compiled(verdict.evidence, label))
-    return Diagnosis(label, metrics[:_LONGEST])
+    found = chain(
+        diagnosis_profile.facts(profile, label),
+        diagnosis_compiler.facts(verdict.evidence, label, source),
+    )
+    metrics = (*_figures(compute, memory, verdict), *(Metric(name, value) for name, value in found))
+    origin = "" if label == "unknown" else "profile" if profiled != (None, None) else "roofline"
+    busier = label == "compute" and memory is not None and compute is not None and memory > compute
+    return Diagnosis(label, metrics[:_LONGEST], origin, busier)
 
 
 def fraction(timing: CaseTiming) -> float | None:
@@ -69,12 +80,19 @@ def fraction(timing: CaseTiming) -> float | None:
     return timing.roofline_us / timing.latency_us.median
 
 
-def _utilisation(verdict: Verdict) -> tuple[float | None, float | None]:
-    """Shares of the compute and memory ceilings in use, each None when unknown."""
-    profile = dict(_numbers(verdict.evidence))
-    compute, memory = _share(profile, _COMPUTE_KEYS), _share(profile, _MEMORY_KEYS)
-    if compute is not None or memory is not None or verdict.timing is None:
-        return compute, memory
+def _profile(verdict: Verdict) -> Mapping[str, Any]:
+    found = verdict.evidence.get("profile")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _shares(profile: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Shares of the compute and memory ceilings in use by a profile, each None when unknown."""
+    return _share(profile, _COMPUTE_KEYS), _share(profile, _MEMORY_KEYS)
+
+
+def _by_roofline(verdict: Verdict) -> tuple[float | None, float | None]:
+    if verdict.timing is None:
+        return None, None
     by_bound: dict[str, list[float]] = {}
     for case in verdict.timing.cases:
         reached = fraction(case)
@@ -86,11 +104,12 @@ def _utilisation(verdict: Verdict) -> tuple[float | None, float | None]:
     return shares.get("compute"), shares.get("memory")
 
 
-def _share(profile: Mapping[str, float], keys: Sequence[str]) -> float | None:
-    """A utilisation as a share; a profiler's percentages are above 1.5."""
+def _share(profile: Mapping[str, Any], keys: Sequence[str]) -> float | None:
+    """A utilisation as a share: names that say percent are percentages, others by their size."""
     for name, value in profile.items():
-        if any(key in name for key in keys):
-            return value / 100 if value > 1.5 else value
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if number and any(key in name for key in keys):
+            return value / 100 if "percent" in name or value > 1.5 else float(value)
     return None
 
 
@@ -103,63 +122,8 @@ def _figures(compute: float | None, memory: float | None, verdict: Verdict) -> I
     known = [(reached, case) for case in cases if (reached := fraction(case)) is not None]
     if len(known) > 1:
         reached, worst = min(known, key=lambda pair: pair[0])
-        yield Metric("furthest from its roofline", f"{worst.case} {worst.dtype}, at {reached:.0%}")
+        least, took = worst.roofline_us or 0.0, worst.latency_us.median
+        where = f"{worst.case} {worst.dtype}, at {reached:.0%} ({took:.1f} µs where {least:.1f} would do)"
+        yield Metric("furthest from its roofline", where)
     if verdict.library_share:
         yield Metric("share of the time in library calls", f"{verdict.library_share:.0%}")
-
-
-def _compiled(evidence: object, label: str, depth: int = 0) -> Iterator[Metric]:
-    """What compilers said that bears on ``label``: of GPU launches their resources, of host loops whether they vectorised."""
-    if depth > 6:
-        return
-    if isinstance(evidence, Mapping):
-        if "registers" in evidence:
-            yield _launch(evidence, label)
-            return
-        if "vectorised" in evidence:
-            yield from _loops(evidence, label)
-            return
-        for value in evidence.values():
-            yield from _compiled(value, label, depth + 1)
-    elif isinstance(evidence, (list, tuple)):
-        for value in evidence:
-            yield from _compiled(value, label, depth + 1)
-
-
-def _launch(launch: Mapping[str, Any], label: str) -> Metric:
-    facts = [f"{launch['registers']} registers a thread"]
-    if launch.get("spill_bytes"):
-        facts.append(f"{launch['spill_bytes']} bytes spilled a thread")
-    if label != "memory":
-        for key, unit in (("shared_bytes", "bytes of shared memory"), ("num_warps", "warps"), ("num_stages", "stages")):
-            if launch.get(key):
-                facts.append(f"{launch[key]} {unit}")
-    return Metric(f"kernel {launch.get('name', '')}", ", ".join((*facts, *_mix(launch.get("instructions"), label))))
-
-
-def _loops(report: Mapping[str, Any], label: str) -> Iterator[Metric]:
-    widths = [int(width) for width in report["vectorised"].values()]
-    widest = f", widest {max(widths)} bytes" if widths else ""
-    yield Metric("loops vectorised in the native source", f"{len(widths)}{widest}")
-    scalar = [str(line) for line in report.get("scalar", ()) if str(line) not in report["vectorised"]]
-    if scalar:
-        yield Metric("loops left scalar", f"lines {', '.join(scalar[:12])} of the native source")
-    mix = _mix(report.get("instructions"), label)
-    if mix:
-        yield Metric("instructions", ", ".join(mix))
-
-
-def _mix(instructions: object, label: str) -> tuple[str, ...]:
-    if not isinstance(instructions, Mapping):
-        return ()
-    return tuple(f"{instructions[name]} {name}" for name in _OPCODES[label] if instructions.get(name))
-
-
-def _numbers(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, float]]:
-    """Numeric leaves of nested evidence by dotted name."""
-    for key, value in data.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and depth < 4:
-            yield from _numbers(value, f"{name}.", depth + 1)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield name, float(value)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SEARCH = re.compile(r"^\s{0,3}<{5,9}\s*SEARCH\b.*$", re.IGNORECASE)
+_SEARCH = re.compile(r"^\s{0,3}(?:<{5,9}|-{5,9})\s*(?:SEARCH|ORIGINAL|HEAD|OLD)\b.*$", re.IGNORECASE)
 _MIDDLE = re.compile(r"^\s{0,3}={5,9}\s*$")
-_REPLACE = re.compile(r"^\s{0,3}>{5,9}\s*REPLACE\b.*$", re.IGNORECASE)
+_REPLACE = re.compile(r"^\s{0,3}(?:>{5,9}\s*(?:(?:REPLACE|UPDATED|NEW)\b.*)?|\+{5,9}\s*REPLACE\b.*)$", re.IGNORECASE)
 _HUNK = re.compile(r"^@@")
+_NOISE = re.compile(r"^(?:--- |\+\+\+ |diff --git |index [0-9a-f]+\.\.|\\ No newline|new file mode |similarity index )")
 _FENCE = re.compile(r"^\s{0,3}(`{3,}|~{3,})")
 
 
@@ -25,34 +26,43 @@ def has_markers(text: str) -> bool:
     return any(_SEARCH.match(line) for line in text.split("\n"))
 
 
-def apply_text(text: str, start: str | None) -> tuple[str | None, str]:
-    """The start point with every SEARCH/REPLACE block of ``text`` applied in order, or None and the problem."""
-    found, problem = _read(text)
-    return (None, problem) if problem else _apply(found, start)
+def is_diff(text: str, said: bool) -> bool:
+    """Whether ``text`` is a unified diff; ``said``: its fence says so, then it needs no ``@@`` line."""
+    changes = re.search(r"^[-+](?![-+]{2})", text, re.MULTILINE) is not None
+    return changes and (said or re.search(r"^@@.*@@|^@@$", text, re.MULTILINE) is not None)
 
 
-def apply_diff(text: str, start: str | None) -> tuple[str | None, str]:
-    """The start point with every hunk of a unified diff applied by its content, or None and the problem."""
+def read_diff(text: str) -> tuple[list[Edit], str]:
+    """The hunks of a unified diff, to be applied by their content: writers count lines badly.
+
+    A context line that lost its leading space is one still; lines before the first hunk and after an empty line that
+    nothing of the diff follows are prose.
+    """
     found: list[Edit] = []
     search: list[str] = []
     replace: list[str] = []
-    inside = False
-    for line in [*text.split("\n"), "@@"]:
+    lines = text.split("\n")
+    inside = not any(_HUNK.match(line) for line in lines)
+    end = max((i for i, line in enumerate(lines) if line[:1] in ("-", "+") or line[:1] == " "), default=-1)
+    for line in [*lines[: end + 1], "@@"]:
         if _HUNK.match(line):
             if search or replace:
                 found.append(Edit(tuple(search), tuple(replace)))
             search, replace, inside = [], [], True
-        elif inside and line[:1] == "-" and not line.startswith("--- "):
+        elif not inside or _NOISE.match(line):
+            continue
+        elif line[:1] == "-":
             search.append(line[1:])
-        elif inside and line[:1] == "+" and not line.startswith("+++ "):
+        elif line[:1] == "+":
             replace.append(line[1:])
-        elif inside and (not line or line[0] == " "):
-            search.append(line[1:])
-            replace.append(line[1:])
-    return _apply(found, start)
+        else:
+            search.append(line.removeprefix(" "))
+            replace.append(line.removeprefix(" "))
+    return found, ""
 
 
-def _read(text: str) -> tuple[list[Edit], str]:
+def read_text(text: str) -> tuple[list[Edit], str]:
+    """The SEARCH/REPLACE blocks of a text, or what is wrong with their form."""
     found: list[Edit] = []
     part = ""
     search: list[str] = []
@@ -86,7 +96,8 @@ def _unfence(lines: list[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _apply(found: list[Edit], start: str | None) -> tuple[str | None, str]:
+def apply(found: list[Edit], start: str | None) -> tuple[str | None, str]:
+    """The start point with every edit applied in order, or None and the problem."""
     if len(found) == 1 and not "".join(found[0].search).strip():
         whole = "\n".join(found[0].replace)
         if re.search(r"^\s*class\s+ModelNew\b", whole, re.MULTILINE):
@@ -116,7 +127,7 @@ def _replace(lines: list[str], edit: Edit) -> tuple[list[str] | None, str]:
     if not at:
         at = _places([_loose(line) for line in lines], [_loose(line) for line in search])
         if len(at) == 1:
-            replace = _indented(replace, search[0], lines[at[0]])
+            replace = _fitted(replace, search, lines[at[0] : at[0] + len(search)])
     if not at:
         return None, f"does not match the start point; its SEARCH begins with {search[0].strip()[:80]!r}"
     if len(at) > 1:
@@ -143,9 +154,20 @@ def _loose(line: str) -> str:
     return " ".join(line.split())
 
 
-def _indented(replace: list[str], written: str, actual: str) -> list[str]:
-    """``replace`` moved by as much as the SEARCH part was written away from the place it matched."""
-    delta = (len(actual) - len(actual.lstrip())) - (len(written) - len(written.lstrip()))
+def _fitted(replace: list[str], search: list[str], actual: list[str]) -> list[str]:
+    """``replace`` for a place that differs in white space: kept lines as they are there, new ones moved like the removed.
+
+    Where nothing is removed, new lines move as the first line of the place does.
+    """
+    there = {_loose(line): line for line in reversed(actual) if line.strip()}
+    kept = {_loose(line) for line in replace} & set(there)
+    moved = next(((s, a) for s, a in zip(search, actual, strict=True) if s.strip() and _loose(s) not in kept), None)
+    written, at = moved or (search[0], actual[0])
+    delta = (len(at) - len(at.lstrip())) - (len(written) - len(written.lstrip()))
+    return [there[_loose(line)] if _loose(line) in kept else _shifted(line, delta) for line in replace]
+
+
+def _shifted(line: str, delta: int) -> str:
     if delta >= 0:
-        return [" " * delta + line if line else line for line in replace]
-    return [line[min(-delta, len(line) - len(line.lstrip())) :] for line in replace]
+        return " " * delta + line if line else line
+    return line[min(-delta, len(line) - len(line.lstrip())) :]

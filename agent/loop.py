@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from kernelwright.agent import novelty
 from kernelwright.agent.desk import Desk
+from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.policies.policy import Policy
 from kernelwright.agent.watch import Watch
 from kernelwright.agent.writers.writer import Assignment, Writer
@@ -18,8 +20,8 @@ from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Step
 from kernelwright.memory.store import Store
-from kernelwright.tasks.errors import HarnessError, KernelwrightError, Pending
-from kernelwright.tasks.records import Attempt, Task
+from kernelwright.tasks.errors import BudgetSpent, HarnessError, KernelwrightError, Pending
+from kernelwright.tasks.records import Attempt, Kernel, Task, Verdict
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,19 @@ class Parts:
     engine: Engine
     backend: str
     jobs: int = 1
+    recorded: bool = False
+    """The engine repeats recorded verdicts: it is asked about every kernel, duplicates too."""
+    ledger: Ledger | None = None
+    """What the run may spend; None: no limit."""
+
+    def spent(self) -> bool:
+        """Whether nothing more may be asked."""
+        return self.ledger is not None and self.ledger.left() is not None
 
 
 def search(task: Task, policy: Policy, unfinished: Iterable[Step], parts: Parts, watch: Watch) -> tuple[Step, ...]:
-    """Search one task until its policy has no more ideas; returns the steps that wait for somebody else.
+    """Search one task until its policy has no more ideas or the run's budget is spent; returns the steps that wait for
+    somebody else.
 
     ``unfinished`` are committed steps of an earlier process: each goes on at its last stage. Ideas are judged in the
     order in which they were asked, however many writers are at work, so that a run depends on no race between them.
@@ -45,7 +56,7 @@ def search(task: Task, policy: Policy, unfinished: Iterable[Step], parts: Parts,
     waiting: list[Step] = []
     try:
         while True:
-            while not watch.stopping() and (idea := policy.ask()) is not None:
+            while not watch.stopping() and not parts.spent() and (idea := policy.ask()) is not None:
                 step = Step(idea, parts.memory.recall(idea, task, parts.backend), None, None, False)
                 parts.store.ask(idea, step.context)
                 flight.append(_begin(step, task, desk, parts))
@@ -60,8 +71,12 @@ def search(task: Task, policy: Policy, unfinished: Iterable[Step], parts: Parts,
                 waiting.append(step)
                 watch.doing(step.idea, "waiting")
                 continue
+            except BudgetSpent as error:
+                _give_up(step, error, parts)
+                continue
             attempt = _learn(step, task, parts)
             policy.tell(step.idea, attempt)
+            parts.writer.told(attempt)
             watch.done(attempt)
     except KernelwrightError:
         _keep_answers(flight, desk, parts)
@@ -87,9 +102,17 @@ def _evaluate(step: Step, task: Task, parts: Parts, watch: Watch) -> Step:
     if step.verdict is not None or step.answer is None or step.answer.kernel is None:
         return step
     watch.doing(step.idea, "judging")
-    verdict = parts.engine.evaluate(Job(step.idea.id, step.answer.kernel, task))
+    verdict = _known(step.answer.kernel, step, parts) or parts.engine.evaluate(Job(step.idea.id, step.answer.kernel, task))
     parts.store.judge(step.idea.id, verdict)
     return replace(step, verdict=verdict)
+
+
+def _known(kernel: Kernel, step: Step, parts: Parts) -> Verdict | None:
+    """The verdict on an earlier attempt's kernel where that is the same as ``kernel``; it is not judged twice."""
+    if parts.recorded:
+        return None
+    earlier = novelty.duplicate(kernel, parts.store.attempts(step.idea.run, step.idea.task))
+    return None if earlier is None else novelty.again(kernel, earlier)
 
 
 def _learn(step: Step, task: Task, parts: Parts) -> Attempt:
@@ -97,6 +120,14 @@ def _learn(step: Step, task: Task, parts: Parts) -> Attempt:
         raise HarnessError(f"idea {step.idea.id} is neither answered nor judged, and came to be learned")
     parts.memory.learn(step, task, parts.backend, parts.engine.device().name)
     return step.attempt
+
+
+def _give_up(step: Step, error: BudgetSpent, parts: Parts) -> None:
+    """No answer can be paid for: the idea is taken back and no other is asked; what is in flight is finished."""
+    if parts.ledger is None:
+        raise HarnessError(f"idea {step.idea.id}: {error.message}, and the run has no ledger") from error
+    parts.store.withdraw(step.idea.id)
+    parts.ledger.end(error.message)
 
 
 def _keep_answers(flight: Iterable[Step], desk: Desk, parts: Parts) -> None:

@@ -17,17 +17,22 @@ IMPROVED = 1.01
 
 
 def conclude(
-    task: Task, attempts: Sequence[Attempt], engine: Engine, folder: Path, stopping: Callable[[], bool]
+    task: Task,
+    attempts: Sequence[Attempt],
+    engine: Engine,
+    folder: Path,
+    stopping: Callable[[], bool],
+    ended: str = "",
 ) -> TaskOutcome | None:
     """The final outcome of a task whose search has ended; the winner is judged again in fresh processes.
 
-    None: stopped before that was done.
+    ``ended`` says why the search ended, where it did before its attempts were used up. None: stopped before that was done.
     """
     found = audit(task, attempts, engine, folder, stopping)
     if found is None:
         return None
     verdict = found.verdict
-    reason = "; ".join([describe(verdict) if verdict else _failures(attempts), *found.notes])
+    reason = "; ".join([describe(verdict) if verdict else _failures(attempts), *found.notes, *([ended] if ended else [])])
     best = found.winner.id if found.winner else None
     return TaskOutcome(task.name, standing(verdict), len(attempts), best, verdict, cost(attempts), reason)
 
@@ -44,6 +49,11 @@ def so_far(task: Task, attempts: Sequence[Attempt], why: str, *, waiting: bool =
 def refused(task: str, why: str) -> TaskOutcome:
     """The outcome of a task that was not admitted."""
     return TaskOutcome(task, "refused", 0, None, None, 0.0, why)
+
+
+def unaffordable(task: str, why: str) -> TaskOutcome:
+    """The outcome of a task that was not begun, since the run had nothing left to spend."""
+    return TaskOutcome(task, "unsolved", 0, None, None, 0.0, why)
 
 
 def standing(verdict: Verdict | None) -> str:

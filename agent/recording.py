@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kernelwright.agent.files import write_text
 from kernelwright.agent.workspace import Workspace
 from kernelwright.evaluator.device import DeviceInfo
+from kernelwright.memory.records import Call, RunRecord, Step
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import InputError, UnknownName
 from kernelwright.tasks.records import Answer, Idea, Task, Verdict
 
-FORMAT = 1
+FORMAT = 2
+REPLAY = "replay:"
+"""A writer's name that starts so repeats a recording."""
+READ = (1, FORMAT)
+"""Formats that are read; the first one held no calls."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class RecordedStep:
     idea: Idea
     answer: Answer
     verdict: Verdict | None
+    calls: tuple[Call, ...] = ()
+    """The calls to models that the answer was made of, in order of asking; none where no model was called."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +83,48 @@ def record(run: str, workspace: Workspace) -> Recording:
     store = workspace.open_store()
     try:
         row, steps = store.run(run), store.steps(run)
+        calls = _repeated(row, steps, workspace) or _by_idea(store.calls(run))
     finally:
         store.close()
     answered = tuple(
-        RecordedStep(s.idea, s.answer, s.verdict)
+        RecordedStep(s.idea, s.answer, s.verdict, calls.get(s.idea.id, ()))
         for s in steps
         if s.answer is not None and (s.verdict is not None or s.answer.kernel is None)
     )
     audits = {p.stem: _verdict(p) for p in sorted((workspace.run(run) / "audit").glob("*.json"))}
     return Recording(run, row.config, device_of(run, workspace), row.tasks, _in_order(row.tasks, answered), audits)
+
+
+def _by_idea(calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
+    found: dict[str, tuple[Call, ...]] = {}
+    for call in calls:
+        found[call.idea] = (*found.get(call.idea, ()), call)
+    return found
+
+
+def _repeated(row: RunRecord, steps: Iterable[Step], workspace: Workspace) -> dict[str, tuple[Call, ...]]:
+    """The calls behind a replay's answers: those of the run that it repeated, at no cost and in no time.
+
+    A replay makes none of its own. Once the repeated recording has gone, what the replay's own file kept of it is taken.
+    """
+    model = str(row.config.get("model", ""))
+    if not model.startswith(REPLAY):
+        return {}
+    try:
+        source = load(model.removeprefix(REPLAY), workspace)
+    except InputError:
+        own = workspace.run(row.id) / "recording.json"
+        return {s.idea.id: s.calls for s in _read(own).steps} if own.is_file() else {}
+    tasks = {task.name: task for task in row.tasks}
+    found = {}
+    for step in steps:
+        recorded = source.step(tasks[step.idea.task], step.idea.number)
+        found[step.idea.id] = tuple(_renamed(call, step.idea.id) for call in (recorded.calls if recorded else ()))
+    return found
+
+
+def _renamed(call: Call, idea: str) -> Call:
+    return replace(call, id=f"{idea}/{call.id.rpartition('/')[2]}", idea=idea, cost_usd=0.0, seconds=0.0)
 
 
 def save(recording: Recording, path: Path) -> None:
@@ -127,9 +167,9 @@ def _read(path: Path) -> Recording:
     except ValueError as error:
         raise InputError(f"{path} is not a recording: {error}", remedy) from error
     version = data.get("format") if isinstance(data, dict) else None
-    if version != FORMAT:
-        raise InputError(f"{path} has format {version!r}, expected {FORMAT}", remedy)
-    return from_json(Recording, data)
+    if version not in READ:
+        raise InputError(f"{path} has format {version!r}, expected {' or '.join(map(str, READ))}", remedy)
+    return from_json(Recording, {**data, "format": FORMAT})
 
 
 def _verdict(path: Path) -> Verdict:

@@ -8,21 +8,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cached_property
 
 from kernelwright.agent import recording
+from kernelwright.agent.diversity import Diversity, diversity
 from kernelwright.agent.files import write_text
 from kernelwright.agent.loop import Parts, search
-from kernelwright.agent.outcome import conclude, refused, so_far
-from kernelwright.agent.parts import check_names, make_policy, opened
+from kernelwright.agent.outcome import conclude, refused, so_far, unaffordable
+from kernelwright.agent.parts import Engines, check_names, make_policy, opened
 from kernelwright.agent.rejudge import Rejudged, compare
 from kernelwright.agent.report import write_report
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Watch
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.memory import Memory
-from kernelwright.memory.records import RunRecord, Step, TaskOutcome
+from kernelwright.memory.records import Line, RunRecord, Step, TaskOutcome
 from kernelwright.memory.store import Store
-from kernelwright.tasks.codec import from_json, to_json
+from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import KernelwrightError, TaskError
 from kernelwright.tasks.records import Attempt, Task
 
@@ -36,12 +38,21 @@ class Result:
     run: RunRecord
     outcomes: tuple[TaskOutcome, ...]
     steps: tuple[Step, ...]
+    ledger: tuple[Line, ...] = ()
+    """What it spent, by task, model and role."""
     rejudged: Rejudged | None = None
     """Of a replay that was judged again: whether the statuses agree."""
 
+    @cached_property
+    def diversity(self) -> Diversity | None:
+        """How different the readable answers are; None where no model wrote any."""
+        return diversity((step.idea.task, step.answer) for step in self.steps if step.answer is not None)
 
-def start(config: RunConfig, tasks: Sequence[Task], workspace: Workspace, watch: Watch) -> Result:
-    """Start a run; its row is committed before anything else happens.
+
+def start(
+    config: RunConfig, tasks: Sequence[Task], workspace: Workspace, watch: Watch, engines: Engines | None = None
+) -> Result:
+    """Start a run; its row is committed before anything else happens. ``engines``: where its engine comes from, if not its own.
 
     Raises:
         InputError: a name or key that is not there; what was measured stays, and the run can be resumed.
@@ -55,12 +66,12 @@ def start(config: RunConfig, tasks: Sequence[Task], workspace: Workspace, watch:
     try:
         memory.store.create_run(run)
         with workspace.hold(run.id):
-            return _drive(run, workspace, memory, watch)
+            return _drive(run, workspace, memory, watch, engines)
     finally:
         memory.close()
 
 
-def resume(run_id: str, workspace: Workspace, watch: Watch) -> Result:
+def resume(run_id: str, workspace: Workspace, watch: Watch, engines: Engines | None = None) -> Result:
     """Go on with a run where its last commit left it; a finished run is only shown.
 
     Raises:
@@ -73,10 +84,10 @@ def resume(run_id: str, workspace: Workspace, watch: Watch) -> Result:
             return _result(run, workspace, store)
     finally:
         store.close()
-    memory = workspace.open_memory(from_json(RunConfig, run.config).memory_exclude)
+    memory = workspace.open_memory(RunConfig.of(run.config).memory_exclude)
     try:
         with workspace.hold(run.id):
-            return _drive(run, workspace, memory, watch)
+            return _drive(run, workspace, memory, watch, engines)
     finally:
         memory.close()
 
@@ -92,13 +103,15 @@ def report(run_id: str, workspace: Workspace) -> Result:
         store.close()
 
 
-def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch) -> Result:
-    config, store = from_json(RunConfig, run.config), memory.store
+def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch, engines: Engines | None) -> Result:
+    config, store = RunConfig.of(run.config), memory.store
+    if engines is not None:  # who lends an engine has other work for it, and does not stay until somebody answers
+        config = replace(config, wait=False)
     store.set_run_status(run.id, "running")
     try:
         for name, why in config.refused.items():
             store.set_outcome(run.id, name, refused(name, why))
-        _work(run, config, workspace, memory, watch)
+        _work(run, config, workspace, memory, watch, engines)
     except (KernelwrightError, KeyboardInterrupt) as error:
         with suppress(KernelwrightError):
             store.set_run_status(run.id, "interrupted")
@@ -116,24 +129,45 @@ def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch) -
     return result
 
 
-def _work(run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Watch) -> None:
+def _work(
+    run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Watch, engines: Engines | None
+) -> None:
     """Every task that has no final outcome yet, one after the other."""
     if not run.tasks:
         return
     store = memory.store
-    with opened(config, workspace, memory) as parts:
+    with opened(run.id, config, workspace, memory, engines, watch.stopping) as parts:
+        if parts.ledger is not None:
+            watch.spending(parts.ledger)
         recording.note_device(run.id, workspace, parts.engine.device())
+        for step in store.steps(run.id):  # those of finished tasks too: a writer learns from all of them
+            if step.learned and step.attempt is not None:
+                parts.writer.told(step.attempt)
         for task in run.tasks:
             known = store.outcomes(run.id).get(task.name)
             if watch.stopping() or (known is not None and known.status in FINAL):
                 continue
             watch.task(task, config.budget)
-            outcome = _bring_to_outcome(run, config, task, parts, workspace, watch)
+            why = _nothing_left(parts)
+            if why and not store.steps(run.id, task.name):
+                outcome: TaskOutcome | None = unaffordable(task.name, why)
+            else:
+                outcome = _bring_to_outcome(run, config, task, parts, workspace, watch)
             if outcome is not None:
-                store.set_outcome(run.id, task.name, outcome)
+                store.set_outcome(run.id, task.name, _priced(outcome, run.id, store))
             attempts = store.attempts(run.id, task.name)
             why = f"interrupted after {len(attempts)} of {config.budget} attempts"
             watch.outcome(outcome or so_far(task, attempts, why))
+
+
+def _nothing_left(parts: Parts) -> str:
+    """Why the run may ask nothing more, or nothing."""
+    return (parts.ledger.left() if parts.ledger else None) or ""
+
+
+def _priced(outcome: TaskOutcome, run: str, store: Store) -> TaskOutcome:
+    """The outcome with what its task cost by the ledger: calls that led to no answer were paid for, too."""
+    return replace(outcome, cost_usd=store.spent(run, outcome.task).cost_usd)
 
 
 def _bring_to_outcome(
@@ -157,7 +191,9 @@ def _bring_to_outcome(
     if waiting:
         return so_far(task, attempts, f"{len(waiting)} attempts wait for {_awaited(waiting)}", waiting=True)
     watch.doing(None, "auditing")
-    outcome = conclude(task, attempts, parts.engine, workspace.run(run.id) / "audit", watch.stopping)
+    why = _nothing_left(parts) if len(attempts) < config.budget else ""
+    ended = why and f"{why} ({len(attempts)} of {config.budget} attempts)"
+    outcome = conclude(task, attempts, parts.engine, workspace.run(run.id) / "audit", watch.stopping, ended)
     if outcome is not None:
         _write_winner(run.id, task, attempts, outcome, workspace)
     return outcome
@@ -170,16 +206,18 @@ def _awaited(waiting: Sequence[Step]) -> str:
 
 def _result(run: RunRecord, workspace: Workspace, store: Store) -> Result:
     """Every task's outcome in the order it was asked for; an unfinished task stands as its attempts say."""
-    outcomes, config = store.outcomes(run.id), from_json(RunConfig, run.config)
+    outcomes, config = store.outcomes(run.id), RunConfig.of(run.config)
     for task in run.tasks:
         if task.name not in outcomes:
             attempts = store.attempts(run.id, task.name)
-            outcomes = {**outcomes, task.name: so_far(task, attempts, f"{run.status} after {len(attempts)} attempts")}
+            stood = so_far(task, attempts, f"{run.status} after {len(attempts)} attempts")
+            outcomes = {**outcomes, task.name: _priced(stood, run.id, store)}
     steps, rejudged = store.steps(run.id), None
     if config.rejudge:
         recorded = recording.load(config.model.removeprefix("replay:"), workspace)
         rejudged = compare(recorded, run.tasks, steps)
-    return Result(run, tuple(outcomes[name] for name in config.order if name in outcomes), steps, rejudged)
+    in_order = tuple(outcomes[name] for name in config.order if name in outcomes)
+    return Result(run, in_order, steps, store.ledger(run.id), rejudged)
 
 
 def _write_winner(run: str, task: Task, attempts: Sequence[Attempt], outcome: TaskOutcome, workspace: Workspace) -> None:
@@ -206,4 +244,5 @@ def _write_winner(run: str, task: Task, attempts: Sequence[Attempt], outcome: Ta
 def _write_report(result: Result, workspace: Workspace) -> None:
     outcomes = {outcome.task: outcome for outcome in result.outcomes}
     device = recording.device_of(result.run.id, workspace)
-    write_report(result.run, result.steps, outcomes, workspace.run(result.run.id) / "report.html", device)
+    path = workspace.run(result.run.id) / "report.html"
+    write_report(result.run, result.steps, outcomes, path, device, result.ledger, result.diversity)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Any
 
+from kernelwright.agent.llm.options import Limits, ModelOptions
 from kernelwright.evaluator.settings import BASELINES, SANDBOXES, Settings
+from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import InputError
+
+_Check = tuple[str, object, bool, str]
+"""Option, value, whether it holds, what is expected."""
+STEPS = (("code",), ("plan", "code"), ("code", "review"), ("plan", "code", "review"))
+"""What a model may be asked for one kernel: first a plan, then the code, then a look at it by other eyes."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +48,20 @@ class RunConfig:
     """Tasks whose experiences stay out of memory's answers, for transfer tests."""
     engine: str = "local"
     """``local`` judges here, ``bundle`` elsewhere."""
-    api_base: str | None = None
-    """Where a litellm model is served, if not at its provider."""
+    llm: ModelOptions = ModelOptions()
+    """How language models are called."""
+    limits: Limits = Limits()
+    """Money, tokens and time of the whole run."""
+    steps: tuple[str, ...] = ("code",)
+    """A model's steps for one kernel, of :data:`STEPS`, in this order."""
+    repairs: int = 2
+    """Attempts in a row at repairing a kernel that was rejected, each an attempt of the budget; 0: draft anew."""
+    weights: tuple[float, ...] | None = None
+    """Of an ensemble's members; None: a bandit chooses by what they improved for their cost."""
+    prompt_tokens: int = 16_000
+    """A prompt's cap (estimated tokens): the least valuable parts are left out first."""
+    wait: bool = False
+    """With ``exchange``: stay and wait for the answers."""
     rtol: float | None = None
     """Relative tolerance in place of the judge's own."""
     baselines: tuple[str, ...] | None = None
@@ -55,26 +76,51 @@ class RunConfig:
     refused: Mapping[str, str] = field(default_factory=dict)
     """Task that did not load -> why."""
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> RunConfig:
+        """A run's row as a configuration; one of an earlier version goes on as it was begun."""
+        data = dict(row)
+        if "llm" not in data:
+            data["llm"] = to_json(ModelOptions(api_base=data.pop("api_base", None)))
+            data["repairs"] = 0
+        return from_json(cls, data)
+
     def __post_init__(self) -> None:
-        for name, value in (("budget", self.budget), ("jobs", self.jobs), ("patience", self.patience)):
-            if value is not None and value < 1:
-                raise InputError(f"--{name} is {value}", "give a whole number of at least 1")
-        if self.target is not None and not self.target > 0:
-            raise InputError(f"--target is {self.target}", "give a speedup above 0, such as 1.5")
-        if self.rtol is not None and not 0 < self.rtol < 1:
-            raise InputError(f"--rtol is {self.rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
-        if self.baselines is not None and ("eager" not in self.baselines or set(self.baselines) - set(BASELINES)):
-            raise InputError(f"--baselines is {','.join(self.baselines)!r}", f"give eager and any of {', '.join(BASELINES)}")
-        if self.timing_seconds is not None and not self.timing_seconds > 0:
-            raise InputError(f"--timing-seconds is {self.timing_seconds}", "give a number above 0")
-        if self.sandbox not in SANDBOXES:
-            raise InputError(f"--sandbox is {self.sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
+        for option, value, holds, expected in (*self._counts(), *self._judged(), *self._written()):
+            if not holds:
+                raise InputError(f"--{option} is {value}", f"give {expected}")
         if self.rejudge and not self.model.startswith("replay:"):
             raise InputError("--rejudge compares with a recorded run", "give --model replay:RUN")
 
+    def _counts(self) -> Iterator[_Check]:
+        for name, value in (("budget", self.budget), ("jobs", self.jobs), ("patience", self.patience)):
+            yield name, value, value is None or value >= 1, "a whole number of at least 1"
+        yield "repairs", self.repairs, self.repairs >= 0, "a whole number of at least 0"
+        yield "target", self.target, self.target is None or self.target > 0, "a speedup above 0, such as 1.5"
+
+    def _judged(self) -> Iterator[_Check]:
+        rtol, seconds, timed = self.rtol, self.timing_seconds, self.baselines
+        yield "rtol", rtol, rtol is None or 0 < rtol < 1, "a relative tolerance between 0 and 1, such as 1e-3"
+        known = timed is None or ("eager" in timed and not set(timed) - set(BASELINES))
+        yield "baselines", repr(",".join(timed or ())), known, f"eager and any of {', '.join(BASELINES)}"
+        yield "timing-seconds", seconds, seconds is None or seconds > 0, "a number above 0"
+        yield "sandbox", repr(self.sandbox), self.sandbox in SANDBOXES, f"one of {', '.join(SANDBOXES)}"
+
+    def _written(self) -> Iterator[_Check]:
+        steps, weights = ",".join(self.steps), self.weights
+        yield "steps", repr(steps), self.steps in STEPS, f"one of {'; '.join(','.join(s) for s in STEPS)}"
+        yield "prompt-tokens", self.prompt_tokens, self.prompt_tokens >= 2_000, "at least 2000"
+        outside = self.model == "exchange" or ":" in self.model
+        yield "wait", "there for a model", not self.wait or outside, "it with --model exchange, or leave it out"
+        members = len(self.model.split(","))
+        fitting = weights is None or (len(weights) == members and all(0 < w < inf for w in weights))
+        yield "weights", ",".join(map(str, weights or ())), fitting, f"a number above 0 for each of {members} models"
+
     def judging(self) -> Settings:
         """How the judge works in this run."""
-        chosen = Settings(rtol=self.rtol, baselines=self.baselines, sandbox=self.sandbox)
+        prompted = self.model.partition(":")[0] not in ("playbook", "replay")  # only prompts are told what a profile says
+        profile = "auto" if prompted else "off"
+        chosen = Settings(rtol=self.rtol, baselines=self.baselines, sandbox=self.sandbox, profile=profile)
         if self.timing_seconds is None:
             return chosen
         return replace(chosen, timing_seconds=self.timing_seconds, thorough_seconds=self.timing_seconds)

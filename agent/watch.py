@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from kernelwright.memory.records import TaskOutcome
 from kernelwright.tasks.records import Attempt, Idea, Task
 
+if TYPE_CHECKING:
+    from kernelwright.agent.llm.ledger import Ledger
+
 
 class Watch(Protocol):
-    """Called from the loop's own thread only; must not raise."""
+    """Called from the loop's own thread only, but for ``stopping``; must not raise."""
 
     def stopping(self) -> bool:
-        """True when nothing new is to be started; what is in flight is finished and committed."""
+        """True when nothing new is to be started; what is in flight is finished and committed. From any thread."""
+        ...
+
+    def spending(self, ledger: Ledger) -> None:
+        """The run begins to work: from now on its ledger may be asked at any time, from any thread."""
         ...
 
     def task(self, task: Task, budget: int) -> None:
@@ -37,6 +44,9 @@ class Silence:
 
     def stopping(self) -> bool:
         return False
+
+    def spending(self, ledger: Ledger) -> None:
+        return None
 
     def task(self, task: Task, budget: int) -> None:
         return None

@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # the store brings SQLAlchemy, which listing a folder does no
 DEFAULT_HOME = ".kernelwright"
 
 
+class RunHeld(InputError):
+    """Another process is at work on the run."""
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Where everything of a person's runs lives."""
@@ -80,7 +84,7 @@ class Workspace:
         """Hold a run for this process. The lock goes with the process, however it ends.
 
         Raises:
-            InputError: another process is at work on the run.
+            RunHeld: another process is at work on the run.
         """
         folder = self.run(run)
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +94,7 @@ class Workspace:
             except OSError as error:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
-                raise InputError(
+                raise RunHeld(
                     f"run {run} is being worked on by process {owner}", "wait for it, or end it and resume again"
                 ) from error
             file.truncate(0)

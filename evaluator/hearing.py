@@ -15,14 +15,15 @@ from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
 from kernelwright.evaluator.figures import headline
+from kernelwright.evaluator.profile_metrics import bottleneck
 from kernelwright.evaluator.robustness import examine
 from kernelwright.evaluator.sanitizers import stage as sanitizing
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.screen_rules import WHY
 from kernelwright.evaluator.session import DRAWS, Draw, OpenCase, Session, secret_seed
-from kernelwright.evaluator.stage_clock import OPEN, StageClock
+from kernelwright.evaluator.stage_clock import EXPLAIN, OPEN, StageClock
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
-from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.errors import HarnessError, TaskError
 from kernelwright.tasks.records import (
     Assurance,
     CaseResult,
@@ -65,6 +66,7 @@ class Hearing:
         self._held_out = "none"
         self._draws: Sequence[Draw] = DRAWS
         self._narrowed: list[str] = []
+        self._timed: list[OpenCase] = []
         self._clock = StageClock(Stage.SCREEN.value)
 
     def run(self) -> Verdict:
@@ -95,6 +97,7 @@ class Hearing:
                 stage = Stage.TIME
             if self._hold_out(session):
                 stage = Stage.HELD_OUT
+            self._explain(session, built)
         except Rejected as failure:
             if accidents.device_lost(failure.reason):  # for the reference too? Then no kernel is to blame, and this raises
                 self._judge.session_for(self._task).ask("device", measure=False)
@@ -316,6 +319,7 @@ class Hearing:
                 reason = f"{timing.latency_us.median:.1f} µs, where this device needs {least_us:.1f} for the task's own traffic"
                 raise Rejected(Status.CHEATING, Stage.TIME, f"faster than the device can be: {reason}", {"rule": "roofline"})
             found.append(replace(timing, roofline_us=least_us, bound=bound))
+            self._timed.append(opened)
             result = CaseResult(opened.case.name, Use.TIMING, opened.dtype, "passed")
             self._cases.append(result)
         if not found:
@@ -333,6 +337,23 @@ class Hearing:
         if cases:
             self._held_out = "narrowed" if outside else "passed"
         return bool(cases)
+
+    def _explain(self, session: Session, built: Built) -> None:
+        """Of a kernel that has passed, for the prompts: what its compiler and, on a GPU, a profiler say about its speed."""
+        judge = self._judge
+        self._clock.enter(EXPLAIN)
+        self._evidence["build"] |= judge.backend.diagnose(self._kernel, built)
+        if judge.kind != "cuda" or judge.settings.profile == "off":
+            return
+        server, mode = judge.server({}), judge.settings.sandbox
+        try:
+            found = judge.profiler.profile(self._kernel, session, self._timed, server, judge.device, mode)
+        except (TaskError, HarnessError) as error:  # hints are worth no verdict
+            found = {"problem": error.message}
+        if found:
+            self._evidence["profile"] = found
+        if label := bottleneck(found):
+            self._evidence["bottleneck"] = label
 
     def _unsupported(self) -> Verdict:
         """No case can be run here: say how far it was verified."""

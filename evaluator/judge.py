@@ -24,6 +24,7 @@ from kernelwright.evaluator.backends.registry import backend as find_backend
 from kernelwright.evaluator.ceilings import Ceilings
 from kernelwright.evaluator.device import DeviceInfo, default_device, parse_device
 from kernelwright.evaluator.hearing import Hearing
+from kernelwright.evaluator.profiler import Profiler
 from kernelwright.evaluator.runner.processes import ForkServer
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
@@ -71,6 +72,7 @@ class Judge:
         self._servers: dict[str, ForkServer] = {}
         self._session: Session | None = None
         self._ceilings: Ceilings | None = None
+        self.profiler = Profiler()
         self.sandbox: Mapping[str, str] = {}
         """Layer -> ``on`` or ``off: why``, as the last runner had them; empty before there was one."""
 

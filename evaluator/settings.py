@@ -14,6 +14,7 @@ cores, and it is to take at most 300. There the figures come from three processe
 """
 
 SANDBOXES = ("auto", "strict", "off")
+PROFILES = ("auto", "off")
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,14 @@ class Settings:
     sanitize: str = "auto"
     """``auto``: native kernels on the CPU and interpreted Triton always, GPU kernels only when a winner is audited;
     ``all``: GPU kernels in every judging too; ``off``."""
+    profile: str = "off"
+    """``auto``: on a GPU with ``ncu`` and the right to use it, one call of each passed kernel is profiled; ``off``. It takes
+    some seconds, is for prompts only, and no verdict depends on it: runs ask for it whose writer is told of it."""
     sandbox: str = "auto"
     """``auto``: every layer that works here; ``strict``: refuse to judge when one is missing; ``off``: a bare process."""
 
     def thorough(self, kind: str) -> Settings:
-        """How a kernel is judged that is about to be quoted: every sanitizer (unless they are ``off``) and a longer timing.
+        """How a kernel is judged that is about to be quoted: all sanitizers (unless they are ``off``), more timing, no profile.
 
         ``kind`` of device: ``cpu`` or ``cuda``. Never less than these settings themselves ask for.
         """
@@ -60,6 +64,7 @@ class Settings:
         return replace(
             self,
             sanitize="off" if self.sanitize == "off" else "all",
+            profile="off",
             min_blocks=max(self.min_blocks, self.thorough_blocks),
             max_blocks=max(self.max_blocks, self.thorough_blocks),
             timing_seconds=max(self.timing_seconds, seconds),

@@ -6,6 +6,8 @@ import time
 
 OPEN = "open"
 """Between build and smoke: cases are opened and the task admitted (once a session), a runner is forked and loads the kernel."""
+EXPLAIN = "explain"
+"""After the last stage of a kernel that has passed: what compiler and profiler say, for the prompts."""
 
 
 class StageClock:

@@ -29,8 +29,8 @@ class Artifacts:
         Raises:
             WorkspaceError: the folder cannot be written.
         """
-        raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        sha = hashlib.sha256(raw).hexdigest()
+        raw = _raw(content)
+        sha = hash_of(raw)
         path = self.path(sha)
         try:
             if not (path.is_file() and path.stat().st_size == len(raw)):
@@ -68,6 +68,15 @@ class Artifacts:
         if hashlib.sha256(raw).hexdigest() != sha:
             raise WorkspaceError(f"{path} is damaged: its content has another hash", "restore it from a backup")
         return raw
+
+
+def hash_of(content: str | bytes) -> str:
+    """The SHA-256 that ``content`` is kept under, in hexadecimal."""
+    return hashlib.sha256(_raw(content)).hexdigest()
+
+
+def _raw(content: str | bytes) -> bytes:
+    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
 
 
 def _write(path: Path, raw: bytes) -> None:

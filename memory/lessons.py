@@ -58,12 +58,14 @@ def content(attempt: Attempt) -> str:
 def from_attempt(
     attempt: Attempt, start: Attempt | None, task: Task, backend: str, device: str
 ) -> tuple[Experience, ...]:
-    """The experiences of a finished attempt: a trace and a success lesson, or a failure lesson; none when unreadable.
+    """The experiences of a finished attempt: a trace and a success lesson, or a failure lesson.
+
+    None when it was unreadable or a duplicate: that was learned from the first such attempt.
 
     A trace carries its lesson; the lesson apart is for backends that cannot use the code.
     """
     verdict, kernel = attempt.verdict, attempt.answer.kernel
-    if verdict is None or kernel is None:
+    if verdict is None or kernel is None or attempt.duplicate_of is not None:
         return ()
     limit = bottleneck(verdict)
     lesson = _success(attempt, start, task, backend, device) if attempt.feasible else _failure(attempt, task, backend)
@@ -111,7 +113,9 @@ def one_line(text: str, limit: int) -> str:
 def _success(attempt: Attempt, start: Attempt | None, task: Task, backend: str, device: str) -> str:
     what = f"{task.family} in {backend} on {device or 'an unnamed device'}:"
     speed = f"{attempt.speedup:.2f}x eager" if attempt.speedup is not None else "right, not timed"
-    if attempt.idea.stage is IdeaStage.DRAFT:
+    if start is not None and not start.feasible:
+        outcome = f"a repair of what had been {trouble(start) or start.status} passed every check, {speed}."
+    elif attempt.idea.stage is IdeaStage.DRAFT:
         outcome = f"a draft passed every check, {speed}."
     elif attempt.speedup is None or start is None or start.speedup is None:
         outcome = f"a refinement passed every check, {speed}."

@@ -142,8 +142,9 @@ class Memory:
             if row.learned:
                 return ()
             target = self._reward(tx, attempt, task, backend, device)
-            change = values.Change(attempt.idea.stage.value, backend, task.family, step.context.valued, target)
-            values.update(tx, change, self.settings.alpha)
+            if target is not None:
+                change = values.Change(attempt.idea.stage.value, backend, task.family, step.context.valued, target)
+                values.update(tx, change, self.settings.alpha)
             artifacts = self.store.artifacts
             added = experiences.insert(tx, made, lessons.content(attempt), f"run:{attempt.idea.run}", artifacts)
             tx.execute(
@@ -156,16 +157,22 @@ class Memory:
             for new in added:
                 self._index.add(experiences.scope(new.kind, new.backend), {new.id: new.text})
 
-    def _reward(self, tx: Connection, attempt: Attempt, task: Task, backend: str, device: str) -> float:
+    def _reward(self, tx: Connection, attempt: Attempt, task: Task, backend: str, device: str) -> float | None:
         """The reward of an attempt; b is the best that this search had before: its own attempts and the start point.
 
-        A start point may come from an earlier run; what that run reached beyond it was no choice of this one.
+        A start point may come from an earlier run; what that run reached beyond it was no choice of this one. A duplicate
+        earns nothing that its original earned: a draft's success is not counted again (None), a refinement's reward is at
+        most 0 and no observation for the normaliser.
         """
-        idea = attempt.idea
+        idea, again = attempt.idea, attempt.duplicate_of is not None
+        if again and attempt.feasible and idea.stage is IdeaStage.DRAFT:
+            return None
         where = {"of_task": task.task_id, "of_backend": backend, "of_device": device}
         best = tx.execute(_BEST, {**where, "of_run": idea.run, "of_start": idea.parent or ""}).scalar_one()
         raw = values.reward(attempt.idea.stage, attempt.feasible, attempt.speedup, best)
-        return raw if attempt.idea.stage is IdeaStage.DRAFT else values.normalised(tx, backend, raw)
+        if idea.stage is IdeaStage.DRAFT:
+            return raw
+        return min(0.0, values.compared(tx, backend, raw)) if again else values.normalised(tx, backend, raw)
 
     # For people
 

@@ -66,7 +66,8 @@ class Candidate:
 def query_text(idea: Idea, task: Task, backend: str, start: Attempt | None, history: Sequence[Attempt]) -> str:
     """What to look for: the task, the stage, what limits the start point, and what went wrong last."""
     limit = lessons.bottleneck(start.verdict) if start else ""
-    last = lessons.trouble(history[-1]) if history else ""
+    failed = start if start is not None and not start.feasible else history[-1] if history else None
+    last = lessons.trouble(failed) if failed is not None else ""
     parts = (lessons.describe(task), backend, idea.stage.value, limit and f"{limit} bound", last)
     return " ".join(p for p in parts if p)
 
@@ -97,12 +98,13 @@ def relatives(
 
     ``variants`` are feasible attempts of the task, fastest first. Different is another bottleneck, or another strategy.
     """
-    children = [a for a in history if a.idea.parent == start.id][-settings.children :]
+    children = [a for a in history if a.idea.parent == start.id and a.duplicate_of is None][-settings.children :]
     shown = {start.id, *(a.id for a in children)}
     kernels = {lessons.content(a) for a in (start, *children)}
     others = []
     for variant in variants:
-        if variant.id not in shown and lessons.content(variant) not in kernels and _differs(variant, start):
+        new = variant.id not in shown and variant.duplicate_of is None and lessons.content(variant) not in kernels
+        if new and _differs(variant, start):
             kernels.add(lessons.content(variant))
             others.append(variant)
     here = lessons.bottleneck(start.verdict)

@@ -103,7 +103,7 @@ class Context:
     knowledge: tuple[Experience, ...] = ()
     """About APIs named in the recalled code; beside the N places."""
     start: Attempt | None = None
-    """What is to be refined; None for a draft."""
+    """What is to be refined or repaired; None for a first draft."""
     relatives: tuple[Attempt, ...] = ()
     """Children of the start point, then complementary fast variants of the task."""
     history: tuple[Attempt, ...] = ()
@@ -113,9 +113,10 @@ class Context:
     def valued(self) -> tuple[str, ...]:
         """Ids whose values an attempt made with this changes: start point, items, knowledge, feasible relatives.
 
-        A relative that failed is shown as a warning; it is no memory item and has no value.
+        What failed, a relative or a start point that is to be repaired, is shown as a warning; it is no memory item and has
+        no value.
         """
-        ids = [self.start.id] if self.start else []
+        ids = [self.start.id] if self.start and self.start.feasible else []
         ids += [r.experience.id for r in self.items]
         ids += [e.id for e in self.knowledge]
         ids += [a.id for a in self.relatives if a.feasible]
@@ -141,15 +142,65 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Call:
+    """One request to a language model and what came of it: a row of the ledger, committed as soon as it is paid for."""
+
+    id: str
+    """``<idea id>/<n>``, n from 1 in order of asking."""
+    idea: str
+    """``""`` for calls outside any idea."""
+    role: str
+    """Step of the writer: ``plan``, ``code``, ``review``."""
+    model: str
+    """The model string that was asked."""
+    request: str
+    """The request's body as JSON, without any key."""
+    text: str
+    """The answer, byte for byte."""
+    problem: str = ""
+    """Why the answer is not whole or not there."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    """Thoughts included, as providers bill them."""
+    tokens_cached: int = 0
+    """Of ``tokens_in``, those read from the provider's cache."""
+    tokens_reasoning: int = 0
+    """Of ``tokens_out``, those of thoughts."""
+    estimated: bool = False
+    """The provider reported no usage (a stream that broke off): tokens are our upper estimate."""
+    cost_usd: float | None = None
+    """None when the price is unknown."""
+    seconds: float = 0.0
+    """Waits and further tries included."""
+    tries: int = 1
+    created: str = ""
+    """ISO 8601, with the time zone."""
+
+
+@dataclass(frozen=True)
 class Spent:
-    """What the answers of a run cost."""
+    """What a run, or a part of it, has spent on answers."""
 
     calls: int
+    """Of models."""
     tokens_in: int
     tokens_out: int
     cost_usd: float | None
     """None when the price of any answer is unknown."""
     seconds: float
+    """Of waiting for answers; calls side by side count one after the other."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a run's ledger."""
+
+    task: str
+    """``""`` for what belongs to no task."""
+    model: str
+    role: str
+    """Step of the writer; ``answer`` for what a writer spent that makes no call through the ledger."""
+    spent: Spent
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from kernelwright.tasks.errors import HarnessError, WorkspaceError
 
-VERSION = 1
+VERSION = 2
 """Of the schema below. A store with a higher one was written by a newer Kernelwright."""
 
 ANY = "*"
@@ -38,6 +38,8 @@ runs = Table(
     Column("config", _JSON, nullable=False),
     Column("status", String(20), nullable=False),
     Column("created", String(40), nullable=False),
+    # Wall time that processes have worked on it.
+    Column("seconds", Float, nullable=False, server_default="0"),
 )
 
 run_tasks = Table(
@@ -62,7 +64,7 @@ steps = Table(
     Column("stage", String(10), nullable=False),
     Column("backend", String(200)),
     Column("device", String(200)),
-    # The ledger of calls: one answer a step.
+    # Of the answer: its calls together, where there are any.
     Column("model", String(300)),
     Column("tokens_in", Integer),
     Column("tokens_out", Integer),
@@ -77,6 +79,31 @@ steps = Table(
     Column("verdict", _JSON),
     Index("steps_of_run", "run", "task", "number"),
     Index("attempts_of_task", "task_id", "backend", "status"),
+)
+
+calls = Table(
+    "calls",
+    _metadata,
+    Column("id", String(200), primary_key=True),
+    Column("run", ForeignKey("runs.id"), nullable=False),
+    Column("task", String(1000), nullable=False),
+    Column("idea", String(160), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("model", String(300), nullable=False),
+    # Hashes of artifacts.
+    Column("request", String(64), nullable=False),
+    Column("text", String(64), nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("tokens_in", Integer, nullable=False),
+    Column("tokens_out", Integer, nullable=False),
+    Column("tokens_cached", Integer, nullable=False),
+    Column("tokens_reasoning", Integer, nullable=False),
+    Column("estimated", Boolean, nullable=False),
+    Column("cost_usd", Float),
+    Column("seconds", Float, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("created", String(40), nullable=False),
+    Index("calls_of_run", "run", "task", "idea"),
 )
 
 experiences = Table(
@@ -214,9 +241,23 @@ def _ensure_schema(tx: Connection, url: sa.URL) -> None:
         tx.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])
         return
     found = tx.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
-    if found != str(VERSION):
+    if found == "1":
+        _from_1_to_2(tx)
+    elif found != str(VERSION):
         newer = found is not None and found.isdigit() and int(found) > VERSION
         raise WorkspaceError(
             f"the store {shown(url)} has schema {found}, this Kernelwright reads {VERSION}",
             "upgrade Kernelwright, or give another --home" if newer else "give another --home",
         )
+
+
+def _from_1_to_2(tx: Connection) -> None:
+    """Calls are kept, and how long a run was worked on. What an earlier Kernelwright wrote stays as it is.
+
+    Another process may be doing the same at the same time: SQLite lets only one write, and elsewhere the loser's
+    transaction fails and its process is started again.
+    """
+    calls.create(tx, checkfirst=True)
+    if "seconds" not in {column["name"] for column in sa.inspect(tx).get_columns(runs.name)}:
+        tx.exec_driver_sql("ALTER TABLE runs ADD COLUMN seconds FLOAT NOT NULL DEFAULT 0")
+    tx.execute(meta.update().where(meta.c.key == "schema").values(value="2"))

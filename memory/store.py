@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kernelwright.memory import experiences, rows
+from kernelwright.memory import calls, experiences, rows
 from kernelwright.memory.artifacts import Artifacts
-from kernelwright.memory.records import RUN_STATUSES, Context, RunRecord, Spent, Step, TaskOutcome
+from kernelwright.memory.records import RUN_STATUSES, Call, Context, Line, RunRecord, Spent, Step, TaskOutcome
 from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, translated
+from kernelwright.memory.spending import total
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import HarnessError, UnknownName, WorkspaceError
 from kernelwright.tasks.records import Answer, Attempt, Idea, Status, Task, Verdict
@@ -144,19 +145,40 @@ class Store:
             found = tx.execute(query.order_by(run_tasks.c.position)).all()
         return {row.task: from_json(TaskOutcome, row.outcome) for row in found if row.outcome is not None}
 
-    def spent(self, run_id: str) -> Spent:
-        """What the run's answers cost."""
-        columns = (steps.c.tokens_in, steps.c.tokens_out, steps.c.cost_usd, steps.c.seconds)
+    def add_seconds(self, run_id: str, seconds: float) -> None:
+        """Add to the wall time that processes have worked on the run."""
+        with self.begin() as tx:
+            tx.execute(runs.update().where(runs.c.id == run_id).values(seconds=runs.c.seconds + seconds))
+
+    def seconds(self, run_id: str) -> float:
+        """Wall time that processes have worked on the run; 0 for a run that is not there."""
         with self.read() as tx:
-            calls = tx.execute(sa.select(*columns).where(steps.c.run == run_id, steps.c.answer.is_not(None))).all()
-        known = [row.cost_usd for row in calls if row.cost_usd is not None]
-        return Spent(
-            calls=len(calls),
-            tokens_in=sum(row.tokens_in for row in calls),
-            tokens_out=sum(row.tokens_out for row in calls),
-            cost_usd=sum(known) if len(known) == len(calls) else None,
-            seconds=sum(row.seconds for row in calls),
-        )
+            return tx.execute(sa.select(runs.c.seconds).where(runs.c.id == run_id)).scalar_one_or_none() or 0.0
+
+    # The ledger
+
+    def record_call(self, run_id: str, task_name: str, call: Call) -> Call:
+        """Commit a call to a model; one without an id gets the next of its idea. Returned as it is kept."""
+        return self.write(lambda tx: calls.insert(tx, run_id, task_name, call, self.artifacts))
+
+    def calls(self, run_id: str) -> tuple[Call, ...]:
+        """The run's calls in full, tasks in the run's order, each in order of asking."""
+        with self.read() as tx:
+            return calls.of_run(tx, run_id, self.artifacts)
+
+    def same_call(self, idea_id: str, role: str, model: str, request: str) -> Call | None:
+        """The earliest answered call of this idea, role and model with the same request, if there is one."""
+        with self.read() as tx:
+            return calls.answered(tx, (idea_id, role, model, request), self.artifacts)
+
+    def ledger(self, run_id: str) -> tuple[Line, ...]:
+        """What the run spent by task, model and role; adds up to :meth:`spent`."""
+        with self.read() as tx:
+            return calls.lines(tx, run_id)
+
+    def spent(self, run_id: str, task_name: str | None = None) -> Spent:
+        """What the run, or one task of it, spent: its calls, and the answers of writers that make none."""
+        return total(line.spent for line in self.ledger(run_id) if task_name in (None, line.task))
 
     # Steps
 
@@ -190,6 +212,17 @@ class Store:
         values["status"] = None if answer.kernel else "unreadable"
         if not self._set(idea_id, values, steps.c.verdict.is_(None)):
             raise self._out_of_order(idea_id, "was judged: its answer stands")
+
+    def withdraw(self, idea_id: str) -> None:
+        """Take back an idea that will have no answer. Its calls stay in the ledger.
+
+        Raises:
+            HarnessError: the idea has an answer.
+        """
+        with self.begin() as tx:
+            if tx.execute(sa.delete(steps).where(steps.c.id == idea_id, steps.c.answer.is_(None))).rowcount == 1:
+                return
+        raise self._out_of_order(idea_id, "was answered: it stands")
 
     def judge(self, idea_id: str, verdict: Verdict) -> None:
         """Commit a verdict. A later one replaces it, until memory has learned from it."""

@@ -87,6 +87,12 @@ def normalised(tx: Connection, backend: str, raw: float) -> float:
     return after.normalise(raw)
 
 
+def compared(tx: Connection, backend: str, raw: float) -> float:
+    """A raw refinement reward by the backend's statistics, which stay as they are."""
+    row = tx.execute(_STATISTICS, {"of_backend": backend}).one_or_none()
+    return Running().normalise(raw) if row is None else Running(row.seen, row.mean, row.m2).normalise(raw)
+
+
 def lookup(tx: Connection, stage: str, backend: str, family: str, items: Collection[str]) -> dict[str, float]:
     """Item -> Q of those that have one: of (backend, family) where used there, else of the item anywhere."""
     known = _known(tx, _READ, stage, backend, family, items)

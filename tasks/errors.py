@@ -10,6 +10,7 @@ An exception says that a person asked for something impossible, or that the harn
     │   ├── WorkspaceError      a workspace that cannot be read, written or understood
     │   └── WriterError         a writer that cannot start: no key, refused key, unknown model
     ├── HarnessError            the harness failed; nobody's kernel is to blame   exit 3
+    ├── BudgetSpent             no further model call fits into what the run may spend
     └── Pending                 the step waits for somebody else (an answer, a verdict)
 
 Every message gives the value seen and what was expected; ``remedy`` says what to do.
@@ -69,6 +70,12 @@ class WriterError(InputError):
 
 class HarnessError(KernelwrightError):
     """The harness failed; no kernel is to blame."""
+
+
+class BudgetSpent(KernelwrightError):
+    """No further model call fits into the run's money, tokens or time; what was measured stands."""
+
+    exit_code = 1
 
 
 class Pending(KernelwrightError):

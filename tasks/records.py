@@ -251,6 +251,12 @@ class Verdict:
             return None
         return self.timing.speedup["eager"].median
 
+    @property
+    def duplicate_of(self) -> str | None:
+        """The attempt whose verdict this is: the kernel was the same as that one's and was not judged again."""
+        found = self.evidence.get("duplicate_of")
+        return found if isinstance(found, str) else None
+
 
 class IdeaStage(str, Enum):
     """The two stages of value-driven search (EvoKernel, arXiv 2603.10846)."""
@@ -299,6 +305,8 @@ class Answer:
     cost_usd: float | None = 0.0
     """None when the price is unknown."""
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    """What the writer's own steps came to beside the kernel: what a review said, a step that was left out."""
 
 
 @dataclass(frozen=True)
@@ -325,3 +333,8 @@ class Attempt:
     @property
     def speedup(self) -> float | None:
         return self.verdict.speedup if self.verdict else None
+
+    @property
+    def duplicate_of(self) -> str | None:
+        """The earlier attempt with the same kernel, where this one was not judged because of it."""
+        return self.verdict.duplicate_of if self.verdict else None

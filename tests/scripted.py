@@ -9,7 +9,7 @@ from pathlib import Path
 from kernelwright.agent.writers.fake import FakeWriter
 from kernelwright.agent.writers.writer import Assignment, Setup
 from kernelwright.tasks.errors import InputError, Pending, WriterError
-from kernelwright.tasks.records import Answer
+from kernelwright.tasks.records import Answer, Attempt
 
 ENGINE = "kernelwright.evaluator.engines.fake:FakeEngine"
 MODEL = "scripted:Scripted"
@@ -34,18 +34,21 @@ def get_init_inputs():
     return []
 """
 
-KERNEL = """\
+KERNEL = '''\
 ```python
+import torch.nn as nn
+
+SAYS = """
 # number {number}
 # judge: {judge}
-import torch.nn as nn
+"""
 
 
 class ModelNew(nn.Module):
     def forward(self, x):
         return x
 ```
-"""
+'''
 
 ERRORS = {"pending": Pending, "writer": WriterError, "input": InputError}
 
@@ -89,5 +92,15 @@ class Scripted:
         answer = FakeWriter([line], cost_usd=0.25).write(assignment)
         return Answer(answer.text, answer.kernel, answer.problem, model=self.name, prompt="p", cost_usd=0.25)
 
+    def told(self, attempt: Attempt) -> None:
+        with (self._home / "told").open("a") as file:
+            file.write(f"{attempt.id}\n")
+
     def close(self) -> None:
         (self._home / "closed").touch()
+
+
+class Rival(Scripted):
+    """Another member for ensembles, with the same script."""
+
+    name = "rival"

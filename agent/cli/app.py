@@ -25,7 +25,9 @@ VERBS = {
     "runs": "list the runs",
     "report": "write a run's report again",
     "memory": "look into the memory, or rebuild its index",
-    "exchange": "answer prompts by hand: next, submit, list",
+    "exchange": "answer prompts by hand, and see them: next, submit, list, show",
+    "mcp": "serve a coding agent over the Model Context Protocol",
+    "bench": "compare models by their recorded runs",
     "bundle": "carry kernels to another machine, and their verdicts back",
     "doctor": "what works here, and why the rest does not",
 }

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernelwright.agent.cli import figures, selftesting
+from kernelwright.agent.cli import defaults, figures, selftesting
 from kernelwright.agent.cli.options import AsJson, Home, example, verb
 from kernelwright.agent.cli.output import Output
 from kernelwright.tasks.codec import to_json
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from kernelwright.tasks.records import Verdict
 
 app = verb()
-
-_TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
-
 
 EXAMPLES = (
     "kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json\n"
@@ -73,7 +69,7 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     if sandbox not in SANDBOXES:
         raise InputError(f"--sandbox is {sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
     what = load_task(task)
-    language = backend or ("triton" if _TRITON.search(source) else "cpp")
+    language = backend or defaults.language(source)
     judge = Judge(language, device, Workspace.at(home, None).cache, Settings(rtol=rtol, sandbox=sandbox))
     try:
         verdict = judge.judge(Kernel(source, language), what)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 
 from kernelwright.agent.llm.providers import present
 from kernelwright.evaluator.device import default_device
 from kernelwright.tasks.hardware import lookup
+
+_TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
 
 
 def device_kind(device: str | None) -> str:
@@ -23,6 +26,11 @@ def device_kind(device: str | None) -> str:
 def backend(device: str | None) -> str:
     """The backend for a device."""
     return "triton" if device_kind(device) == "cuda" else "cpp"
+
+
+def language(source: str) -> str:
+    """The backend that a kernel's file is for: ``triton`` where it imports that, else ``cpp``."""
+    return "triton" if _TRITON.search(source) else "cpp"
 
 
 def model() -> str:

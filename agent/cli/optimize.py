@@ -21,6 +21,9 @@ kernelwright optimize --suite quickstart
 kernelwright optimize rms_norm softmax --budget 10 --model provider/model
 kernelwright optimize path/to/file.py --backend triton --json
 kernelwright optimize rms_norm --model exchange --jobs 4
+kernelwright optimize --suite core --model provider/model --max-usd 20 --dry-run
+kernelwright optimize rms_norm --model openai/local --api-base http://127.0.0.1:8000/v1 --price 0,0 --max-tokens 500000
+kernelwright optimize --model replay:261122-130500-3f2a
 """
 )
 
@@ -32,7 +35,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Writer: playbook, exchange, replay:RUN, or provider/model; default by your keys.")
+        str | None, typer.Option(help="Writer: playbook, exchange, replay:RUN, or provider/model[,…]; default by your keys.")
     ] = None,
     policy: Annotated[str | None, typer.Option(help="evokernel (default) or greedy.")] = None,
     budget: Annotated[int | None, typer.Option(help="Attempts a task; default 30, or the suite's own.")] = None,
@@ -42,7 +45,29 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     target: Annotated[float | None, typer.Option(help="Stop a task at this speedup against the best baseline.")] = None,
     memory_exclude: Annotated[list[str] | None, typer.Option(metavar="TASK", help="Leave a task's experiences out.")] = None,
     engine: Annotated[str, typer.Option(help="local, or bundle: judge on another machine.")] = "local",
+    steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, plan,code, code,review or all.")] = "code",
+    repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel; 0: draft anew.")] = 2,
+    weights: Annotated[
+        str | None, typer.Option(metavar="W,W", help="Of several models; default: a bandit on improvement per dollar.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="With exchange: stay and wait for the answers.")] = False,
+    max_usd: Annotated[float | None, typer.Option(help="US dollars that the whole run may spend, hard.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens in and out that the whole run may spend, hard.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Wall time of the whole run.")] = None,
+    price: Annotated[
+        list[str] | None, typer.Option(metavar="[MODEL=]IN,OUT", help="US dollars for a million tokens of a model.")
+    ] = None,
     api_base: Annotated[str | None, typer.Option(metavar="URL", help="Where the model is served.")] = None,
+    reasoning_effort: Annotated[str | None, typer.Option(help="minimal, low, medium or high, where a model has it.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 to 2, where a model takes it.")] = None,
+    answer_tokens: Annotated[int | None, typer.Option(help="Most tokens of one answer, thoughts included.")] = None,
+    stall_seconds: Annotated[float, typer.Option(help="Give up an answer of which nothing new comes for so long.")] = 120,
+    requests_per_minute: Annotated[float | None, typer.Option(help="A provider's rate limit.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Calls in flight a provider.")] = 8,
+    prompt_tokens: Annotated[int, typer.Option(help="A prompt's cap; the least valuable parts go first.")] = 16_000,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent where and its cost at most; send nothing.")
+    ] = False,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
     baselines: Annotated[
         str | None, typer.Option(metavar="A,B", help="Which of eager, compile, max-autotune to time beside each kernel.")
@@ -58,6 +83,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     from kernelwright.agent import recording
     from kernelwright.agent.cli import defaults
     from kernelwright.agent.cli.work import work
+    from kernelwright.agent.llm.options import Limits, ModelOptions, parse_prices
     from kernelwright.agent.run import start
     from kernelwright.agent.settings import RunConfig
     from kernelwright.tasks.load import suite_budget
@@ -84,7 +110,22 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         target=target,
         memory_exclude=tuple(memory_exclude or ()),
         engine=engine,
-        api_base=api_base,
+        llm=ModelOptions(
+            api_base=api_base,
+            reasoning_effort=reasoning_effort,
+            temperature=temperature,
+            answer_tokens=answer_tokens,
+            stall_seconds=stall_seconds,
+            requests_per_minute=requests_per_minute,
+            concurrency=concurrency,
+            prices=parse_prices(price or ()),
+        ),
+        limits=Limits(max_usd, max_tokens, max_seconds),
+        steps=tuple(steps.split(",")),
+        repairs=repairs,
+        weights=_weights(weights),
+        prompt_tokens=prompt_tokens,
+        wait=wait,
         rtol=rtol,
         baselines=tuple(baselines.split(",")) if baselines else None,
         timing_seconds=timing_seconds,
@@ -92,7 +133,21 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         rejudge=rejudge,
         refused=refused,
     )
+    if dry_run:
+        from kernelwright.agent.cli import dry_run as shown
+        from kernelwright.agent.dry_run import dry_run as look
+
+        return shown.as_output(look(config, loaded, place), loaded, place)
+    if wait:
+        sys.stderr.write(f"prompts come to {place.exchange}: see `kernelwright exchange next`\n")
     return work(lambda watch: start(config, loaded, place, watch), place)
+
+
+def _weights(text: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if text is None else tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--weights is {text!r}", "give a number for each model, such as 2,1") from error
 
 
 def _load(names: list[str], suite: str | None) -> tuple[tuple[Task, ...], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Progress on stderr: a live table on a terminal, one line an attempt elsewhere."""
+"""Progress on stderr: a live table on a terminal, one line an attempt elsewhere; and what the run has spent."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
+from kernelwright.agent.cli.figures import spent_in_words
 from kernelwright.agent.cli.interrupt import Interrupt
 from kernelwright.agent.policies.policy import replaces
 from kernelwright.tasks.records import Attempt, Idea, Task
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.live import Live
-    from rich.table import Table
 
+    from kernelwright.agent.llm.ledger import Ledger
     from kernelwright.memory.records import TaskOutcome
 
 
@@ -36,6 +38,7 @@ class Progress:
         self._stream = stream
         self._rows: list[_Row] = []
         self._live: Live | None = None
+        self._ledger: Ledger | None = None
 
     def __enter__(self) -> Progress:
         if self._stream.isatty():
@@ -53,6 +56,9 @@ class Progress:
     def stopping(self) -> bool:
         return self._interrupt.asked
 
+    def spending(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
     def task(self, task: Task, budget: int) -> None:
         self._rows.append(_Row(task.name, budget))
 
@@ -66,7 +72,8 @@ class Progress:
         if replaces(attempt, row.best):
             row.best = attempt
         if self._live is None:
-            self._stream.write(f"{row.name} {attempt.idea.number}/{row.budget}: {told(attempt)}\n")
+            spent = f" ({said})" if (said := self._spent()) else ""
+            self._stream.write(f"{row.name} {attempt.idea.number}/{row.budget}: {told(attempt)}{spent}\n")
             self._stream.flush()
 
     def outcome(self, outcome: TaskOutcome) -> None:
@@ -75,14 +82,24 @@ class Progress:
             self._stream.write(f"{outcome.task}: {outcome.status}: {outcome.reason}\n")
             self._stream.flush()
 
-    def _table(self) -> Table:
+    def _spent(self) -> str:
+        """What the run has spent so far, in words; empty while no model was called."""
+        spent = self._ledger.spent() if self._ledger else None
+        return spent_in_words(spent) if spent and (spent.calls or spent.cost_usd != 0) else ""
+
+    def _table(self) -> Group:
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=None, pad_edge=False, show_header=False)
         for row in self._rows:
             best = told(row.best) if row.best else ""
             table.add_row(row.name, f"{row.done}/{row.budget}", row.doing, best)
-        return table
+        flying = self._ledger.flying() if self._ledger else ()
+        calls = [f"  {f.role} {f.idea}: {f.model}, {f.tokens:,} tokens heard, {f.seconds:.0f} s" for f in flying]
+        spent = [f"spent: {said}"] if (said := self._spent()) else []
+        return Group(table, *(Text(line, no_wrap=True, overflow="ellipsis") for line in (*spent, *calls)))
 
 
 def told(attempt: Attempt) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
 from kernelwright.agent.cli.output import Output
+from kernelwright.agent.money import usd
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,10 +49,15 @@ def _print(rows: list[dict[str, Any]], console: Console) -> None:
         console.print("no runs yet: kernelwright optimize --suite quickstart", markup=False, highlight=False)
         return
     table = Table()
-    for heading in ("run", "status", "created", "backend", "model", "solved"):
+    for heading in ("run", "status", "created", "backend", "model", "solved", "cost"):
         table.add_column(heading, no_wrap=True)
     for row in rows:
         solved = f"{row['solved']} of {len(row['tasks'])}"
-        cells = (row["run"], row["status"], row["created"][:19], row["backend"], row["model"], solved)
+        cells = (row["run"], row["status"], row["created"][:19], row["backend"], row["model"], solved, _cost(row))
         table.add_row(*(str(cell) for cell in cells))
     console.print(table)
+
+
+def _cost(row: dict[str, Any]) -> str:
+    cost: float | None = row["cost_usd"]
+    return "unknown" if cost is None else usd(cost)

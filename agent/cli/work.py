@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.agent.cli.figures import interval, latency
+from kernelwright.agent.cli.figures import interval, latency, spent_in_words
 from kernelwright.agent.cli.interrupt import Interrupt
 from kernelwright.agent.cli.output import Output
 from kernelwright.agent.cli.progress import Progress
+from kernelwright.memory.spending import by, total
 from kernelwright.tasks.codec import to_json
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ def as_output(result: Result, workspace: Workspace, *, interrupted: bool = False
         "status": result.run.status,
         "tasks": [_task_json(outcome, result, workspace) for outcome in result.outcomes],
         "report": str(workspace.run(result.run.id) / "report.html"),
+        "spent": _spent_json(result),
     }
+    if result.diversity is not None:
+        data["diversity"] = to_json(result.diversity)
     if result.rejudged is not None:
         data["rejudged"] = to_json(result.rejudged)
     solved = all(outcome.status in SOLVED for outcome in result.outcomes)
@@ -57,6 +61,13 @@ def _task_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> di
         "cost_usd": outcome.cost_usd,
         "reason": outcome.reason,
     }
+
+
+def _spent_json(result: Result) -> dict[str, Any]:
+    """What the run spent; ``cost_usd`` is null where a price is unknown."""
+    whole = total(line.spent for line in result.ledger)
+    parts = {f"by_{column}": to_json(by(column, result.ledger)) for column in ("model", "role")}
+    return {**to_json(whole), **parts}
 
 
 def _best_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> dict[str, Any] | None:
@@ -100,6 +111,9 @@ def _print(result: Result, data: Mapping[str, Any], console: Console) -> None:
     for difference in result.rejudged.differences if result.rejudged else ():
         line = f"{difference.attempt}: recorded {difference.recorded}, judged again {difference.now}"
         console.print(line, markup=False, highlight=False)
+    whole = total(line.spent for line in result.ledger)
+    if whole.calls or whole.cost_usd != 0:
+        console.print(f"spent: {spent_in_words(whole)}", markup=False, highlight=False)
     console.print(f"report: {_near(data['report'])}", markup=False, highlight=False)
     if result.run.status in ("interrupted", "waiting"):
         console.print(f"{result.run.status}; go on with: kernelwright resume {result.run.id}", markup=False, highlight=False)

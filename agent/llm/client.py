@@ -1,165 +1,258 @@
-"""One call to a language model through litellm: retried here and nowhere else, priced offline, its key never shown."""
+"""One model, asked for answers: streamed, retried here and nowhere else, paid for in full, its key never shown."""
 
 from __future__ import annotations
 
-import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
-from kernelwright.agent.llm import providers
-from kernelwright.agent.llm.retry import Retry, call
+from kernelwright.agent.llm.choice import transport_for
+from kernelwright.agent.llm.failures import OF_THE_PROMPT, PASSING, REMEDIES, Failure, Kind
+from kernelwright.agent.llm.gate import TICK, gate_of
+from kernelwright.agent.llm.listen import Heard, Patience, listen
+from kernelwright.agent.llm.options import ModelOptions
+from kernelwright.agent.llm.prices import known
+from kernelwright.agent.llm.replies import MARKS, Bill, Bound, Reply
+from kernelwright.agent.llm.retry import Retry
+from kernelwright.agent.llm.scrub import one_line
+from kernelwright.agent.llm.taught import LEAST_ANSWER, Taught
+from kernelwright.agent.llm.tokens import upper
+from kernelwright.agent.llm.transport import Transport
 from kernelwright.tasks.errors import WriterError
 
-PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""HTTP statuses after which the same call may succeed."""
+__all__ = ["Bound", "Client", "Reply", "Unanswered"]
+
+UNKNOWN_ANSWER = 16_384
+"""Tokens of an answer that are asked for where nobody said how many the model can give."""
+SILENT_THINKING = 5
+"""Models that think before they answer, often without a sign, have so many times ``stall_seconds`` to begin."""
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What a model said. ``text`` is empty when it said nothing, ``problem`` then says why."""
+class Unanswered(WriterError):
+    """The model cannot be asked, or did not answer; ``paid`` says what the tries may cost."""
 
-    text: str
-    problem: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cost_usd: float | None = None
-    seconds: float = 0.0
+    def __init__(self, message: str, remedy: str = "", paid: Reply | None = None) -> None:
+        super().__init__(message, remedy)
+        self.paid = paid
+
+
+def unheard(tokens: int) -> None:
+    """Nobody listens."""
+
+
+def affordable(paid: Reply) -> bool:
+    """There is no limit."""
+    return True
 
 
 class Client:
-    """Calls one model.
+    """Calls one model; from several threads at once.
 
     Raises:
         WriterError: at construction, an unknown model or no key; from ``ask``, a refused key, an unknown model, or a
             server that does not answer after all tries.
     """
 
-    def __init__(self, model: str, api_base: str | None = None, retry: Retry | None = None, timeout: float = 600) -> None:
+    def __init__(
+        self,
+        model: str,
+        options: ModelOptions | None = None,
+        *,
+        transport: Transport | None = None,
+        retry: Retry | None = None,
+    ) -> None:
         self.model = model
-        self._api_base = api_base
-        self._retry = retry or Retry()
-        self._timeout = timeout
-        self._litellm = _litellm()
-        self._check()
+        self._options = options or ModelOptions()
+        # Any server may call its model what it likes: a table's price holds only for a model of a named provider.
+        named = "/" in model or self._options.api_base is None
+        self._known = known(model, self._options, listed=named)
+        self._transport = transport or transport_for(model, self._options.api_base)
+        self._retry = retry or Retry(tries=self._options.tries)
+        self._gate = gate_of(self._transport.endpoint)
+        self._gate.limit(self._options.concurrency, self._options.requests_per_minute)
+        self._taught = Taught()
+        stall = self._options.stall_seconds
+        self._patience = Patience(stall * SILENT_THINKING if self._known.thinks else stall, stall, self._options.call_seconds)
 
-    def ask(self, prompt: str) -> Reply:
-        """The model's answer to ``prompt``."""
-        began = time.monotonic()
+    @property
+    def priced(self) -> bool:
+        """Whether a price is known."""
+        return bool(self._known.rates)
+
+    @property
+    def endpoint(self) -> str:
+        """Where calls go: the host of a server's address, else the provider's name."""
+        return urlsplit(self._transport.endpoint).netloc or self._transport.endpoint
+
+    def body(self, prompt: str, seed: int | None = None) -> dict[str, Any]:
+        """What is sent, without any key. A parameter that the server refuses when asked is left out from then on."""
+        return {
+            "model": self._transport.name,
+            "messages": [{"role": "user", "content": prompt}],
+            **self._transport.taken({name: value for name, value in self._wanted(prompt, seed) if value is not None}),
+        }
+
+    def bound(self, prompt: str) -> Bound:
+        """The most that one try with ``prompt`` can come to, whatever the model's vocabulary."""
+        tokens_in, tokens_out = upper(prompt) + MARKS, self._answer_tokens(prompt)
+        return Bound(tokens_in + tokens_out, self._known.most(tokens_in, tokens_out))
+
+    def ask(
+        self,
+        prompt: str,
+        seed: int | None = None,
+        heard: Callable[[int], None] = unheard,
+        again: Callable[[Reply], bool] = affordable,
+    ) -> Reply:
+        """The model's answer to ``prompt``.
+
+        ``heard`` is told the tokens of the answer so far, from this thread: at every piece and about twice a second while
+        none comes. Whatever it raises ends the call, and carries as ``paid`` what the call has cost.
+        ``again`` is asked before a further try if earlier ones may have to be paid: whether one more of :meth:`bound` may be.
+        """
+        call = _Call(self, prompt, seed, heard)
         try:
-            response = call(lambda: self._complete(prompt), self._passing, self._retry)
-        except Exception as error:  # a process boundary: litellm and the clients under it raise classes of their own
-            problem = self._refused(error)
-            if problem is None:
-                raise self._as_writer_error(error) from error
-            return Reply("", problem, seconds=time.monotonic() - began)
-        return self._reply(response, time.monotonic() - began)
+            return call.run(again)
+        except BaseException as error:
+            # Whoever ends a call still has to pay for it. None where there is nothing to be paid.
+            error.paid = call.paid()  # type: ignore[attr-defined]
+            raise
 
-    def _complete(self, prompt: str) -> Any:
-        return self._litellm.completion(
-            model=self.model,
-            messages=[{"role": "user", "content": prompt}],
-            api_base=self._api_base,
-            api_key=self._keyless(),
-            max_retries=0,
-            num_retries=0,
-            timeout=self._timeout,
-        )
+    def _wanted(self, prompt: str, seed: int | None) -> Iterator[tuple[str, Any]]:
+        yield "max_tokens", self._answer_tokens(prompt)
+        yield "temperature", self._options.temperature
+        yield "reasoning_effort", self._options.reasoning_effort
+        yield "seed", seed
 
-    def _reply(self, response: Any, seconds: float) -> Reply:
-        choice = response.choices[0] if response.choices else None
-        text = (choice.message.content if choice is not None else None) or ""
-        usage = getattr(response, "usage", None)
-        problem = ""
-        if not text.strip():
-            end = f" (it ended by {choice.finish_reason!r})" if choice is not None else ""
-            problem = f"{self.model} gave an empty answer{end}"
-        elif choice is not None and choice.finish_reason == "length":
-            problem = f"{self.model} was cut off at its token limit"
-        return Reply(
-            text,
-            problem,
-            tokens_in=getattr(usage, "prompt_tokens", 0) or 0,
-            tokens_out=getattr(usage, "completion_tokens", 0) or 0,
-            cost_usd=self._price(response),
-            seconds=seconds,
-        )
+    def _answer_tokens(self, prompt: str) -> int:
+        """Most tokens of an answer: always asked for, so that :meth:`bound` holds."""
+        if self._options.answer_tokens is not None:
+            return self._options.answer_tokens
+        most, context = self._known.most_out or UNKNOWN_ANSWER, self._known.most_in
+        return most if context is None else min(most, max(context - upper(prompt) - MARKS, LEAST_ANSWER))
 
-    def _price(self, response: Any) -> float | None:
-        """US dollars by litellm's own price map; None when it does not hold the model that was asked for."""
-        try:
-            self._litellm.get_model_info(self.model)
-            return float(self._litellm.completion_cost(completion_response=response, model=self.model))
-        except Exception:  # noqa: BLE001  litellm raises plain Exception for a model that it has no price of
-            return None
 
-    def _check(self) -> None:
-        try:
-            self._litellm.get_llm_provider(self.model, api_base=self._api_base)
-        except self._litellm.exceptions.BadRequestError as error:
-            known = ", ".join(p.model for p in providers.PROVIDERS[:3])
-            raise WriterError(
-                f"unknown model {self.model!r}",
-                f"give playbook, exchange, replay:RUN, or provider/model as litellm writes it, such as {known}",
-            ) from error
-        if self._api_base is not None:
+class _Call:
+    """One call: its tries, and what they cost."""
+
+    def __init__(self, client: Client, prompt: str, seed: int | None, heard: Callable[[int], None]) -> None:
+        self._client, self._heard = client, heard
+        self._body = client.body(prompt, seed)
+        self._bill = Bill(client._known, prompt)
+        self._began = time.monotonic()
+        self._tries = 0
+        self._streams = True
+
+    def run(self, again: Callable[[Reply], bool]) -> Reply:
+        """The answer, or why there is none."""
+        retry = self._client._retry
+        while True:
+            self._tries += 1
+            try:
+                heard = self._try()
+            except Failure as failure:
+                if failure.kind in OF_THE_PROMPT:
+                    return self._reply("", f"{self._client.model}: {_TURNED_DOWN[failure.kind]}: {failure.words}")
+                if failure.kind not in PASSING or self._tries >= retry.tries:
+                    raise self._error(failure) from None
+                if not self._bill.empty and not again(self._reply("")):
+                    return self._reply("", f"{self._client.model}: {failure.words}; another try would go beyond the budget")
+                self._wait(failure, retry.wait(self._tries, failure.retry_after))
+            else:
+                return self._reply(heard.text, _problem(self._client.model, heard))
+
+    def paid(self) -> Reply | None:
+        """What the tries so far cost; None where they cost nothing."""
+        return None if self._bill.empty else self._reply("", "no answer")
+
+    def _try(self) -> Heard:
+        """One answer; asked again at once, and at no cost, where the server objects to a parameter.
+
+        Raises:
+            Failure: no answer, or not the whole answer. What it may cost is on the bill.
+        """
+        client, taught = self._client, self._client._taught
+        with client._gate.passed(lambda: self._heard(0)):
+            for _ in range(MOST_OBJECTIONS):
+                heard, sent = Heard(), self._sent(taught)
+                patience = client._patience if "stream" in sent else replace(client._patience, first=client._patience.whole)
+                try:
+                    listen(client._transport, sent, patience, heard, self._heard)
+                except BaseException as error:
+                    if heard.begun or not getattr(error, "unbilled", False):
+                        self._bill.add(heard)
+                    if isinstance(error, Failure) and error.kind is Kind.CUT and heard.begun and not heard.pieces:
+                        # Some servers say what they object to only where they have not promised a stream: llama-cpp-python
+                        # ends an empty one when the prompt is longer than the context.
+                        self._streams = False
+                    lesson = taught.after(error, sent) if isinstance(error, Failure) and not heard.begun else None
+                    if lesson is None:
+                        raise
+                    taught = lesson
+                else:
+                    self._bill.add(heard)
+                    client._taught = taught.kept()
+                    client._gate.answered()
+                    return heard
+        raise Failure(Kind.REQUEST, f"it objects to one parameter after the other, at last to one of {', '.join(sent)}")
+
+    def _sent(self, taught: Taught) -> dict[str, Any]:
+        """What this try sends."""
+        body = taught.applied(self._body)
+        return body if self._streams else {name: value for name, value in body.items() if not name.startswith("stream")}
+
+    def _wait(self, failure: Failure, seconds: float) -> None:
+        """Let the time until the next try go by: for everybody who asks this provider, if it says that it is too much."""
+        if failure.kind is Kind.RATE:
+            self._client._gate.slow(seconds)
             return
-        missing = [k for k in self._litellm.validate_environment(self.model)["missing_keys"] if k.endswith("_KEY")]
-        if missing:
-            raise WriterError(f"no key for model {self.model}", f"set {' and '.join(missing)} in the environment")
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, TICK))
+            self._heard(0)
 
-    def _keyless(self) -> str | None:
-        """A server of one's own needs no key, but its client insists on some text."""
-        provider = providers.of_model(self.model)
-        key = provider.key if provider else "OPENAI_API_KEY"
-        return None if self._api_base is None or os.environ.get(key) else "none"
+    def _reply(self, text: str, problem: str = "") -> Reply:
+        return self._bill.reply(text, problem, time.monotonic() - self._began, self._tries)
 
-    def _passing(self, error: Exception) -> bool:
-        raised = self._litellm.exceptions
-        if isinstance(error, (raised.Timeout, raised.APIConnectionError)):
-            return True
-        return getattr(error, "status_code", None) in PASSING
-
-    def _refused(self, error: Exception) -> str | None:
-        """Why this one prompt was turned down, when others may still be answered; None when it is not about the prompt."""
-        raised = self._litellm.exceptions
-        if isinstance(error, raised.ContextWindowExceededError):
-            return f"{self.model}: the prompt is longer than its context window"
-        if isinstance(error, raised.ContentPolicyViolationError):
-            return f"{self.model} refused the prompt by its content policy"
-        return None
-
-    def _as_writer_error(self, error: Exception) -> WriterError:
-        status = getattr(error, "status_code", None)
-        provider = providers.of_model(self.model)
-        key = provider.key if provider else "the provider's key"
-        if status in (401, 403):
-            return WriterError(f"{self.model}: the key was refused ({status})", f"check {key} in the environment")
-        if status == 404:
-            return WriterError(f"{self.model}: there is no such model (404)", "check its name with the provider")
-        if status == 402:
-            return WriterError(f"{self.model}: payment required (402)", "check the account's credit with the provider")
-        if self._passing(error):
-            return WriterError(
-                f"{self.model} did not answer in {self._retry.tries} tries: {self._words(error)}",
-                "check the network and --api-base, then `kernelwright resume` the run",
-            )
-        return WriterError(f"{self.model}: {self._words(error)}", "check the model's name and its options")
-
-    def _words(self, error: Exception) -> str:
-        """The error in one line, without any key that is in the environment."""
-        text = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"[:300]
-        for name, value in os.environ.items():
-            if name.endswith(("_KEY", "_TOKEN")) and len(value) > 3:
-                text = text.replace(value, f"${name}")
-        return text
+    def _error(self, failure: Failure) -> Unanswered:
+        model, key = self._client.model, self._client._transport.key or "the provider's key"
+        status = f" ({failure.status})" if failure.status else ""
+        said = _SAID.get(failure.kind)
+        if failure.kind in PASSING:
+            tries = "1 try" if self._tries == 1 else f"{self._tries} tries"
+            message = f"{model} did not answer in {tries}: {failure.words}"
+        elif said is not None:
+            message = f"{model}: {said}{status}: {failure.words}"
+        else:
+            message = f"{model}{status}: {failure.words}"
+        return Unanswered(message, REMEDIES[failure.kind].format(key=key), self.paid())
 
 
-def _litellm() -> Any:
-    """litellm, imported when it is first needed (2 s) and without asking the network for prices."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    import litellm
+MOST_OBJECTIONS = 8
+"""Parameters that a server may object to in one call."""
+_TURNED_DOWN = {
+    Kind.CONTEXT: "the prompt is longer than its context window",
+    Kind.POLICY: "the prompt was refused by a content policy",
+}
+_SAID = {
+    Kind.KEY: "the key was refused",
+    Kind.FORBIDDEN: "access was refused",
+    Kind.MISSING: "there is no such model or address",
+    Kind.PAYMENT: "the provider wants to be paid first",
+}
 
-    litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    return litellm
+
+def _problem(model: str, heard: Heard) -> str:
+    """Why an answer is not what was asked for; empty when it is."""
+    if heard.refusal and not heard.text.strip():
+        return f"{model} refused: {one_line(heard.refusal)}"
+    if heard.finish == "content_filter":
+        return f"{model} was cut off by a content policy"
+    if heard.finish == "length":
+        early = "" if heard.text.strip() else ", before it said anything but thoughts" if heard.thoughts else ", empty"
+        return f"{model} was cut off at its token limit{early}"
+    if not heard.text.strip():
+        return f"{model} gave an empty answer{f' (it ended by {heard.finish!r})' if heard.finish else ''}"
+    return ""

@@ -12,7 +12,10 @@ EPSILON = (0.2, 0.05)
 
 
 class EvoKernel:
-    """Draft until something is feasible, then refine start points chosen ε-greedily by Q₂ over all feasible variants."""
+    """Draft until something is feasible, then refine start points chosen ε-greedily by Q₂ over all feasible variants.
+
+    What is rejected on the way is repaired first, ``Search.repairs`` times in a row.
+    """
 
     def __init__(self, search: Search, values: Values) -> None:
         self._book = Book(search)
@@ -22,6 +25,8 @@ class EvoKernel:
         number = self._book.number()
         if number is None:
             return None
+        if (repair := self._book.repair(number)) is not None:
+            return repair
         feasible = self._book.feasible()
         if not feasible:
             return self._book.ask(IdeaStage.DRAFT, None, number)

@@ -7,7 +7,10 @@ from kernelwright.tasks.records import Attempt, Idea, IdeaStage
 
 
 class Greedy:
-    """Draft until something is feasible, then refine the incumbent; what does not clearly beat it is reverted."""
+    """Draft until something is feasible, then refine the incumbent; what does not clearly beat it is reverted.
+
+    What is rejected on the way is repaired first, ``Search.repairs`` times in a row.
+    """
 
     def __init__(self, search: Search, values: Values) -> None:
         self._book = Book(search)
@@ -16,6 +19,8 @@ class Greedy:
         number = self._book.number()
         if number is None:
             return None
+        if (repair := self._book.repair(number)) is not None:
+            return repair
         best = self._book.best()
         if best is None:
             return self._book.ask(IdeaStage.DRAFT, None, number)

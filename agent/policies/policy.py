@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kernelwright.tasks.errors import InputError
-from kernelwright.tasks.records import Attempt, Idea, IdeaStage, digest
+from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Status, digest
 
 MARGIN = 1.01
 """An incumbent is replaced only when the new interval's lower bound beats its median by more than this (design §4)."""
+
+REPAIRABLE = frozenset(s.value for s in Status) - {Status.PASSED.value, Status.UNSUPPORTED.value}
+"""Statuses that a writer can do something about. An unreadable answer holds no kernel to repair: the next idea is told why."""
 
 
 class Values(Protocol):
@@ -52,6 +55,8 @@ class Search:
     """Stop when the median speedup against the best baseline has reached this."""
     jobs: int = 1
     """Ideas in flight at most."""
+    repairs: int = 0
+    """Ideas in a row that start from a kernel that was rejected, each an attempt of the budget; 0: draft anew."""
     asked: tuple[Idea, ...] = ()
     """Ideas asked by an earlier process and not told yet: they are in flight."""
     script: tuple[Idea, ...] = ()
@@ -61,6 +66,8 @@ class Search:
         for name, value in (("budget", self.budget), ("jobs", self.jobs), ("patience", self.patience)):
             if value is not None and value < 1:
                 raise InputError(f"--{name} is {value}", "give a whole number of at least 1")
+        if self.repairs < 0:
+            raise InputError(f"--repairs is {self.repairs}", "give a whole number of at least 0")
 
     def idea(self, number: int, stage: IdeaStage, parent: str | None = None) -> Idea:
         """Idea ``number``; its seed comes from (run seed, task, number)."""
@@ -69,8 +76,11 @@ class Search:
 
 
 def replaces(new: Attempt, incumbent: Attempt | None) -> bool:
-    """Whether ``new`` takes the place of ``incumbent``: its interval must clear the other's median by the margin."""
-    if not new.feasible:
+    """Whether ``new`` takes the place of ``incumbent``: its interval must clear the other's median by the margin.
+
+    A duplicate brings nothing that its original did not bring.
+    """
+    if not new.feasible or new.duplicate_of is not None:
         return False
     if incumbent is None:
         return True
@@ -96,12 +106,12 @@ class Book:
 
     def __init__(self, search: Search) -> None:
         self.search = search
-        self._flying = {idea.number for idea in search.asked}
+        self._flying = {idea.number: idea for idea in search.asked}
         self._told: dict[int, Attempt] = {}
 
     def tell(self, idea: Idea, attempt: Attempt) -> None:
         """Note what came of ``idea``."""
-        self._flying.discard(idea.number)
+        self._flying.pop(idea.number, None)
         self._told[idea.number] = attempt
 
     @property
@@ -110,8 +120,8 @@ class Book:
         return tuple(self._told[n] for n in sorted(self._told))
 
     def feasible(self) -> tuple[Attempt, ...]:
-        """The attempts that passed all gates: P(x) of design §6."""
-        return tuple(a for a in self.attempts if a.feasible)
+        """The attempts that passed all gates, each kernel once: P(x) of design §6."""
+        return tuple(a for a in self.attempts if a.feasible and a.duplicate_of is None)
 
     def best(self) -> Attempt | None:
         """The incumbent."""
@@ -126,8 +136,34 @@ class Book:
 
     def ask(self, stage: IdeaStage, parent: str | None, number: int) -> Idea:
         """Take ``number`` and make the idea."""
-        self._flying.add(number)
-        return self.search.idea(number, stage, parent)
+        idea = self.search.idea(number, stage, parent)
+        self._flying[number] = idea
+        return idea
+
+    def repair(self, number: int) -> Idea | None:
+        """Take ``number`` for the oldest rejected kernel that is to be repaired; None when there is none.
+
+        The idea starts from the rejected attempt and has its stage: a draft's repair is a draft (its reward is whether it
+        passes), a refinement's a refinement. A repair that is rejected is repaired in turn, ``Search.repairs`` rounds in
+        all. Once anything passed, drafts are no longer repaired: refining it is worth more. A duplicate is not repaired:
+        it shows that the writer has no other answer to the same feedback.
+        """
+        taken = {i.parent for i in (*self._flying.values(), *(a.idea for a in self._told.values()))}
+        drafting = not any(a.feasible for a in self._told.values())
+        for failed in self.attempts:
+            repairable = failed.status in REPAIRABLE and failed.duplicate_of is None
+            wanted = repairable and (drafting or failed.idea.stage is not IdeaStage.DRAFT)
+            if wanted and failed.id not in taken and self._rounds(failed) < self.search.repairs:
+                return self.ask(failed.idea.stage, failed.id, number)
+        return None
+
+    def _rounds(self, attempt: Attempt) -> int:
+        """How many repairs in a row have led to ``attempt``, itself included."""
+        known = {a.id: a for a in self._told.values()}
+        rounds, parent = 0, known.get(attempt.idea.parent or "")
+        while parent is not None and not parent.feasible:
+            rounds, parent = rounds + 1, known.get(parent.idea.parent or "")
+        return rounds
 
     def _satisfied(self) -> bool:
         best = self.best()

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
+from kernelwright.agent.diversity import Diversity
 from kernelwright.agent.files import write_text
 from kernelwright.agent.report import charts, text
 from kernelwright.agent.report.graph import search_graph
 from kernelwright.agent.report.highlight import highlight
-from kernelwright.agent.report.view import baselines, costs, geometric_mean, run_views
-from kernelwright.memory.records import RunRecord, Step, TaskOutcome
+from kernelwright.agent.report.prompts import prompts
+from kernelwright.agent.report.view import baselines, costs, geometric_mean, run_views, spending
+from kernelwright.memory.records import Line, RunRecord, Step, TaskOutcome
 
 if TYPE_CHECKING:
     from kernelwright.evaluator.device import DeviceInfo
@@ -27,6 +29,8 @@ def write_report(
     outcomes: Mapping[str, TaskOutcome],
     path: Path,
     device: DeviceInfo | None = None,
+    ledger: Sequence[Line] = (),
+    diversity: Diversity | None = None,
 ) -> None:
     """Write the page of ``run`` to ``path``, whole or not at all.
 
@@ -36,7 +40,7 @@ def write_report(
         WorkspaceError: the place cannot be written.
     """
     found = {task.name: _exported(path.parent, task.slug) for task in run.tasks}
-    write_text(path, render_report(run, steps, outcomes, device, found))
+    write_text(path, render_report(run, steps, outcomes, device, found, ledger, diversity))
 
 
 def render_report(
@@ -45,6 +49,8 @@ def render_report(
     outcomes: Mapping[str, TaskOutcome],
     device: DeviceInfo | None = None,
     files: Mapping[str, tuple[str, ...]] | None = None,
+    ledger: Sequence[Line] = (),
+    diversity: Diversity | None = None,
 ) -> str:
     """The page as text. ``files`` are links to each task's exported kernel, relative to the page."""
     tasks = run_views(run, steps, outcomes, files or {})
@@ -67,6 +73,8 @@ def render_report(
             mean=lambda rows, name: geometric_mean([t.speedup[name] for _, t in rows if name in t.speedup]),
             overview=charts.overview_chart([(view.task.name, timing) for view, timing in timed]),
             costs=costs(steps),
+            spending=spending(ledger),
+            diversity=diversity,
             config=text.pairs({k: v for k, v in run.config.items() if k not in _TOLD_ELSEWHERE}),
             command=text.command_line(["kernelwright", *run.config.get("argv", ())]),
             created=run.created[:19].replace("T", " "),
@@ -106,6 +114,7 @@ def _environment() -> jinja2.Environment:
         "latency_chart": charts.latency_chart,
         "speedup_chart": charts.speedup_chart,
         "roofline_chart": charts.roofline_chart,
+        "prompts_of": lambda attempts: prompts((a.number, a.id, a.prompt, a.won) for a in attempts),
     }
     environment.globals.update(drawings)
     return environment

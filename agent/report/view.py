@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kernelwright.memory.records import RunRecord, Step, TaskOutcome
+from kernelwright.memory.records import Line, RunRecord, Spent, Step, TaskOutcome
+from kernelwright.memory.spending import COLUMNS, by, total
 from kernelwright.tasks.records import Assurance, Interval, Task, Timing, Verdict
 
 SOLVED = ("improved", "solved")
@@ -20,6 +21,7 @@ class AttemptView:
     number: int
     id: str
     stage: str
+    """``draft``, ``refine``, or ``repair`` of either that was rejected."""
     parent: int | None
     """Number of the attempt it started from."""
     status: str
@@ -31,6 +33,8 @@ class AttemptView:
     source: str
     verdict: Verdict | None
     won: bool
+    prompt: str = ""
+    """What was sent, to the byte; empty where nobody was asked."""
 
     @property
     def timing(self) -> Timing | None:
@@ -50,6 +54,16 @@ class Cost:
     """Answers whose price nobody knows."""
     writing_seconds: float
     judging_seconds: float
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The ledger of a run, three times over: each table adds up to the same total."""
+
+    tables: Mapping[str, Mapping[str, Spent]]
+    """By task, model and role."""
+    lines: tuple[Line, ...]
+    total: Spent
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,15 @@ def costs(steps: Sequence[Step]) -> tuple[Cost, ...]:
     return tuple(rows)
 
 
+def spending(ledger: Sequence[Line]) -> Spending | None:
+    """The ledger's tables; None where nothing was spent: the playbook and a replay call no model."""
+    lines = tuple(line for line in ledger if line.spent.calls or line.spent.cost_usd != 0)
+    if not lines:
+        return None
+    tables = {column: {name or "no task": part for name, part in by(column, lines).items()} for column in COLUMNS}
+    return Spending(tables, lines, total(line.spent for line in lines))
+
+
 def geometric_mean(intervals: Sequence[Interval]) -> Interval | None:
     """Geometric mean of speedups, with the interval that their own intervals carry over to it.
 
@@ -186,7 +209,7 @@ def _attempt(step: Step, numbers: Mapping[str, int], won: str | None) -> Attempt
     return AttemptView(
         number=step.idea.number,
         id=step.idea.id,
-        stage=step.idea.stage.value,
+        stage="repair" if step.context.start is not None and not step.context.start.feasible else step.idea.stage.value,
         parent=numbers.get(step.idea.parent or ""),
         status=status,
         decided=verdict.stage.value if verdict else "",
@@ -195,6 +218,7 @@ def _attempt(step: Step, numbers: Mapping[str, int], won: str | None) -> Attempt
         source=answer.kernel.source if answer and answer.kernel else "",
         verdict=verdict,
         won=step.idea.id == won,
+        prompt=answer.prompt if answer else "",
     )
 
 

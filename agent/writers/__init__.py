@@ -4,6 +4,9 @@ WRITERS = {
     "playbook": "kernelwright.agent.writers.playbook:Playbook",
     "exchange": "kernelwright.agent.writers.exchange:Exchange",
     "replay": "kernelwright.agent.writers.replay:Replay",
-    "litellm": "kernelwright.agent.writers.litellm:Litellm",
+    "llm": "kernelwright.agent.writers.llm:LlmWriter",
 }
 """Short name -> ``module:Class``; a class takes a :class:`~kernelwright.agent.writers.writer.Setup`."""
+
+UNTEACHABLE = frozenset({"playbook"})
+"""Writers that read no feedback: what they had rejected is not given to them for repair, they write something else."""

@@ -4,98 +4,79 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+import time
 
+from kernelwright.agent.answer import read_for
 from kernelwright.agent.files import write_text
+from kernelwright.agent.prompt import build_prompt
+from kernelwright.agent.sheets import Sheet
+from kernelwright.agent.writers.writer import Assignment, Setup
 from kernelwright.tasks.codec import to_json
-from kernelwright.tasks.errors import InputError, Pending, UnknownName
-from kernelwright.tasks.records import Answer
+from kernelwright.tasks.errors import BudgetSpent, Pending
+from kernelwright.tasks.records import Answer, Attempt
 
-if TYPE_CHECKING:  # `kernelwright exchange list` reads a folder and needs neither store nor evaluator
-    from kernelwright.agent.writers.writer import Assignment, Setup
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """One idea's folder: ``prompt.md`` and ``meta.json`` from us, ``answer.md`` from whoever answers."""
-
-    id: str
-    folder: Path
-
-    @property
-    def prompt(self) -> Path:
-        return self.folder / "prompt.md"
-
-    @property
-    def answer(self) -> Path:
-        return self.folder / "answer.md"
-
-    @property
-    def answered(self) -> bool:
-        """Whether an answer with any text is there; an empty file is one that is still being written."""
-        return self.answer.is_file() and bool(self.answer.read_bytes().strip())
-
-
-def sheets(root: Path) -> tuple[Sheet, ...]:
-    """All ideas that were ever sent out, oldest first."""
-    found = [Sheet(p.name, p) for p in root.glob("*") if (p / "prompt.md").is_file()]
-    return tuple(sorted(found, key=lambda s: (s.prompt.stat().st_mtime_ns, s.id)))
-
-
-def submit(root: Path, idea: str, file: Path, *, replace: bool = False) -> Sheet:
-    """Put the text of ``file`` down as the answer to ``idea``.
-
-    Raises:
-        InputError: no such idea or file, an empty or unreadable file, or an idea that is answered already.
-    """
-    known = {sheet.id: sheet for sheet in sheets(root)}
-    if idea not in known:
-        open_ = [s.id for s in known.values() if not s.answered]
-        raise UnknownName(f"unknown idea {idea!r}", f"waiting for an answer: {', '.join(open_) or 'none'}")
-    try:
-        text = file.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}", "give the file that holds the answer") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text: {error}", "save the answer as UTF-8") from error
-    if not text.strip():
-        raise InputError(f"{file} is empty", "write the answer into it: the form is at the end of the prompt")
-    sheet = known[idea]
-    if sheet.answered and not replace:
-        raise InputError(f"idea {idea} is answered already", "resume its run, or replace the answer with --replace")
-    write_text(sheet.answer, text)
-    return sheet
+POLL_SECONDS = 0.5
+"""How often a waiting writer looks; an answer is taken once it has not changed between two looks."""
 
 
 class Exchange:
-    """Writes each prompt to ``<home>/exchange/<idea id>/`` and reads the answer once it is there."""
+    """Writes each prompt to ``<home>/exchange/<idea id>/`` and reads the answer once it is there.
+
+    With ``Setup.wait`` it stays until somebody has answered or the run is being left; otherwise the idea is left to
+    wait, and ``kernelwright resume`` reads the answer. A waiting writer cannot tell a file that is still being written,
+    and not touched for :data:`POLL_SECONDS`, from one that is done: ``exchange submit`` puts it down in one piece.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.name = "exchange"
+        self._setup = setup
         self._root = setup.home / "exchange"
 
     def write(self, assignment: Assignment) -> Answer:
-        from kernelwright.agent.answer import read_answer
-        from kernelwright.agent.prompt import build_prompt
-
         sheet = Sheet(assignment.idea.id, self._root / assignment.idea.id)
         if not sheet.prompt.is_file():
             meta = {"idea": to_json(assignment.idea), "task": assignment.task.name, "backend": assignment.backend}
             write_text(sheet.folder / "meta.json", json.dumps({"id": sheet.id, **meta}, indent=1) + "\n")
-            write_text(sheet.prompt, build_prompt(assignment))
-        if not sheet.answered:
+            write_text(sheet.prompt, build_prompt(assignment, self._setup.prompt_tokens))
+        if not (self._came(sheet) if self._setup.wait else sheet.answered):
             raise Pending(f"idea {sheet.id} waits for {sheet.answer}", "answer it, then `kernelwright resume` its run")
         text = sheet.answer.read_bytes().decode("utf-8", errors="replace")
-        start = assignment.context.start
-        source = start.answer.kernel.source if start is not None and start.answer.kernel is not None else None
-        kernel, problem, strategy = read_answer(text, assignment.backend, source)
+        kernel, problem, strategy = read_for(assignment, text)
         prompt = sheet.prompt.read_bytes().decode("utf-8")
         return Answer(text, kernel, problem, strategy, model=_signed(text), prompt=prompt, cost_usd=0.0)
 
+    def told(self, attempt: Attempt) -> None:
+        return None
+
     def close(self) -> None:
         return None
+
+    def _came(self, sheet: Sheet) -> bool:
+        """Wait for the answer; False where the run is being left first.
+
+        Raises:
+            BudgetSpent: the run's time is over; nobody is to answer this prompt any more.
+        """
+        seen: tuple[int, int] | None = None
+        while (now := _state(sheet)) is None or now != seen:
+            if self._setup.stopping():
+                return False
+            over = self._setup.ledger.left() if self._setup.ledger is not None and now is None else None
+            if over is not None:
+                sheet.prompt.rename(sheet.folder / "withdrawn.md")
+                raise BudgetSpent(over, f"idea {sheet.id} needs no answer any more")
+            seen = now
+            time.sleep(POLL_SECONDS)
+        return True
+
+
+def _state(sheet: Sheet) -> tuple[int, int] | None:
+    """What changes whenever the answer does; None where there is none, or it was taken away this moment."""
+    try:
+        found = sheet.answer.stat() if sheet.answered else None
+    except FileNotFoundError:
+        return None
+    return None if found is None else (found.st_mtime_ns, found.st_size)
 
 
 def _signed(text: str) -> str:

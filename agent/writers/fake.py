@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kernelwright.agent.answer import read_answer
+from kernelwright.agent.answer import read_for
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.tasks.errors import KernelwrightError
-from kernelwright.tasks.records import Answer
+from kernelwright.tasks.records import Answer, Attempt
 
 Line = str | KernelwrightError
 
@@ -37,10 +37,11 @@ class FakeWriter:
                 self._raised.add(assignment.idea.id)
                 raise line
             line = lines[-1]
-        start = assignment.context.start
-        source = start.answer.kernel.source if start is not None and start.answer.kernel is not None else None
-        kernel, problem, strategy = read_answer(line, assignment.backend, source)
+        kernel, problem, strategy = read_for(assignment, line)
         return Answer(line, kernel, problem, strategy, model=self.name, cost_usd=self._cost)
+
+    def told(self, attempt: Attempt) -> None:
+        return None
 
     def close(self) -> None:
         return None

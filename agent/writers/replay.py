@@ -10,7 +10,7 @@ from kernelwright.agent.writers.writer import Assignment, Setup
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.evaluator.engines.engine import Job
 from kernelwright.tasks.errors import InputError, Pending, TaskError
-from kernelwright.tasks.records import Answer, Task, Verdict
+from kernelwright.tasks.records import Answer, Attempt, Task, Verdict
 
 
 class Replay:
@@ -35,6 +35,9 @@ class Replay:
                 f"give --backend {kernel.backend}, or leave it out",
             )
         return replace(step.answer, cost_usd=0.0, seconds=0.0)
+
+    def told(self, attempt: Attempt) -> None:
+        return None
 
     def close(self) -> None:
         return None

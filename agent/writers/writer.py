@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from kernelwright.agent.llm.ledger import Ledger
+from kernelwright.agent.llm.options import ModelOptions
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.memory.records import Context
-from kernelwright.tasks.records import Answer, Idea, Task
+from kernelwright.tasks.records import Answer, Attempt, Idea, Task
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,11 @@ class Assignment:
     context: Context
 
 
+def never() -> bool:
+    """Nobody wants the run to stop."""
+    return False
+
+
 @dataclass(frozen=True)
 class Setup:
     """What writers are made from."""
@@ -32,7 +40,18 @@ class Setup:
     """The workspace."""
     store: str
     """The store's URL."""
-    api_base: str | None = None
+    run: str = ""
+    """Id of the run, for what is written beside it."""
+    options: ModelOptions = ModelOptions()
+    ledger: Ledger | None = None
+    """Where every model call goes through; None where no model is called."""
+    steps: tuple[str, ...] = ("code",)
+    weights: tuple[float, ...] | None = None
+    seed: int = 0
+    prompt_tokens: int = 16_000
+    wait: bool = False
+    stopping: Callable[[], bool] = never
+    """Whether the run is being left: a writer that waits for somebody then gives up. May be called from any thread."""
 
 
 class Writer(Protocol):
@@ -50,6 +69,13 @@ class Writer(Protocol):
         Raises:
             Pending: somebody else must answer first; the idea stays in flight.
             WriterError: the writer cannot work at all; the run stops and can be resumed.
+        """
+        ...
+
+    def told(self, attempt: Attempt) -> None:
+        """What came of an attempt of the run, whoever wrote it; when a run is resumed, all that came of it so far.
+
+        Called from the loop's thread, also while ``write`` is at work in others, and at most once for an attempt.
         """
         ...
 

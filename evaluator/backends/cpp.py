@@ -16,6 +16,9 @@ from kernelwright.evaluator.toolchain import missing_compiler
 from kernelwright.tasks.records import Kernel
 
 _INSTRUCTION = re.compile(r"^\s+[0-9a-f]+:\t(\w+)(.*)$", re.MULTILINE)
+_SCALAR = re.compile(r"v?(?:add|sub|mul|div|sqrt|max|min|fn?m(?:add|sub)\d+)s[sd]$")
+_SPILL = re.compile(r"%[yz]mm\d+,-?(?:0x[0-9a-f]+)?\(%r[sb]p\)")
+_MATHS = re.compile(r"<_*(?:ZGV\w+_)?((?:exp|log|sin|cos|tan|pow|erf|sqrt|cbrt|sinh|cosh|tgamma|lgamma)\w*)@plt>")
 
 
 class CppBackend:
@@ -51,7 +54,11 @@ class CppBackend:
 
 
 def instruction_mix(library: str) -> dict[str, int]:
-    """Instructions by vector width, fused multiply-adds, gathers, divisions, calls; empty without objdump."""
+    """Instructions that bear on speed, counted over the whole library; empty without objdump.
+
+    By vector width (``zmm``, ``ymm``), ``scalar float`` arithmetic, fused multiply-adds, gathers, scatters, divisions and
+    square roots, vector registers spilled to the stack, calls, and each function of libm that is called (``calls expf``).
+    """
     objdump = shutil.which("objdump")
     if not objdump:
         return {}
@@ -66,7 +73,12 @@ def instruction_mix(library: str) -> dict[str, int]:
                 mix[width] += 1
                 break
         mix["fma"] += name.startswith(("vfmadd", "vfnmadd", "vfmsub", "fmla"))
+        mix["scalar float"] += bool(_SCALAR.match(name))
         mix["gather"] += "gather" in name
-        mix["divide"] += name.startswith(("vdiv", "div", "idiv", "fdiv"))
+        mix["scatter"] += "scatter" in name
+        mix["divide"] += name.startswith(("vdiv", "div", "idiv", "fdiv", "vsqrt", "sqrt", "fsqrt"))
+        mix["spill"] += bool(_SPILL.search(operands)) and name.startswith("vmov")
         mix["call"] += name.startswith("call")
-    return dict(mix)
+        if called := _MATHS.search(operands) if name.startswith("call") else None:
+            mix[f"calls {called[1]}"] += 1
+    return {name: count for name, count in mix.items() if count}

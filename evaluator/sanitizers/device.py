@@ -9,45 +9,25 @@ another is seen as fine.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import kernelwright
-from kernelwright.evaluator.runner import sandbox
-from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
+from kernelwright.evaluator.runner.processes import ForkServer
+from kernelwright.evaluator.sanitizers.device_child import job_folder, run_job
 from kernelwright.evaluator.sanitizers.finding import Finding, excerpt
-from kernelwright.evaluator.session import OpenCase, Session, secret_seed
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.tasks.records import Kernel, Status
 
 _PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvidia", "/usr/local")
-_NEEDED = (
-    "__init__.py",
-    "evaluator/__init__.py",
-    "evaluator/native.py",
-    "evaluator/prototypes.py",
-    "evaluator/toolchain.py",
-    "evaluator/runner/__init__.py",
-    "evaluator/runner/arena.py",
-    "evaluator/runner/trees.py",
-    "evaluator/sanitizers/__init__.py",
-    "evaluator/sanitizers/device_job.py",
-)
-"""What the job imports of this package; the rest stays unseen."""
-_JOB = "kernelwright.evaluator.sanitizers.device_job"
-_LIMITS = {"CORE": 0, "FSIZE": 256 << 20, "NOFILE": 4096}
 _ERROR_EXIT = 99
+_SEPARATE = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+"""Every tensor is an allocation of its own."""
 _MEMCHECK_SECONDS = 240.0
 _RACECHECK_SECONDS = 120.0
-_LOG_BYTES = 1 << 20
 _PREFIX = re.compile(r"^=+ ?")
 _INVALID = re.compile(r"(Invalid|Misaligned) (\w+) (read|write|atomic)(?: of size (\d+))?", re.I)
 _HAZARD = re.compile(r"(?:Error: )?(?:Race reported|Potential \w+ hazard)")
@@ -75,16 +55,21 @@ def sanitize_on_device(
     if not tool:
         return None, {"memcheck": "not run: compute-sanitizer was not found", "racecheck": "not run"}
     evidence: dict[str, Any] = {"seconds": {}}
-    with _job(kernel, session, opened, device) as scratch:
+    with job_folder(kernel, session, opened, device) as scratch:
         for check, seconds in (("memcheck", _MEMCHECK_SECONDS), ("racecheck", _RACECHECK_SECONDS)):
             began = time.monotonic()
-            log, how = _run([tool, "--tool", check], scratch, server, seconds, mode)
+            log, how = run_job(_command(tool, check), scratch, server, seconds, mode, _SEPARATE)
             evidence["seconds"][check] = round(time.monotonic() - began, 1)
             finding, state = judged(check, log, how)
             evidence[check] = state
             if finding is not None:
                 return finding, evidence
     return None, evidence
+
+
+def _command(tool: str, check: str) -> list[str]:
+    api = ["--report-api-errors", "no"] if check == "memcheck" else []
+    return [tool, "--tool", check, "--error-exitcode", str(_ERROR_EXIT), *api, "--print-limit", "20"]
 
 
 def judged(check: str, log: str, how: str) -> tuple[Finding | None, str]:
@@ -113,58 +98,3 @@ def _finding(check: str, match: re.Match[str], lines: list[str]) -> Finding:
     detail = ", ".join(part for part in (size, near[1] if near else "") if part)
     kind = f"{match[1].lower()} {match[2].strip('_')} access"
     return Finding(check, kind, match[3].lower(), where, function, detail, excerpt(lines))
-
-
-@contextmanager
-def _job(kernel: Kernel, session: Session, opened: OpenCase, device: str) -> Iterator[Path]:
-    """A folder whose ``libraries`` hold the job and the part of this package that it imports."""
-    scratch = Path(tempfile.mkdtemp(prefix="kernelwright-sanitizer-"))
-    try:
-        seen = scratch / "libraries"
-        root = Path(kernelwright.__file__).resolve().parent
-        for name in _NEEDED:
-            target = seen / "kernelwright" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, target)
-        session.ask("draw", key=opened.key, seed=secret_seed(), scale=1.0, spikes=False, vary=False)
-        given, _ = session.ask("hand_over", key=opened.key, path=str(seen / "tensors.bin"))
-        facts = opened.facts
-        job = {
-            "device": device,
-            "dtype": opened.dtype,
-            "seed": opened.seed,
-            "training": facts["training"],
-            "init": facts["init"],
-            "inputs": facts["inputs"],
-            **given,
-        }
-        (seen / "job.json").write_text(json.dumps(job))
-        (seen / "kernel.py").write_text(kernel.source)
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _run(tool: list[str], scratch: Path, server: ForkServer, seconds: float, mode: str) -> tuple[str, str]:
-    work, seen = scratch / "work", scratch / "libraries"
-    options = ["--error-exitcode", str(_ERROR_EXIT), "--report-api-errors", "no", "--print-limit", "20"]
-    options = options if tool[-1] == "memcheck" else [o for o in options if o not in ("--report-api-errors", "no")]
-    command = [*tool, *options, sys.executable, "-m", _JOB, str(seen)]
-    paths = [str(seen), *(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)]
-    variables = {
-        **{k: v for k, v in server.environment.items() if k not in ("PYTHONPATH", "HOME", "TMPDIR")},
-        "PYTHONPATH": os.pathsep.join(paths),
-        "PYTORCH_NO_CUDA_MEMORY_CACHING": "1",
-        "HOME": str(work),
-        "TMPDIR": str(work),
-        "TRITON_CACHE_DIR": str(work / "triton"),
-    }
-    plan = sandbox.plan(mode, server.layers, gpu=True, processes=True)
-    child = server.spawn("program", scratch, {"command": command, "variables": variables}, limits=_LIMITS, sandbox=plan)
-    try:
-        child.ask("wait", seconds)
-        gone = child.kill()  # it wrote into its channel: no program of ours does
-    except ChildGone as ended:
-        gone = ended.gone
-    with (scratch / "program.log").open("rb") as file:
-        return file.read(_LOG_BYTES).decode(errors="replace"), f"{gone.how} {gone.number}"

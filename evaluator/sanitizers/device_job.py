@@ -1,8 +1,9 @@
-"""One call of a kernel on a GPU in a process of its own, to be run under compute-sanitizer.
+"""One call of a kernel on a GPU in a process of its own, to be run under compute-sanitizer or a profiler.
 
 ``python -m kernelwright.evaluator.sanitizers.device_job FOLDER``: the folder holds ``job.json``, ``kernel.py`` and
-``tensors.bin``. Every tensor is an allocation of its own (``PYTORCH_NO_CUDA_MEMORY_CACHING=1``). Lines ``job start`` and
-``job end`` on stdout tell how far it came; an exception of the kernel is ``job failed: …``.
+``tensors.bin``. Lines ``job start`` and ``job end`` on stdout tell how far it came; an exception of the kernel is ``job
+failed: …``. For a profiler (``profiled``) the kernel is called twice and only the second call is to be looked at: the first
+compiles and tunes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ def main(folder: Path) -> None:
     data = (folder / "tensors.bin").read_bytes()
     device = job["device"]
     torch.set_grad_enabled(False)
-    torch.cuda.set_device(torch.device(device).index or 0)
+    gpu = device.startswith("cuda")
+    if gpu:
+        torch.cuda.set_device(torch.device(device).index or 0)
 
     def tensor(entry: Mapping[str, Any]) -> torch.Tensor:
         size = int(entry["nbytes"])
@@ -53,8 +57,12 @@ def main(folder: Path) -> None:
             if name in own and own[name].shape == value.shape:
                 own[name].data.copy_(value)
         arguments = decode(job["inputs"], [tensor(entry) for entry in job["tensors"]])
-        model(*arguments)
-        torch.cuda.synchronize()
+        if job["profiled"]:
+            model(*arguments)
+        with _looked_at() if gpu and job["profiled"] else nullcontext():
+            model(*arguments)
+        if gpu:
+            torch.cuda.synchronize()
     except Exception as error:  # noqa: BLE001 - process boundary: the kernel may raise anything; memcheck has reported by now
         _say(f"job failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         raise SystemExit(3) from None
@@ -70,6 +78,16 @@ def _model(module: types.ModuleType, job: Mapping[str, Any], init: list[torch.Te
         model = model.to(job["device"])
         model = (model if dtype == torch.float32 else model.to(dtype)).train(job["training"])
     return model
+
+
+@contextmanager
+def _looked_at() -> Iterator[None]:
+    """What the device does in here is what a profiler looks at."""
+    torch.cuda.synchronize()
+    torch.cuda.profiler.start()
+    yield
+    torch.cuda.synchronize()
+    torch.cuda.profiler.stop()
 
 
 def _say(line: str) -> None:

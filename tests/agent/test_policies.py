@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from conformance.policies import Make, PolicyConformance, Worth, attempt, failed
+from conformance.policies import Make, PolicyConformance, Worth, attempt, duplicate, failed, rejected, unreadable
 
 from kernelwright.agent.policies.evokernel import EvoKernel, epsilon
 from kernelwright.agent.policies.greedy import Greedy
 from kernelwright.agent.policies.policy import Policy, Search, best_of, replaces
 from kernelwright.agent.policies.recorded import Recorded
 from kernelwright.tasks.errors import InputError
-from kernelwright.tasks.records import Idea, IdeaStage
+from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Status
 
 
 class TestEvoKernel(PolicyConformance):
@@ -165,3 +166,108 @@ def test_recorded_without_a_recording_says_so() -> None:
 def test_impossible_limits_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(InputError, match="at least 1"):
         search(**bad)
+
+
+def story(policy: Policy, *outcomes: Callable[[Idea], Attempt]) -> list[tuple[str, int | None]]:
+    """Stage and parent's number of each idea asked, ending with the one after the last outcome."""
+    asked = []
+    for outcome in (*outcomes, None):
+        idea = ask(policy)
+        asked.append((idea.stage.value, int(idea.parent.rsplit("-", 1)[1]) if idea.parent else None))
+        if outcome is not None:
+            policy.tell(idea, outcome(idea))
+    return asked
+
+
+def passed(speedup: float) -> Callable[[Idea], Attempt]:
+    return lambda idea: attempt(idea, speedup)
+
+
+def same_as(number: int, made: Callable[[Idea], Attempt]) -> Callable[[Idea], Attempt]:
+    return lambda idea: duplicate(made(idea), search().idea(number, IdeaStage.DRAFT).id)
+
+
+@pytest.mark.parametrize("kind", [EvoKernel, Greedy])
+def test_a_rejected_draft_is_repaired_so_many_times_in_a_row_and_then_drafted_anew(kind: Make) -> None:
+    told = story(kind(search(repairs=2), Worth()), failed, failed, failed, failed, passed(1.0))
+    assert told == [("draft", None), ("draft", 1), ("draft", 2), ("draft", None), ("draft", 4), ("refine", 5)]
+
+
+@pytest.mark.parametrize("kind", [EvoKernel, Greedy])
+def test_a_rejected_refinement_is_repaired_as_a_refinement(kind: Make) -> None:
+    told = story(kind(search(repairs=2), Worth()), passed(1.0), failed, failed, failed, failed, passed(2.0))
+    assert told[:5] == [("draft", None), ("refine", 1), ("refine", 2), ("refine", 3), ("refine", 1)]
+    assert told[5] == ("refine", 5)
+    if kind is Greedy:
+        assert told[6] == ("refine", 6)
+
+
+@pytest.mark.parametrize("kind", [EvoKernel, Greedy])
+def test_without_repairs_everything_goes_as_it_did(kind: Make) -> None:
+    told = story(kind(search(repairs=0), Worth()), failed, failed, passed(1.0), failed, failed)
+    assert told == [("draft", None)] * 3 + [("refine", 3)] * 3
+
+
+@pytest.mark.parametrize("status", [s for s in Status if s not in (Status.PASSED, Status.UNSUPPORTED)])
+def test_what_is_repaired(status: Status) -> None:
+    told = story(Greedy(search(repairs=1), Worth()), lambda idea: rejected(idea, status))
+    assert told[1] == ("draft", 1)
+
+
+@pytest.mark.parametrize(
+    "outcome", [unreadable, lambda idea: rejected(idea, Status.UNSUPPORTED), same_as(9, failed)], ids=["text", "device", "same"]
+)
+def test_what_is_not_repaired(outcome: Callable[[Idea], Attempt]) -> None:
+    assert story(Greedy(search(repairs=2), Worth()), outcome)[1] == ("draft", None)
+
+
+def test_a_repair_that_changes_nothing_ends_the_repairs() -> None:
+    assert story(Greedy(search(repairs=3), Worth()), failed, same_as(1, failed))[-1] == ("draft", None)
+
+
+def test_several_rejected_at_once_are_repaired_oldest_first_until_something_passes() -> None:
+    policy = Greedy(search(repairs=2, jobs=3), Worth())
+    first = [ask(policy) for _ in range(3)]
+    for idea in first:
+        policy.tell(idea, failed(idea))
+    second = [ask(policy) for _ in range(3)]
+    assert [i.parent for i in second] == [i.id for i in first]
+    policy.tell(second[0], failed(second[0]))
+    policy.tell(second[1], attempt(second[1], 1.5))
+    third = ask(policy)
+    assert (third.stage, third.parent) == (IdeaStage.REFINE, second[1].id)
+
+
+def test_a_repair_counts_as_an_attempt() -> None:
+    policy = Greedy(search(repairs=2, budget=3), Worth())
+    for _ in range(3):
+        idea = ask(policy)
+        policy.tell(idea, failed(idea))
+    assert policy.ask() is None
+
+
+@pytest.mark.parametrize("kind", [EvoKernel, Greedy])
+def test_a_duplicate_replaces_nothing_and_is_no_start_point(kind: Make) -> None:
+    for seed in range(20):
+        policy = kind(search(seed=seed), Worth({search().idea(2, IdeaStage.REFINE).id: 9.0}))
+        assert story(policy, passed(1.0), same_as(1, passed(3.0)))[-1] == ("refine", 1)
+    original, again = (search().idea(n, IdeaStage.DRAFT) for n in (1, 2))
+    assert not replaces(duplicate(attempt(again, 9.0), original.id), attempt(original, 1.0))
+    assert not replaces(duplicate(attempt(again, 9.0), original.id), None)
+
+
+def test_recorded_repeats_repairs_with_their_start_points() -> None:
+    old = replace(search(repairs=2), run="old")
+    played = Greedy(old, Worth())
+    script = []
+    for outcome in (failed, failed, passed(1.0)):
+        idea = ask(played)
+        script.append(idea)
+        played.tell(idea, outcome(idea))
+    told = story(Recorded(search(script=tuple(script), repairs=2), Worth()), failed, failed)
+    assert told == [("draft", None), ("draft", 1), ("draft", 2)]
+
+
+def test_a_negative_number_of_repairs_is_refused() -> None:
+    with pytest.raises(InputError, match="repairs"):
+        search(repairs=-1)

@@ -1,9 +1,10 @@
-"""The universal prompt: complete, bounded, and silent about held-out shapes."""
+"""The universal prompt: complete, in the sections that the situation calls for, and silent about held-out shapes."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,179 +12,72 @@ from typing import Any
 
 import pytest
 
-from kernelwright.agent import knowledge, prompt
-from kernelwright.agent.prompt import build_prompt
-from kernelwright.agent.writers.writer import Assignment
-from kernelwright.evaluator.device import DeviceInfo
-from kernelwright.memory import seeds
-from kernelwright.memory.records import Context, Experience, Recalled
-from kernelwright.tasks.hardware import Hardware, lookup
-from kernelwright.tasks.load import all_tasks
-from kernelwright.tasks.records import (
-    Answer,
-    Assurance,
-    Attempt,
-    CaseResult,
-    CaseTiming,
-    Idea,
-    IdeaStage,
-    Interval,
-    Kernel,
-    ShapeCase,
-    Stage,
-    Status,
-    Task,
-    Timing,
-    Use,
-    Verdict,
+sys.path.insert(0, str(Path(__file__).parent))
+
+from prompt_scenes import (
+    BEST,
+    CONTEXT,
+    CPP_KERNEL,
+    CPU,
+    FIRST,
+    H100,
+    LESSON,
+    PLAN,
+    REFERENCE,
+    SITUATIONS,
+    TASK,
+    WRONG,
+    assignment,
+    attempt,
+    draft,
+    refine,
+    snapshot,
 )
+
+from kernelwright.agent import knowledge, prompt, prompt_view
+from kernelwright.agent.prompt import build_prompt, compose, section_names
+from kernelwright.agent.writers.writer import Assignment
+from kernelwright.memory import seeds
+from kernelwright.memory.records import Context, Recalled
+from kernelwright.tasks.errors import UnknownName
+from kernelwright.tasks.load import all_tasks
+from kernelwright.tasks.records import Answer, Attempt, CaseResult, Idea, IdeaStage, Stage, Status, Use
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 UPDATE = bool(os.environ.get("UPDATE_SNAPSHOTS"))
 
-REFERENCE = """import torch
-import torch.nn as nn
 
-ROWS, COLS = 256, 1024
-
-
-class Model(nn.Module):
-    def __init__(self, cols):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(cols))
-
-    def forward(self, x):
-        return torch.softmax(x * self.weight, dim=-1)
-
-
-def get_inputs():
-    return [torch.randn(ROWS, COLS)]
-
-
-def get_init_inputs():
-    return [COLS]
-"""
-TASK = Task(
-    name="demo/activation/scaled_softmax",
-    source=REFERENCE,
-    path="reference.py",
-    category="activation",
-    family="softmax",
-    summary="softmax of a scaled row",
-    bytes="2 * ROWS * COLS * itemsize",
-    cases=(
-        ShapeCase("odd", Use.CORRECTNESS, {"ROWS": 33, "COLS": 1025}, ("float32", "bfloat16")),
-        ShapeCase("big", Use.TIMING, {"ROWS": 4096, "COLS": 4096}, ("bfloat16",), device="cuda"),
-        ShapeCase("host", Use.TIMING, {"ROWS": 1024, "COLS": 2048}, ("float32",), device="cpu"),
-        ShapeCase("hidden_prime", Use.HELD_OUT, {"ROWS": 73, "COLS": 40961}, ("float32",)),
-    ),
-)
-CPU = DeviceInfo(
-    kind="cpu",
-    name="Example CPU",
-    hardware=Hardware("Example CPU", "cpu", "Example", "x86-64-v4", None, 2 << 20, 8, warp=16, notes=("fma avx512f",)),
-    memory_gbps=42.0,
-    tflops={"float32": 0.9},
-    cores=8,
-    versions={"torch": "2.11"},
-)
-H100 = DeviceInfo(
-    kind="cuda",
-    name="NVIDIA H100 80GB HBM3",
-    hardware=lookup("NVIDIA H100 80GB HBM3"),
-    memory_gbps=3010.0,
-    versions={"torch": "2.11", "triton": "3.6"},
-)
-KERNEL = """import torch.nn as nn
-
-
-class ModelNew(nn.Module):
-    def forward(self, x):
-        return x
-"""
-
-
-def near(value: float) -> Interval:
-    return Interval(value, value * 0.99, value * 1.01)
-
-
-def timing(speedup: float) -> Timing:
-    baselines = {"eager": near(60.0), "compile": near(45.0)}
-    faster = {"eager": near(speedup), "compile": near(speedup * 0.75), "best": near(speedup * 0.75)}
-    case = CaseTiming("big", "bfloat16", near(60.0 / speedup), baselines, faster, 22.4, "memory", 30)
-    return Timing(near(60.0 / speedup), baselines, faster, "compile", 22.4 * speedup / 60.0, (case,))
-
-
-def attempt(number: int, status: Status, stage: Stage = Stage.TIME, /, **facts: Any) -> Attempt:
-    """An attempt on the demo task; ``facts``: parent, speedup, strategy, reason, evidence, cases, source."""
-    parent = facts.get("parent")
-    idea = Idea("r1", TASK.name, number, IdeaStage.REFINE if parent else IdeaStage.DRAFT, parent and parent.id)
-    kernel = Kernel(facts.get("source", f"# attempt {number}\n{KERNEL}"), "triton")
-    verdict = Verdict(
-        status,
-        stage,
-        facts.get("reason", ""),
-        kernel.kernel_id,
-        TASK.name,
-        Assurance.DEVICE,
-        facts.get("evidence", {}),
-        facts.get("cases", ()),
-        timing(facts["speedup"]) if "speedup" in facts else None,
-        envelope=facts.get("envelope", ""),
-    )
-    return Attempt(idea, Answer("", kernel, strategy=facts.get("strategy", f"idea {number}")), verdict)
-
-
-FIRST = attempt(1, Status.BUILD_FAILED, Stage.BUILD, strategy="whole row in registers", reason="line 7: bad | type")
-BEST = attempt(2, Status.PASSED, speedup=2.1, strategy="one program a row", evidence={"compiled": {"launches": [
-    {"name": "softmax_kernel", "registers": 40, "num_warps": 8, "instructions": {"LDG.128": 4}}]}})  # fmt: skip
-SLOWER = attempt(3, Status.PASSED, parent=BEST, speedup=1.4, strategy="two passes")
-WRONG = attempt(
-    4,
-    Status.INCORRECT,
-    Stage.CORRECT,
-    parent=BEST,
-    strategy="no max subtraction",
-    reason="odd float32: 12 of 33825 elements exceed their bound",
-    evidence={"max_error": 0.25, "build": {"native": []}, "log": "x" * 5000},
-    cases=(CaseResult("odd", Use.CORRECTNESS, "float32", "incorrect", 0.25, 40.0, "worst at [3, 7]"),),
-)
-LESSON = Experience(
-    id="e1", kind="failure", stage="draft", backend="triton", device="H100", family="softmax", task="core/other",
-    text="softmax failure text", code="", lesson="Mask before exp: padding became 1.", status="incorrect", bottleneck="",
-    speedup=None, parents=(),
-)  # fmt: skip
-TRACE = replace(
-    LESSON, id="e2", kind="trace", lesson="Rows in registers reached 2x.", code="# traced\n" + KERNEL, status="passed",
-    bottleneck="memory", speedup=2.0,
-)  # fmt: skip
-CONTEXT = Context(
-    items=(Recalled(TRACE, 0.8, 0.5), Recalled(LESSON, 0.7, 0.1)),
-    start=BEST,
-    relatives=(SLOWER,),
-    history=(FIRST, BEST, SLOWER, WRONG),
-)
-
-
-def draft(task: Task = TASK, device: DeviceInfo = CPU, context: Context | None = None, backend: str = "cpp") -> str:
-    idea = Idea("r1", task.name, 1, IdeaStage.DRAFT)
-    return build_prompt(Assignment(idea, task, backend, device, context or Context()))
-
-
-def refine(context: Context = CONTEXT, task: Task = TASK) -> str:
-    start = context.start
-    idea = Idea("r1", task.name, 5, IdeaStage.REFINE, start.id if start else None)
-    return build_prompt(Assignment(idea, task, "triton", H100, context))
-
-
-@pytest.mark.parametrize(("name", "text"), [("draft_cpp", draft()), ("refine_triton", refine())])
-def test_snapshot(name: str, text: str) -> None:
+def same(path: Path, text: str) -> None:
     """UPDATE_SNAPSHOTS=1 writes them anew; read the difference before you commit it."""
-    path = SNAPSHOTS / f"{name}.md"
     if UPDATE:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("backend", ["cpp", "triton"])
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_snapshot(name: str, backend: str) -> None:
+    same(SNAPSHOTS / f"{name}_{backend}.md", snapshot(name, backend).text)
+
+
+def test_snapshot_of_the_tokens_by_section() -> None:
+    columns = {f"{name} {backend}": snapshot(name, backend) for backend in ("cpp", "triton") for name in SITUATIONS}
+    counts = {name: {s.name: s.tokens for s in found.sections} for name, found in columns.items()}
+    rows = [["section", *columns], ["---"] * (len(columns) + 1)]
+    rows += [[section, *(str(counts[name][section] or "") for name in columns)] for section in section_names()]
+    rows.append(["sum", *(str(found.tokens) for found in columns.values())])
+    same(SNAPSHOTS / "tokens.md", "".join(f"| {' | '.join(row)} |\n" for row in rows))
+
+
+@pytest.mark.parametrize("backend", ["cpp", "triton"])
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_the_sections_in_their_order_are_the_template(name: str, backend: str) -> None:
+    situation, role = SITUATIONS[name]
+    view = prompt_view.variables(assignment(situation, backend), role, "", CPP_KERNEL)
+    whole = prompt._tidy(prompt._environment().get_template("universal.j2").render(view))
+    assert compose(assignment(situation, backend), 10**6, role, "", CPP_KERNEL).text == whole
+    assert {f"{section}.j2" for section in section_names()} == {p.name for p in (knowledge.PROMPTS / "sections").iterdir()}
 
 
 def test_a_draft_says_all_that_a_writer_needs() -> None:
@@ -241,22 +135,31 @@ def held_out_failure() -> Attempt:
     )
 
 
-def test_held_out_shapes_never_reach_a_prompt() -> None:
+@pytest.mark.parametrize("role", ["code", "plan", "review"])
+def test_held_out_shapes_never_reach_a_prompt(role: str) -> None:
     failed = held_out_failure()
     start = attempt(6, Status.PASSED, speedup=1.5, envelope="outside its envelope at 73 x 40961")
     own = replace(LESSON, task=TASK.name, lesson="It broke at COLS=40961 with 73 rows, never at 1025.")
     context = Context(items=(Recalled(own, 1.0, 1.0),), start=start, history=(start, failed))
-    for text in (draft(context=Context(history=(failed,))), refine(context), refine(Context(start=failed))):
+    texts = (
+        draft(context=Context(history=(failed,)), role=role),
+        refine(context, role=role),
+        refine(Context(start=failed), role=role),
+    )
+    for text in texts:
         assert not re.search(r"hidden_prime|40961|\b73\b", text)
-        assert "on a shape that is not listed above" in text or "start point: attempt 6" in text
-    assert "never at 1025" in refine(context), "sizes that were shown stay"
+    assert "on a shape that is not listed above" in texts[2]
+    if role != "review":
+        assert "on a shape that is not listed above" in texts[0]
+        assert "never at 1025" in texts[1], "sizes that were shown stay"
 
 
+@pytest.mark.parametrize("role", ["code", "plan", "review"])
 @pytest.mark.parametrize("backend", ["cpp", "triton"])
-def test_no_library_task_shows_a_held_out_case(backend: str) -> None:
+def test_no_library_task_shows_a_held_out_case(backend: str, role: str) -> None:
     device = CPU if backend == "cpp" else H100
     for task in all_tasks():
-        text = draft(task, device, backend=backend)
+        text = draft(task, device, backend=backend, role=role)
         hidden = [case for case in task.cases if case.use is Use.HELD_OUT]
         shown = {tuple(case.sizes.items()) for case in task.cases if case.use is not Use.HELD_OUT}
         assert hidden
@@ -267,27 +170,50 @@ def test_no_library_task_shows_a_held_out_case(backend: str) -> None:
         assert "held_out" not in text
 
 
-def big_context(code: int, items: int) -> Context:
-    filler = "x = 1\n" * (code // 6)
-    traces = tuple(Recalled(replace(TRACE, id=f"t{i}", code=filler), 0.5, 0.5) for i in range(items))
-    tried = tuple(attempt(n, Status.PASSED, speedup=1.1, source=filler + KERNEL) for n in range(10, 60))
-    return Context(items=traces, start=BEST, relatives=tried[:5], history=tried)
+def test_a_repair_is_a_repair_in_either_stage() -> None:
+    for name in ("cpp", "triton"):
+        text = snapshot("repair", name).text
+        assert text.startswith("# Make this kernel correct\n"), "the idea's stage is draft"
+        assert "feedback on the start point" in text
+        assert "edits of the start point" in text
+    rows = refine(Context(start=WRONG, history=(FIRST, BEST, WRONG, attempt(5, Status.PASSED, parent=WRONG, speedup=1.1))))
+    assert "| 5 | repair | 4 | passed |" in rows
 
 
-def test_the_least_valuable_parts_go_first_when_space_is_short() -> None:
-    text = refine(big_context(9_000, 8))
-    assert len(text) <= prompt.LIMIT
-    for kept in (REFERENCE.strip(), "# attempt 2", "What a kernel is", "The form of the answer", "Diagnosis of the start"):
-        assert kept in text
+def test_a_plan_asks_for_no_code_and_reaches_the_coder() -> None:
+    asked = build_prompt(assignment("refine", "triton"), role="plan")
+    headings = ("Bottleneck", "Data movement", "Tiling", "Numerics", "Strategies", "Choice")
+    for needed in (
+        "# Plan how to make this kernel faster",
+        *headings,
+        "Write no code",
+        "# attempt 2",
+        "Diagnosis of the start point",
+    ):
+        assert needed in asked, needed
+    for absent in ("The form of the answer", "SEARCH", "An exemplar"):
+        assert absent not in asked, absent
+    told = build_prompt(assignment("refine", "triton"), plan=PLAN)
+    assert PLAN in told
+    assert told.index(PLAN) < told.index("The form of the answer")
+    assert "## The plan" not in build_prompt(assignment("refine", "triton"))
 
 
-def test_task_contract_and_start_point_are_never_cut() -> None:
-    long = attempt(2, Status.PASSED, speedup=2.0, source=KERNEL + "# end of the start point\n" + "y = 2\n" * 12_000)
-    text = refine(Context(start=long, history=(long,)))
-    assert len(text) > prompt.LIMIT
-    for kept in (REFERENCE.strip(), "# end of the start point", "What a kernel is", "The form of the answer"):
-        assert kept in text
-    assert "An exemplar" not in text
+def test_a_review_sees_the_kernel_and_what_the_judge_rejects() -> None:
+    text = build_prompt(assignment("refine", "cpp"), role="review", code=CPP_KERNEL)
+    for needed in (CPP_KERNEL.strip(), "`APPROVED`", "edits of the kernel under review", "What a kernel is", "How it is judged",
+                   "Precision", REFERENCE.strip()):  # fmt: skip
+        assert needed in text, needed
+    for absent in ("The start point: attempt", "What was tried", "Experience from", "### Practices", "feedback on attempt"):
+        assert absent not in text, absent
+    repair = build_prompt(assignment("repair", "cpp"), role="review", code=CPP_KERNEL)
+    assert "12 of 33825 elements" in repair, "whether what was wrong is right now"
+    assert "edits of the start point" not in repair
+
+
+def test_an_unknown_role_is_refused() -> None:
+    with pytest.raises(UnknownName, match="unknown role 'critic'"):
+        build_prompt(assignment("draft", "cpp"), role="critic")
 
 
 def test_code_with_fences_inside_stays_one_block() -> None:
@@ -347,7 +273,7 @@ def test_knowledge_is_in_small_self_contained_sections(backend: str) -> None:
 
 def test_every_variable_of_the_templates_is_documented() -> None:
     documented = set(re.findall(r"^\| `(\w+)", (knowledge.PROMPTS / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
-    view: Mapping[str, Any] = prompt._view(
+    view: Mapping[str, Any] = prompt_view.variables(
         Assignment(Idea("r1", TASK.name, 5, IdeaStage.REFINE, BEST.id), TASK, "triton", H100, CONTEXT)
     )
     assert set(view) == documented
@@ -355,4 +281,4 @@ def test_every_variable_of_the_templates_is_documented() -> None:
 
 def test_the_tolerances_shown_are_the_judges() -> None:
     correctness = pytest.importorskip("kernelwright.evaluator.correctness")
-    assert {str(dtype).removeprefix("torch."): rtol for dtype, rtol in correctness.RTOL.items()} == prompt.RTOL
+    assert {str(dtype).removeprefix("torch."): rtol for dtype, rtol in correctness.RTOL.items()} == prompt_view.RTOL

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ledgered import MODEL as LEDGERED
+from ledgered import reached
 from scripted import ENGINE, MODEL, kernel, reference, script
 
 from kernelwright.agent import recording
@@ -165,3 +167,89 @@ def test_a_recording_is_plain_json(place: Workspace, recorded: Result) -> None:
     data = json.loads((place.run(recorded.run.id) / "recording.json").read_text())
     assert [s["idea"]["number"] for s in data["steps"]] == [1, 2, 3, 4]
     assert sorted(data["audits"]) == [f"{recorded.steps[3].idea.id}-audit{n}" for n in (1, 2)]
+
+
+PLAN = "Block the rows by 64.\r\nThen \u2028 vectorise."
+
+
+@pytest.fixture
+def called(place: Workspace, task: Task) -> Result:
+    """A recorded run of a model: a plan and a kernel a step, one step unreadable."""
+    answers = (PLAN, kernel("passed 1.2"), "another plan", "no kernel here", PLAN, kernel("passed 1.5", 2))
+    script(place.home, *answers)
+    return start(config(task, model=LEDGERED, budget=3, steps=("plan", "code")), [task], place, Silence())
+
+
+def normal(run: str, place: Workspace) -> str:
+    """A run's recording without what a replay may change: run ids, times and cost, and what the run was asked for."""
+    data = json.loads((place.run(run) / "recording.json").read_text())
+    del data["config"]
+
+    def timeless(value: object) -> object:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k not in ("cost_usd", "seconds", "created")}
+        return [timeless(v) for v in value] if isinstance(value, list) else value
+
+    return json.dumps(timeless(data)).replace(run, "RUN")
+
+
+def test_a_replay_records_what_it_repeats_byte_for_byte(place: Workspace, task: Task, called: Result) -> None:
+    asked = len(reached(place.home))
+    again = replay(called.run.id, task, place)
+    assert normal(again.run.id, place) == normal(called.run.id, place)
+    third = replay(again.run.id, task, place)  # a replay of a replay
+    assert normal(third.run.id, place) == normal(called.run.id, place)
+    assert len(reached(place.home)) == asked == 6
+    assert PLAN in [c.text for s in recording.load(again.run.id, place).steps for c in s.calls]
+
+
+def test_a_replay_calls_nobody_and_costs_nothing(place: Workspace, task: Task, called: Result) -> None:
+    again = replay(called.run.id, task, place)
+    store = place.open_store()
+    assert len(store.calls(called.run.id)) == 6
+    assert store.calls(again.run.id) == ()
+    spent = store.spent(again.run.id)
+    store.close()
+    assert (spent.calls, spent.tokens_in, spent.tokens_out, spent.cost_usd) == (0, 0, 0, 0.0)
+    assert again.outcomes[0].cost_usd == 0.0
+    assert called.outcomes[0].cost_usd == pytest.approx(0.6)
+
+
+def test_each_step_keeps_its_calls(place: Workspace, called: Result) -> None:
+    kept = recording.load(str(place.run(called.run.id)), place)
+    assert [[(c.role, c.text) for c in step.calls] for step in kept.steps] == [
+        [("plan", PLAN), ("code", kernel("passed 1.2"))],
+        [("plan", "another plan"), ("code", "no kernel here")],
+        [("plan", PLAN), ("code", kernel("passed 1.5", 2))],
+    ]
+    assert kept.steps[0].answer.prompt == json.loads(kept.steps[0].calls[1].request)["messages"][0]["content"]
+
+
+def test_a_replay_can_be_recorded_after_its_source_has_gone(
+    place: Workspace, task: Task, called: Result, tmp_path: Path
+) -> None:
+    file = tmp_path / "recording.json"
+    file.write_bytes((place.run(called.run.id) / "recording.json").read_bytes())
+    again = replay(str(file), task, place)
+    before = recording.load(again.run.id, place)
+    file.unlink()
+    assert recording.load(again.run.id, place).steps == before.steps
+    assert [len(step.calls) for step in before.steps] == [2, 2, 2]
+
+
+def test_judging_a_model_s_answers_again(place: Workspace, task: Task, called: Result) -> None:
+    again = replay(called.run.id, task, place, rejudge=True, engine=ENGINE)
+    assert again.rejudged is not None
+    assert (again.rejudged.compared, again.rejudged.differences) == (3, ())
+
+
+def test_recordings_without_calls_are_still_read(place: Workspace, task: Task, recorded: Result, tmp_path: Path) -> None:
+    path = place.run(recorded.run.id) / "recording.json"
+    data = json.loads(path.read_text())
+    assert data["format"] == 2
+    data["format"] = 1
+    for step in data["steps"]:
+        del step["calls"]
+    (tmp_path / "old.json").write_text(json.dumps(data))
+    again = replay(str(tmp_path / "old.json"), task, place)
+    assert steps(again) == steps(recorded)

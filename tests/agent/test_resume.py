@@ -6,31 +6,19 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import spawn, the_run, told, until
 from scripted import ENGINE, MODEL, kernel, reference, script
 
 from kernelwright.agent.run import resume
 from kernelwright.agent.watch import Silence
 from kernelwright.agent.workspace import Workspace
-from kernelwright.memory.records import RunRecord
 from kernelwright.tasks.records import Kernel
-
-TESTS = Path(__file__).parent.parent
-
-
-def spawn(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "KERNELWRIGHT_HOME": str(home)}
-    command = [sys.executable, "-m", "kernelwright", *arguments, "--json"]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
 
 
 def optimize(home: Path, task: str, *more: str) -> subprocess.Popen[str]:
@@ -38,31 +26,9 @@ def optimize(home: Path, task: str, *more: str) -> subprocess.Popen[str]:
     return spawn(home, "optimize", task, *fixed, "--budget", "4", *more)
 
 
-def told(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=60)
-    data: dict[str, Any] = json.loads(out)
-    return data
-
-
 def asked(home: Path) -> list[str]:
     path = home / "asked"
     return path.read_text().split() if path.is_file() else []
-
-
-def until(condition: Any, process: subprocess.Popen[str]) -> None:
-    """Wait for ``condition`` while the process lives."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "the condition never came"
-        time.sleep(0.01)
-
-
-def the_run(home: Path) -> RunRecord:
-    store = Workspace.at(home, None).open_store()
-    (run,) = store.runs()
-    store.close()
-    return run
 
 
 def test_kill_9_while_judging_asks_no_writer_again(tmp_path: Path) -> None:

@@ -56,6 +56,19 @@ def failed(idea: Idea) -> Attempt:
     return attempt(idea, passed=False)
 
 
+def rejected(idea: Idea, status: Status) -> Attempt:
+    """An attempt with a status other than passed."""
+    made = attempt(idea, passed=False)
+    assert made.verdict is not None
+    return replace(made, verdict=replace(made.verdict, status=status))
+
+
+def duplicate(made: Attempt, original: str) -> Attempt:
+    """``made`` as one that was not judged, since it is the same as the attempt ``original``."""
+    assert made.verdict is not None
+    return replace(made, verdict=replace(made.verdict, evidence={"duplicate_of": original}))
+
+
 def unreadable(idea: Idea) -> Attempt:
     """An attempt without a kernel."""
     return Attempt(idea, Answer("", None, "empty answer"), None)
@@ -71,8 +84,7 @@ class PolicyConformance:
     @pytest.fixture
     def search(self) -> Search:
         search = Search(run="r", task="core/x/y", family="softmax", backend="cpp", seed=7, budget=6)
-        script = tuple(replace(search.idea(n, IdeaStage.DRAFT), run="old") for n in range(1, 7))
-        return replace(search, script=script)
+        return replace(search, script=self.drafts(search, 6))
 
     def play(self, policy: Policy, outcomes: Callable[[Idea], Attempt]) -> list[Idea]:
         ideas = []
@@ -107,10 +119,14 @@ class PolicyConformance:
         ideas = self.play(make(search, Worth()), failed)
         assert len({i.seed for i in ideas}) == len(ideas)
 
-    def test_told_again_in_another_process_it_goes_the_same_way(self, make: Make, search: Search) -> None:
+    @pytest.mark.parametrize("repairs", [0, 1, 2])
+    def test_told_again_in_another_process_it_goes_the_same_way(self, make: Make, search: Search, repairs: int) -> None:
         def outcome(idea: Idea) -> Attempt:
-            return attempt(idea, 1 + (idea.seed % 5) / 10) if idea.number > 1 else failed(idea)
+            if idea.number == 1 or idea.seed % 3 == 0:
+                return duplicate(failed(idea), "r-x-001") if idea.seed % 2 else failed(idea)
+            return attempt(idea, 1 + (idea.seed % 5) / 10)
 
+        search = replace(search, repairs=repairs, budget=12, script=self.drafts(search, 12))
         whole = self.play(make(search, Worth()), outcome)
         for cut in range(len(whole)):
             told = whole[:cut]
@@ -121,6 +137,26 @@ class PolicyConformance:
             again.tell(whole[cut], outcome(whole[cut]))
             assert self.play(again, outcome) == whole[cut + 1 :]
 
+    @pytest.mark.parametrize("repairs", [0, 2])
+    def test_several_in_flight_and_told_in_another_order(self, make: Make, search: Search, repairs: int) -> None:
+        search = replace(search, repairs=repairs, jobs=3, budget=9, script=self.drafts(search, 9))
+        one, other = make(search, Worth()), make(search, Worth())
+        while ideas := self.width(one):
+            assert self.width(other) == ideas
+            for idea in ideas:
+                one.tell(idea, failed(idea))
+            for idea in reversed(ideas):
+                other.tell(idea, failed(idea))
+        assert other.ask() is None
+
     def test_unreadable_answers_count(self, make: Make, search: Search) -> None:
         assert len(self.play(make(search, Worth()), unreadable)) == 6
 
+    def drafts(self, search: Search, n: int) -> tuple[Idea, ...]:
+        return tuple(replace(search.idea(i, IdeaStage.DRAFT), run="old") for i in range(1, n + 1))
+
+    def width(self, policy: Policy) -> list[Idea]:
+        found = []
+        while (idea := policy.ask()) is not None:
+            found.append(idea)
+        return found

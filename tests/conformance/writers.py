@@ -14,7 +14,7 @@ from kernelwright.memory.records import Context
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import Pending
 from kernelwright.tasks.load import load_task
-from kernelwright.tasks.records import Answer, Idea, IdeaStage
+from kernelwright.tasks.records import Answer, Attempt, Idea, IdeaStage
 
 
 class WriterConformance:
@@ -54,6 +54,12 @@ class WriterConformance:
     def test_another_backend_is_written_for_or_told(self, writer: Writer, assignment: Assignment) -> None:
         answer = self.answered(writer, replace(assignment, backend="triton"))
         assert answer.kernel is None or answer.kernel.backend == "triton"
+
+    def test_it_may_be_told_of_any_attempt(self, writer: Writer, assignment: Assignment) -> None:
+        idea = replace(assignment.idea, task="another task", number=3)
+        writer.told(Attempt(idea, Answer("", None, problem="nothing in it", model="somebody else"), None))
+        answer = self.answered(writer, assignment)
+        writer.told(Attempt(assignment.idea, answer, None))
 
     def test_closing_may_be_repeated(self, writer: Writer, assignment: Assignment) -> None:
         writer.close()

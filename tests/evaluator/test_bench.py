@@ -50,7 +50,7 @@ def test_starts_and_rejections(measured: dict[str, Any]) -> None:
 def test_the_stages_of_a_cascade_add_up(measured: dict[str, Any]) -> None:
     cascade = measured["cascade"]
     stages = cascade["stages"]
-    assert {*(stage.value for stage in Stage), "open", "rest"} == set(stages)
+    assert {*(stage.value for stage in Stage), "open", "explain", "rest"} == set(stages)
     assert sum(stages.values()) == pytest.approx(cascade["seconds"]["median"], abs=0.02)  # of one kernel
     assert min(spent for name, spent in stages.items() if name != "rest") >= 0
     assert 0 <= stages["rest"] < 0.5  # what no stage has is little

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,10 @@ import sqlalchemy as sa
 
 from kernelwright.memory.memory import Settings
 from kernelwright.memory.records import Context, Step
-from kernelwright.memory.schema import ANY, experiences, item_values, steps
+from kernelwright.memory.schema import ANY, experiences, item_values, rewards, steps
 from kernelwright.memory.store import Store
 from kernelwright.tasks.errors import HarnessError
-from kernelwright.tasks.records import Stage, Status
+from kernelwright.tasks.records import IdeaStage, Stage, Status
 
 
 def failed(scenes, task, stage=Stage.CORRECT):
@@ -289,3 +290,62 @@ def test_recall_from_ten_thousand_is_quick(tmp_path, scenes):
         assert len(context.items) == Settings(seeds=None).places
     memory.close()
     assert sorted(took)[94] < 0.05, f"p95 {sorted(took)[94] * 1e3:.1f} ms"
+
+
+def again(judged, original):
+    return replace(judged, evidence={**judged.evidence, "duplicate_of": original.idea.id})
+
+
+def kept(memory):
+    """What refinement rewards the normaliser has seen, and what memory holds."""
+    with memory.store.read() as tx:
+        return tx.execute(sa.select(rewards)).all(), memory.stats().kinds
+
+
+def test_a_duplicate_of_a_passed_draft_earns_nothing(memory, scenes):
+    task = scenes.task()
+    memory.store.create_run(scenes.run("r1", task))
+    first = scenes.work(memory, task, scenes.idea(task, 1), scenes.answer("a"), scenes.verdict(task, 2.0))
+    other = scenes.task("core/reduce/log_softmax")
+    memory.store.create_run(scenes.run("r2", other))
+    second = scenes.work(memory, other, scenes.idea(other, 1, run_id="r2"), scenes.answer("b"), scenes.verdict(other, 2.0))
+    assert second.context.items
+    before, worth = kept(memory), memory.values().q("draft", "cpp", "softmax", first.idea.id)
+    third = scenes.idea(other, 2, run_id="r2")
+    done = scenes.work(memory, other, third, scenes.answer("b # again"), again(second.verdict, second), second.context)
+    assert done.learned
+    assert (kept(memory), memory.values().q("draft", "cpp", "softmax", first.idea.id)) == (before, worth)
+
+
+@pytest.mark.parametrize("bad", [True, False])
+def test_a_duplicate_of_a_refinement_earns_nothing_and_is_no_observation(memory, scenes, bad):
+    task = scenes.task()
+    memory.store.create_run(scenes.run("r1", task))
+    start = scenes.work(memory, task, scenes.idea(task, 1), scenes.answer("0"), scenes.verdict(task, 1.0)).idea.id
+    for number, speedup in ((2, 0.5), (3, 0.4), (4, 2.0)):  # rewards below 0 on average: 0 would be above it
+        judged = scenes.verdict(task, speedup)
+        best = scenes.work(memory, task, scenes.idea(task, number, start), scenes.answer(str(number)), judged)
+    seen, worth = kept(memory), memory.values().q("refine", "cpp", task.family, start)
+    judged = failed(scenes, task) if bad else best.verdict
+    scenes.work(memory, task, scenes.idea(task, 5, start), scenes.answer("4 # again"), again(judged, best))
+    assert kept(memory) == seen
+    after = memory.values().q("refine", "cpp", task.family, start)
+    assert after < 0.7 * worth if bad else after == pytest.approx(0.7 * worth)
+
+
+def test_a_repair_of_a_draft_earns_what_a_draft_earns_and_its_start_point_nothing(memory, scenes):
+    task = scenes.task()
+    memory.store.create_run(scenes.run("r1", task))
+    start = scenes.work(memory, task, scenes.idea(task, 1), scenes.answer("a"), failed(scenes, task))
+    idea = replace(scenes.idea(task, 2, start.idea.id), stage=IdeaStage.DRAFT)
+    done = scenes.work(memory, task, idea, scenes.answer("b"), scenes.verdict(task, 2.0))
+    assert done.context.start is not None
+    assert done.context.start.id == start.idea.id
+    assert start.idea.id not in done.context.valued
+    assert kept(memory)[0] == [], "no refinement"
+    q = memory.values().q
+    assert [q("draft", "cpp", task.family, item) for item in done.context.valued] == [pytest.approx(0.3)] * len(
+        done.context.valued
+    )
+    trace = memory.search("softmax", n=10)
+    assert any("a repair of what had been incorrect" in r.experience.lesson for r in trace)

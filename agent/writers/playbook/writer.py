@@ -48,6 +48,9 @@ class Playbook:
             answer = self._write(assignment)
         return Answer(**{**vars(answer), "seconds": time.monotonic() - started})
 
+    def told(self, attempt: Attempt) -> None:
+        """Nothing is learned here: what was tried is in each assignment's history."""
+
     def close(self) -> None:
         """Nothing is held."""
 

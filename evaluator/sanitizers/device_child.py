@@ -1,0 +1,109 @@
+"""One call of a kernel on a device in a process of its own, under a tool that watches it: compute-sanitizer, or a profiler.
+
+The process is untrusted and lives under the same sandbox and limits as a runner; the tool lives in there with it, so that
+what the tool says is as good as what the candidate lets it say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import kernelwright
+from kernelwright.evaluator.runner import sandbox
+from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
+from kernelwright.evaluator.session import OpenCase, Session, secret_seed
+from kernelwright.tasks.records import Kernel
+
+_NEEDED = (
+    "__init__.py",
+    "evaluator/__init__.py",
+    "evaluator/native.py",
+    "evaluator/prototypes.py",
+    "evaluator/toolchain.py",
+    "evaluator/runner/__init__.py",
+    "evaluator/runner/arena.py",
+    "evaluator/runner/trees.py",
+    "evaluator/sanitizers/__init__.py",
+    "evaluator/sanitizers/device_job.py",
+)
+"""What the job imports of this package; the rest stays unseen."""
+_JOB = "kernelwright.evaluator.sanitizers.device_job"
+_LIMITS = {"CORE": 0, "FSIZE": 256 << 20, "NOFILE": 4096}
+_LOG_BYTES = 1 << 20
+
+
+@contextmanager
+def job_folder(kernel: Kernel, session: Session, opened: OpenCase, device: str, profiled: bool = False) -> Iterator[Path]:
+    """A folder whose ``libraries`` hold the job and the part of this package that it imports.
+
+    ``profiled``: the kernel is called twice, and a profiler is told to look at the second call only.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="kernelwright-device-job-"))
+    try:
+        seen = scratch / "libraries"
+        root = Path(kernelwright.__file__).resolve().parent
+        for name in _NEEDED:
+            target = seen / "kernelwright" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, target)
+        session.ask("draw", key=opened.key, seed=secret_seed(), scale=1.0, spikes=False, vary=False)
+        given, _ = session.ask("hand_over", key=opened.key, path=str(seen / "tensors.bin"))
+        facts = opened.facts
+        job = {
+            "device": device,
+            "dtype": opened.dtype,
+            "seed": opened.seed,
+            "training": facts["training"],
+            "init": facts["init"],
+            "inputs": facts["inputs"],
+            "profiled": profiled,
+            **given,
+        }
+        (seen / "job.json").write_text(json.dumps(job))
+        (seen / "kernel.py").write_text(kernel.source)
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run_job(
+    tool: Sequence[str],
+    scratch: Path,
+    server: ForkServer,
+    seconds: float,
+    mode: str,
+    variables: Mapping[str, str] | None = None,
+    gpu: bool = True,
+) -> tuple[str, str]:
+    """Run the job under ``tool`` (a command that takes the program behind it): (output, how it ended).
+
+    It ended as ``exit 0``, ``timeout 0``, …. ``mode`` is the sandbox's.
+    """
+    work, seen = scratch / "work", scratch / "libraries"
+    command = [*tool, sys.executable, "-m", _JOB, str(seen)]
+    paths = [str(seen), *(p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)]
+    environment = {
+        **{k: v for k, v in server.environment.items() if k not in ("PYTHONPATH", "HOME", "TMPDIR")},
+        "PYTHONPATH": os.pathsep.join(paths),
+        "HOME": str(work),
+        "TMPDIR": str(work),
+        "TRITON_CACHE_DIR": str(work / "triton"),
+        **(variables or {}),
+    }
+    plan = sandbox.plan(mode, server.layers, gpu=gpu, processes=True)
+    config = {"command": command, "variables": environment}
+    child = server.spawn("program", scratch, config, limits=_LIMITS, sandbox=plan)
+    try:
+        child.ask("wait", seconds)
+        gone = child.kill()  # it wrote into its channel: no program of ours does
+    except ChildGone as ended:
+        gone = ended.gone
+    with (scratch / "program.log").open("rb") as file:
+        return file.read(_LOG_BYTES).decode(errors="replace"), f"{gone.how} {gone.number}"
