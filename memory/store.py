@@ -15,13 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from kernelwright.memory import calls, experiences, rows
+from kernelwright.memory import runs as run_rows
 from kernelwright.memory.artifacts import Artifacts
 from kernelwright.memory.records import RUN_STATUSES, Call, Context, Line, RunRecord, Spent, Step, TaskOutcome
 from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, translated
 from kernelwright.memory.spending import total
-from kernelwright.tasks.codec import from_json, to_json
+from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import HarnessError, UnknownName, WorkspaceError
-from kernelwright.tasks.records import Answer, Attempt, Idea, Status, Task, Verdict
+from kernelwright.tasks.records import Answer, Attempt, Idea, Status, Verdict
 
 T = TypeVar("T")
 
@@ -84,22 +85,14 @@ class Store:
     def create_run(self, run: RunRecord) -> None:
         """Commit the run's row, before anything else of it happens."""
         with self.begin() as tx:
-            tx.execute(
-                runs.insert().values(id=run.id, config=to_json(run.config), status=run.status, created=run.created)
-            )
-            held = [
-                {"run": run.id, "task": t.name, "position": i, "task_id": t.task_id, "record": to_json(t)}
-                for i, t in enumerate(run.tasks)
-            ]
-            if held:
-                tx.execute(run_tasks.insert(), held)
+            run_rows.insert(tx, run)
 
     def set_run_status(self, run_id: str, status: str) -> None:
         """``running``, ``finished``, ``interrupted`` or ``waiting``."""
         if status not in RUN_STATUSES:
             raise ValueError(f"run status {status!r} is none of {', '.join(RUN_STATUSES)}")
         with self.begin() as tx:
-            if tx.execute(runs.update().where(runs.c.id == run_id).values(status=status)).rowcount == 1:
+            if run_rows.change(tx, run_id, status=status):
                 return
         raise self._unknown_run(run_id)
 
@@ -109,51 +102,43 @@ class Store:
         Raises:
             UnknownName: there is none; the message names the newest.
         """
-        found = self._runs(run_id)
+        with self.read() as tx:
+            found = run_rows.load(tx, run_id)
         if not found:
             raise self._unknown_run(run_id)
         return found[0]
 
     def runs(self) -> tuple[RunRecord, ...]:
         """Every run, newest first."""
-        return self._runs(None)
+        with self.read() as tx:
+            return run_rows.load(tx)
 
     def config(self, run_id: str) -> Mapping[str, Any]:
         """What a run was asked for; empty for a run that is not there."""
         with self.read() as tx:
-            return tx.execute(sa.select(runs.c.config).where(runs.c.id == run_id)).scalar_one_or_none() or {}
+            return run_rows.column(tx, run_id, "config") or {}
 
     def set_outcome(self, run_id: str, task_name: str, outcome: TaskOutcome) -> None:
         """How a task of the run ended; replaces what was there. A task that did not even load can have one too."""
-        where = (run_tasks.c.run == run_id) & (run_tasks.c.task == task_name)
-        data = to_json(outcome)
         with self.begin() as tx:
-            if tx.execute(run_tasks.update().where(where).values(outcome=data)).rowcount == 1:
-                return
-            if tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id)).one_or_none() is not None:
-                last = sa.select(sa.func.max(run_tasks.c.position)).where(run_tasks.c.run == run_id)
-                position = (tx.execute(last).scalar_one() or 0) + 1
-                row = {"run": run_id, "task": task_name, "position": position, "task_id": "", "outcome": data}
-                tx.execute(run_tasks.insert().values(row))
+            if run_rows.set_outcome(tx, run_id, task_name, outcome):
                 return
         raise self._unknown_run(run_id)
 
     def outcomes(self, run_id: str) -> Mapping[str, TaskOutcome]:
         """Task name -> outcome, for the tasks that have one, in the run's order."""
-        query = sa.select(run_tasks.c.task, run_tasks.c.outcome).where(run_tasks.c.run == run_id)
         with self.read() as tx:
-            found = tx.execute(query.order_by(run_tasks.c.position)).all()
-        return {row.task: from_json(TaskOutcome, row.outcome) for row in found if row.outcome is not None}
+            return run_rows.outcomes(tx, run_id)
 
     def add_seconds(self, run_id: str, seconds: float) -> None:
         """Add to the wall time that processes have worked on the run."""
         with self.begin() as tx:
-            tx.execute(runs.update().where(runs.c.id == run_id).values(seconds=runs.c.seconds + seconds))
+            run_rows.add_seconds(tx, run_id, seconds)
 
     def seconds(self, run_id: str) -> float:
         """Wall time that processes have worked on the run; 0 for a run that is not there."""
         with self.read() as tx:
-            return tx.execute(sa.select(runs.c.seconds).where(runs.c.id == run_id)).scalar_one_or_none() or 0.0
+            return run_rows.column(tx, run_id, "seconds") or 0.0
 
     # The ledger
 
@@ -289,21 +274,8 @@ class Store:
 
     def _unknown_run(self, run_id: str) -> UnknownName:
         with self.read() as tx:
-            newest = tx.execute(sa.select(runs.c.id).order_by(runs.c.created.desc()).limit(10)).scalars().all()
+            newest = run_rows.newest(tx)
         return UnknownName(f"unknown run {run_id!r}", f"newest runs: {', '.join(newest) or 'none'}")
-
-    def _runs(self, run_id: str | None) -> tuple[RunRecord, ...]:
-        query = sa.select(runs).order_by(runs.c.created.desc(), runs.c.id.desc())
-        tasks_query = sa.select(run_tasks.c.run, run_tasks.c.record).order_by(run_tasks.c.position)
-        if run_id is not None:
-            query = query.where(runs.c.id == run_id)
-            tasks_query = tasks_query.where(run_tasks.c.run == run_id)
-        with self.read() as tx:
-            found, held = tx.execute(query).all(), tx.execute(tasks_query.where(run_tasks.c.record.is_not(None))).all()
-        tasks: dict[str, list[Task]] = {}
-        for row in held:
-            tasks.setdefault(row.run, []).append(from_json(Task, row.record))
-        return tuple(RunRecord(r.id, r.config, r.status, r.created, tuple(tasks.get(r.id, ()))) for r in found)
 
     def _steps(self, where: sa.ColumnElement[bool]) -> tuple[Step, ...]:
         query = sa.select(*_ATTEMPT, steps.c.context, steps.c.learned).join(

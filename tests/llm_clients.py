@@ -14,7 +14,7 @@ from kernelwright.agent.llm.transport import Transport
 from kernelwright.agent.llm.via_litellm import ViaLitellm
 from kernelwright.agent.llm.via_openai import ViaOpenAI
 
-KEY = "sk-secret-0123456789"
+KEY = "own-secret-0123456789"
 MODEL = "openai/gpt-4o-mini"
 QUICK = Retry(tries=3, first=0.01, longest=0.5)
 WAYS = ("openai", "litellm")

@@ -72,7 +72,8 @@ def _packages() -> Iterator[dict[str, Any]]:
         ("sqlalchemy", True, "runs cannot be kept"),
         ("chromadb", True, "memory cannot recall"),
         ("triton", False, "backend triton is unavailable"),
-        ("litellm", False, "language models cannot be called"),
+        ("openai", False, "OpenAI and OpenAI-compatible servers cannot be asked"),
+        ("litellm", False, "no other provider than OpenAI can be asked, and no price is known"),
     ):
         try:
             yield _row(name, version(name), needed=needed)

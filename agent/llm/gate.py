@@ -21,9 +21,8 @@ class Gate:
     those given last: clients of one run agree on them.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._now = clock
         self._concurrency, self._spacing = 1, 0.0
         self._flying = 0
         self._next = 0.0
@@ -53,7 +52,7 @@ class Gate:
     def slow(self, seconds: float) -> None:
         """The provider says that it is too much: nobody starts for so long, and then more slowly."""
         with self._changed:
-            self._next = max(self._next, self._now() + seconds)
+            self._next = max(self._next, time.monotonic() + seconds)
             self._slowed = min(LONGEST_SPACING, max(FIRST_SPACING, 2 * self._slowed))
 
     def answered(self) -> None:
@@ -61,14 +60,19 @@ class Gate:
         with self._changed:
             self._slowed = self._slowed * 0.8 if self._slowed > 0.01 else 0.0
 
+    @property
+    def spacing(self) -> float:
+        """Seconds between two starts, as things are."""
+        return max(self._spacing, self._slowed)
+
     def _entered(self) -> bool:
         """Enter if it is one's turn; else wait a tick at most."""
         with self._changed:
-            now = self._now()
+            now = time.monotonic()
             early = self._next - now
             if self._flying < self._concurrency and early <= 0:
                 self._flying += 1
-                self._next = now + max(self._spacing, self._slowed)
+                self._next = now + self.spacing
                 return True
             self._changed.wait(min(TICK, early) if early > 0 else TICK)
             return False

@@ -33,7 +33,8 @@ class ModelOptions:
     answer_tokens: int | None = None
     """Most tokens of one answer, thoughts included; None: the most that the model is known to give."""
     stall_seconds: float = 120.0
-    """An answer of which nothing new came for so long is given up and asked for again."""
+    """An answer of which nothing new came for so long is given up and asked for again; models that are known to think in
+    silence have five times as long to begin."""
     call_seconds: float = 1800.0
     """A single answer may take so long at most."""
     tries: int = 5

@@ -30,9 +30,3 @@ PROVIDERS = (
 def present(environment: Mapping[str, str]) -> tuple[Provider, ...]:
     """The providers whose key is set, in the table's order."""
     return tuple(p for p in PROVIDERS if environment.get(p.key, "").strip())
-
-
-def of_model(model: str) -> Provider | None:
-    """The provider of a ``provider/model`` string, if it is in the table."""
-    head = model.split("/", 1)[0]
-    return next((p for p in PROVIDERS if p.name == head), None)

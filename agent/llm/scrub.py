@@ -24,7 +24,8 @@ def scrub(text: str) -> str:
     Not protected against: a key that is in no environment variable and has no known shape, one that was changed since,
     and one that a server sends back in another encoding.
     """
-    for name, value in sorted(os.environ.items(), key=lambda item: -len(item[1])):
+    values = {name: value.strip() for name, value in os.environ.items()}
+    for name, value in sorted(values.items(), key=lambda item: -len(item[1])):
         if len(value) >= _SHORTEST and _PRIVATE.search(name.upper()):
             text = text.replace(value, f"${name}")
     for shape, instead in _SHAPES:

@@ -16,7 +16,7 @@ OPTIONAL = ("stream_options", "seed", "reasoning_effort", "temperature", "stream
 LEAST_ANSWER = 64
 """Tokens; a server with less room than this has no room."""
 
-_TOO_LARGE = re.compile(r"(?i)too (large|long|high|big|many)|maximum|at most|exceed|less than|greater than|no more than|> \d")
+_TOO_LARGE = re.compile(r"(?i)too (large|long|high|big|many)|maximum|at most|exceed|less than|no more than|> \d")
 _MOST = re.compile(r"(?i)(?:at most|less than or equal to|no more than|<=|> ?)\s*(\d+)(?! tokens? \()")
 _CONTEXT = re.compile(r"(?i)context (?:length|window|size)\D{0,20}(\d+)")
 _PROMPT = re.compile(

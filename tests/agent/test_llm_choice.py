@@ -105,6 +105,13 @@ def test_without_litellm_other_providers_say_what_is_missing() -> None:
     assert "pip install litellm" in raised.value.remedy
 
 
+def test_without_openais_client_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(WriterError, match="needs the package openai") as raised:
+        Client("mine", ModelOptions(api_base=OWN))
+    assert "pip install" in raised.value.remedy
+
+
 def test_an_unknown_model_is_told_before_anything_is_sent() -> None:
     with pytest.raises(WriterError, match="unknown model 'nonsense'") as raised:
         Client("nonsense")
@@ -123,12 +130,12 @@ def test_a_missing_key_is_told_before_anything_is_sent(litellm: bool, monkeypatc
 
 @pytest.mark.parametrize(
     "address",
-    ["http://user:password@host/v1", "https://host/v1?api_key=abcdefgh", "https://host/v1?a=1&key=abcdefgh", "host:8000"],
+    ["http://user:secret@host/v1", "https://host/v1?api_key=abcdefgh", "https://host/v1?x&key=abcdefgh", "host:8000"],
 )
 def test_an_address_with_a_key_in_it_is_refused_since_it_would_be_kept(address: str) -> None:
     with pytest.raises(InputError) as raised:
         ModelOptions(api_base=address)
-    assert "password" not in str(raised.value)
+    assert "secret" not in str(raised.value)
     assert "abcdefgh" not in str(raised.value)
 
 

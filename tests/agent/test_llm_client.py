@@ -51,7 +51,7 @@ def test_an_unknown_price_is_none_not_zero(server: LlmServer, way: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("line", [Fault(429), Fault(500), Fault(503), Fault(529), Fault(408), Hangup()], ids=str)
+@pytest.mark.parametrize("line", [Fault(500), Fault(529), Fault(408), Hangup()], ids=str)
 def test_passing_failures_are_tried_again_and_no_layer_below_multiplies_them(
     server: LlmServer, way: str, line: Fault | Hangup
 ) -> None:
@@ -64,6 +64,13 @@ def test_passing_failures_are_tried_again_and_no_layer_below_multiplies_them(
         client(server, way).ask("p")
     assert raised.value.remedy
     assert len(server.seen) == 6
+
+
+def test_too_many_requests_for_all_tries_has_a_remedy(server: LlmServer) -> None:
+    server.script = [Fault(429, "slow down")]
+    with pytest.raises(WriterError, match="did not answer in 2 tries: slow down") as raised:
+        client(server, retry=Retry(tries=2, first=0.01)).ask("p")
+    assert "--requests-per-minute" in raised.value.remedy
 
 
 @both

@@ -91,34 +91,17 @@ def test_who_waits_for_a_turn_can_leave(server: LlmServer) -> None:
     assert len(server.seen) == 1
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_slowness_doubles_with_each_refusal_has_an_end_and_fades_with_answers() -> None:
-    clock = Clock()
-    gate = Gate(clock)
-    gate.limit(9, None)
-
-    def wait() -> float:
-        """Seconds until the next call may start, measured by starting two."""
-        began = clock.now
-        for _ in range(2):
-            with gate.passed(lambda: setattr(clock, "now", clock.now + 0.125)):
-                pass
-        return clock.now - began
-
-    assert wait() == 0
-    gate.slow(0)
-    assert wait() == pytest.approx(0.25, abs=0.13)
+    gate = Gate()
+    gate.limit(9, 120)
+    spacings = []
     for _ in range(12):
+        spacings.append(gate.spacing)
         gate.slow(0)
-    wait()
-    assert wait() <= 60.3
+    assert spacings[:5] == [0.5, 0.5, 0.5, 1, 2]
+    assert gate.spacing == 30
     for _ in range(60):
         gate.answered()
-    clock.now += 60
-    assert wait() == 0
+    assert gate.spacing == 0.5, "never closer than the limit that was given"
+    gate.limit(9, None)
+    assert gate.spacing == 0

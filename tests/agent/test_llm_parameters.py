@@ -167,6 +167,13 @@ def test_an_answer_longer_than_the_model_can_give_is_asked_for_shorter(server: L
     assert [s.body["max_tokens"] for s in server.seen] == [16_384, fitting, fitting if for_good else 16_384]
 
 
+def test_a_limit_too_low_to_think_in_is_told_and_not_lowered(server: LlmServer) -> None:
+    server.script = [Fault(400, "`max_tokens` must be greater than `thinking.budget_tokens`")]
+    with pytest.raises(WriterError, match="must be greater"):
+        client(server, model="mine", answer_tokens=700).ask("p")
+    assert {s.body.get("max_tokens") or s.body["max_completion_tokens"] for s in server.seen} == {700}
+
+
 def test_a_prompt_that_leaves_no_room_for_an_answer_is_too_long(server: LlmServer) -> None:
     words = "This model's maximum context length is 512 tokens, your request has 500 input tokens"
     server.script = [Fault(400, words)]
