@@ -49,9 +49,7 @@ class Recording:
 
     def of(self, task: Task) -> tuple[RecordedStep, ...]:
         """The steps of ``task``, found by its name or else by what it computes."""
-        names = {t.name for t in self.tasks if t.name == task.name} or {
-            t.name for t in self.tasks if t.task_id == task.task_id
-        }
+        names = {t.name for t in self.tasks if t.name == task.name} or {t.name for t in self.tasks if t.task_id == task.task_id}
         return tuple(s for s in self.steps if s.idea.task in names)
 
     def step(self, task: Task, number: int) -> RecordedStep | None:
@@ -179,4 +177,3 @@ def _verdict(path: Path) -> Verdict:
 def _in_order(tasks: tuple[Task, ...], steps: tuple[RecordedStep, ...]) -> tuple[RecordedStep, ...]:
     place = {task.name: n for n, task in enumerate(tasks)}
     return tuple(sorted(steps, key=lambda s: (place.get(s.idea.task, len(place)), s.idea.number)))
-

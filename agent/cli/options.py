@@ -39,4 +39,3 @@ def workspace(home: Path | None, store: str | None) -> Workspace:
 def example(text: str) -> str:
     """The examples at the end of a verb's help, line by line."""
     return "Examples:\n\n\b\n" + "\n".join(f"  {line}" for line in text.strip().splitlines())
-

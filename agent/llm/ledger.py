@@ -98,9 +98,7 @@ class Ledger:
         """As :func:`check_price`, by this run's limits."""
         check_price(client, self.limits)
 
-    def ask(
-        self, client: Client, idea: Idea, role: str, prompt: str, heard: Callable[[int], None] = unheard
-    ) -> Reply:
+    def ask(self, client: Client, idea: Idea, role: str, prompt: str, heard: Callable[[int], None] = unheard) -> Reply:
         """The model's answer; the one already paid for where the same was asked for the same idea before.
 
         Waits while the calls in flight may still use up what this one needs.
@@ -120,6 +118,8 @@ class Ledger:
         def listen(tokens: int) -> None:
             flight.tokens = tokens
             heard(tokens)
+            if (why := self._over()) is not None:  # an answer may go on for half an hour: what it cost is written down
+                raise BudgetSpent(why, "start a run with a larger budget")
 
         try:
             reply = client.ask(prompt, idea.seed, listen, lambda paid: self._once_more(flight, paid))

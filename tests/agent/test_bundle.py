@@ -237,8 +237,12 @@ def test_the_bundle_judges_with_nothing_of_ours_installed(place: Workspace, task
     environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "PYTHONNOUSERSITE": "1"}
     probe = "import kernelwright.evaluator.worker as w; print(w.__file__)"
     where = subprocess.run(
-        [sys.executable, "-c", probe], env={**environment, "PYTHONPATH": str(tmp_path / "there")},
-        capture_output=True, text=True, check=True, cwd=tmp_path,
+        [sys.executable, "-c", probe],
+        env={**environment, "PYTHONPATH": str(tmp_path / "there")},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
     )
     assert where.stdout.startswith(str(tmp_path / "there"))
     done = subprocess.run([str(script_)], env=environment, capture_output=True, text=True, timeout=300, check=False)

@@ -58,9 +58,7 @@ def dump(home: Path) -> list[str]:
     return lines
 
 
-def test_it_shows_prompt_model_place_and_parameters(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_shows_prompt_model_place_and_parameters(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = reference(tmp_path)
     more = ("--temperature", "0.5", "--answer-tokens", "1000", "--prompt-tokens", "4000", "--steps", "plan,code")
     data = told(home, capsys, task, *SERVED, *more, "--budget", "5", "--price", "2,10")
@@ -84,9 +82,7 @@ def test_it_shows_prompt_model_place_and_parameters(
     assert data["cost_usd_at_most"] == pytest.approx(10 * model["cost_usd_a_call"])
 
 
-def test_the_prompt_is_the_one_that_a_run_then_sends(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_prompt_is_the_one_that_a_run_then_sends(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = load_task(reference(tmp_path))
     first = told(home, capsys, task.name, *SERVED, "--policy", "greedy", "--seed", "4")["tasks"][0]
     script(home, kernel("passed 1.5"))
@@ -97,9 +93,7 @@ def test_the_prompt_is_the_one_that_a_run_then_sends(
     assert sent.idea.seed == first["seed"]
 
 
-def test_nothing_is_kept(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_kept(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = load_task(reference(tmp_path))
     told(home, capsys, task.name, *SERVED)
     assert not (home / "store.db").exists()
@@ -132,9 +126,7 @@ def test_limits_bound_what_a_run_can_come_to(home: Path, tmp_path: Path, capsys:
     assert (data["cost_usd_at_most"], data["tokens_at_most"]) == (0.5, 90000)
 
 
-def test_an_ensemble_is_bounded_by_its_dearest_member(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_ensemble_is_bounded_by_its_dearest_member(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models = ("--model", "openai/a,openai/b", "--api-base", "http://models.test/v1", "--budget", "3")
     data = told(home, capsys, reference(tmp_path), *models, "--price", "openai/a=1,1", "--price", "openai/b=5,5")
     cheap, dear = data["models"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -105,3 +106,17 @@ def test_a_replay_needs_no_server(server: LlmServer, place: Workspace, task: Tas
     assert calls(place, again) == ()
     assert [s.answer and s.answer.text for s in again.steps] == [s.answer and s.answer.text for s in result.steps]
     assert again.outcomes[0].cost_usd == 0.0
+
+
+def test_an_answer_does_not_outlast_the_time_and_what_came_of_it_is_paid_for(
+    server: LlmServer, place: Workspace, task: Task
+) -> None:
+    server.script = [Say(kernel("passed 1.5"), stall=4)]
+    began = time.monotonic()
+    result = run(server, place, task, budget=3, limits=Limits(seconds=2))
+    assert time.monotonic() - began < 10
+    assert (result.outcomes[0].status, result.outcomes[0].attempts) == ("unsolved", 0)
+    assert "budget of 2 s of wall time spent" in result.outcomes[0].reason
+    (call,) = calls(place, result)
+    assert call.estimated
+    assert call.tokens_out > 0

@@ -66,9 +66,7 @@ def test_a_replay_repeats_the_run_at_no_cost(place: Workspace, task: Task, recor
     assert len((place.home / "asked").read_text().split()) == 4  # the recorded run's own
 
 
-def test_a_recording_is_a_file_that_works_anywhere(
-    place: Workspace, task: Task, recorded: Result, tmp_path: Path
-) -> None:
+def test_a_recording_is_a_file_that_works_anywhere(place: Workspace, task: Task, recorded: Result, tmp_path: Path) -> None:
     file = tmp_path / "kept" / "recording.json"
     file.parent.mkdir()
     (place.run(recorded.run.id) / "recording.json").rename(file)
@@ -120,9 +118,7 @@ def test_a_policy_that_asks_beyond_the_recording_is_told(place: Workspace, task:
     assert "--budget 4" in raised.value.remedy
 
 
-def test_a_task_that_was_not_recorded_is_refused(
-    place: Workspace, task: Task, recorded: Result, tmp_path: Path
-) -> None:
+def test_a_task_that_was_not_recorded_is_refused(place: Workspace, task: Task, recorded: Result, tmp_path: Path) -> None:
     other = load_task(reference(tmp_path, "other", 5))
     again = start(
         config(task, model=f"replay:{recorded.run.id}", policy="recorded", engine="local", order=(other.name,)),

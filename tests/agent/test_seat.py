@@ -153,9 +153,7 @@ def test_show_gives_the_exact_prompt_the_calls_and_the_verdict(
     assert capfd.readouterr().out == "p"
 
 
-def test_show_gives_a_waiting_prompt_byte_for_byte(
-    place: Workspace, task: Task, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_show_gives_a_waiting_prompt_byte_for_byte(place: Workspace, task: Task, capfd: pytest.CaptureFixture[str]) -> None:
     start(config(task), [task], place, Silence())
     (sheet,) = Seat(place).waiting()
     assert cli(["exchange", "show", sheet.id, "--prompt", "--home", str(place.home)]) == 0

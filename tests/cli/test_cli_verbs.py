@@ -168,9 +168,7 @@ def test_a_file_that_is_no_task_alone_is_a_run_with_a_refusal(call: Run, tmp_pat
         (["dance"], "unknown verb 'dance'", "optimize"),
     ],
 )
-def test_wrong_usage(
-    call: Run, say: Any, home: Path, tmp_path: Path, arguments: list[str], message: str, remedy: str
-) -> None:
+def test_wrong_usage(call: Run, say: Any, home: Path, tmp_path: Path, arguments: list[str], message: str, remedy: str) -> None:
     """Exit code 2; one line with the value and the expectation, one with the remedy; the same as JSON."""
     reference(tmp_path)
     script(home, kernel("passed 2"))
@@ -317,9 +315,7 @@ def test_tasks_lists_and_shows(call: Run, say: Any, tmp_path: Path) -> None:
     assert "class Model" in out
 
 
-def test_doctor_says_what_there_is_and_what_is_missing(
-    call: Run, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_says_what_there_is_and_what_is_missing(call: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-hidden-value")
     code, data = call("doctor")
     rows = {row["what"]: row for row in data["doctor"]}

@@ -107,9 +107,7 @@ def open_here(home: Path, seeds: Path | None = None, exclude: tuple[str, ...] = 
     return open_memory(home, None, Settings(seeds=seeds, **settings), exclude)
 
 
-def work(
-    memory: Memory, of: Task, what: Idea, given: Answer, judged: Verdict | None, context: Context | None = None
-) -> Step:
+def work(memory: Memory, of: Task, what: Idea, given: Answer, judged: Verdict | None, context: Context | None = None) -> Step:
     """One step of the loop, from recall to learning, committed at each point; the step as it is stored."""
     context = memory.recall(what, of, "cpp") if context is None else context
     memory.store.ask(what, context)

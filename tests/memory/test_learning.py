@@ -218,9 +218,7 @@ def test_killed_at_any_moment_the_store_is_whole_and_goes_on(tmp_path, scenes, a
     if last.attempt is not None and not last.learned:
         memory.learn(last, task, "cpp", scenes.DEVICE)
     number = len(done) + 1
-    scenes.work(
-        memory, task, scenes.idea(task, number, done[0].idea.id), scenes.answer("on"), scenes.verdict(task, 2.0)
-    )
+    scenes.work(memory, task, scenes.idea(task, number, done[0].idea.id), scenes.answer("on"), scenes.verdict(task, 2.0))
     _assert_consistent(memory.store)
     assert memory.stats().indexed == memory.stats().experiences
     memory.close()

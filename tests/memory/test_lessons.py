@@ -28,9 +28,7 @@ def test_a_feasible_draft_gives_a_trace_with_code_and_a_lesson_without(scenes):
         assert made.lesson in made.text
 
 
-@pytest.mark.parametrize(
-    ("speedup", "said"), [(3.0, "helped: 1.50x"), (2.0, "changed nothing"), (1.0, "slower: 0.50x")]
-)
+@pytest.mark.parametrize(("speedup", "said"), [(3.0, "helped: 1.50x"), (2.0, "changed nothing"), (1.0, "slower: 0.50x")])
 def test_a_refinement_says_whether_it_helped(scenes, speedup, said):
     task = scenes.task()
     start = scenes.attempt(scenes.idea(task), scenes.answer("a"), scenes.verdict(task, 2.0))

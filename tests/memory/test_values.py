@@ -61,9 +61,7 @@ def test_each_backend_has_its_own_statistics(store):
         assert normalised(tx, "cpp", 0.5) == pytest.approx(0.0)
 
 
-def change(
-    *items: str, reward: float = 1.0, stage: str = "draft", backend: str = "cpp", family: str = "norm"
-) -> Change:
+def change(*items: str, reward: float = 1.0, stage: str = "draft", backend: str = "cpp", family: str = "norm") -> Change:
     return Change(stage, backend, family, items, reward)
 
 
