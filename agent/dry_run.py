@@ -11,7 +11,7 @@ from typing import Any
 
 from kernelwright.agent.llm.client import Client
 from kernelwright.agent.parts import check_names, kind_of, make_engine, make_policy
-from kernelwright.agent.prompt import compose
+from kernelwright.agent.prompt.build import compose
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.workspace import Workspace
 from kernelwright.agent.writers.ensemble import is_ensemble, members_of

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from kernelwright.agent import novelty
+from kernelwright.agent.answer import novelty
 from kernelwright.agent.desk import Desk
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.policies.policy import Policy

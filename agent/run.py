@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 
 from kernelwright.agent import recording
-from kernelwright.agent.diversity import Diversity, diversity
+from kernelwright.agent.ensemble.diversity import Diversity, diversity
 from kernelwright.agent.files import write_text
 from kernelwright.agent.loop import Parts, search
 from kernelwright.agent.outcome import conclude, refused, so_far, unaffordable

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from kernelwright.agent.members import Member
-    from kernelwright.agent.selection import Proposal, TooLittle
+    from kernelwright.agent.ensemble.members import Member
+    from kernelwright.agent.ensemble.selection import Proposal, TooLittle
 
 app = verb("What recorded runs say about how to run.", "kernelwright bench ensemble RUN")
 
@@ -51,8 +51,8 @@ def ensemble(
 ) -> Output:
     """Compare the models that wrote in recorded runs, and propose which of them to keep as an ensemble."""
     from kernelwright.agent import recording
-    from kernelwright.agent.members import figures, read
-    from kernelwright.agent.selection import Proposal, propose
+    from kernelwright.agent.ensemble.members import figures, read
+    from kernelwright.agent.ensemble.selection import Proposal, propose
 
     if attempts is not None and (attempts < 1 or usd is not None):
         problem = f"--attempts is {attempts}" if attempts < 1 else "--attempts and --usd are given"
@@ -89,7 +89,7 @@ def _weights(given: list[str]) -> dict[str, float]:
 
 
 def _print(members: tuple[Member, ...], found: Proposal | TooLittle, data: dict[str, Any], console: Console) -> None:
-    from kernelwright.agent.selection import TooLittle
+    from kernelwright.agent.ensemble.selection import TooLittle
 
     title = f"attempts: {data['attempts']}, tasks: {data['tasks']}, runs: {len(data['runs'])}"
     console.print(_members(members, title))

@@ -11,13 +11,13 @@ import typer
 
 from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
 from kernelwright.agent.cli.output import Output
-from kernelwright.agent.sheets import Sheet, sheets
+from kernelwright.agent.exchange.sheets import Sheet, sheets
 from kernelwright.tasks.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kernelwright.agent.seat import Seen
+    from kernelwright.agent.exchange.seat import Seen
     from kernelwright.memory.records import Call
 
 app = verb(
@@ -56,7 +56,7 @@ def submit(
     as_json: AsJson = False,
 ) -> Output:
     """Put down the answer to a prompt; `kernelwright resume RUN` goes on with it, `optimize --wait` does so by itself."""
-    from kernelwright.agent.seat import Seat
+    from kernelwright.agent.exchange.seat import Seat
 
     place = workspace(home, store)
     try:
@@ -91,7 +91,7 @@ def show(
     as_json: AsJson = False,
 ) -> Output:
     """The exact prompt of any attempt, whoever wrote it, with its model calls, its answer and its verdict in short."""
-    from kernelwright.agent.seat import Seat
+    from kernelwright.agent.exchange.seat import Seat
 
     seat = Seat(workspace(home, store))
     seen = seat.seen(idea)
@@ -110,7 +110,7 @@ def _row(sheet: Sheet) -> dict[str, Any]:
 
 
 def _seen_row(seen: Seen, seat: Any) -> dict[str, Any]:
-    from kernelwright.agent.seat import brief
+    from kernelwright.agent.exchange.seat import brief
 
     idea = seen.idea
     task = next((t for t in seat.run(idea.run).tasks if t.name == idea.task), None) if seen.verdict is not None else None

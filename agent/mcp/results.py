@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernelwright.agent import feedback
-from kernelwright.agent.seat import Best, brief, rounded
+from kernelwright.agent.exchange.seat import Best, brief, rounded
+from kernelwright.agent.prompt import feedback
 from kernelwright.memory.records import Recalled, RunRecord
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.load import load_task

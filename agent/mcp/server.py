@@ -5,9 +5,9 @@ from __future__ import annotations
 from mcp.server import MCPServer
 
 from kernelwright import __version__
-from kernelwright.agent.knowledge import PROMPTS
 from kernelwright.agent.mcp.service import Options, Service
 from kernelwright.agent.mcp.tools import Tools
+from kernelwright.agent.prompt.knowledge import PROMPTS
 from kernelwright.agent.workspace import Workspace
 
 GRACE_SECONDS = 1.0

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernelwright.agent.cli import defaults
-from kernelwright.agent.mcp.bench import Bench
+from kernelwright.agent.exchange.seat import Seat
+from kernelwright.agent.mcp.workbench import Workbench
 from kernelwright.agent.parts import check_names
 from kernelwright.agent.run import Result, resume, start
-from kernelwright.agent.seat import Seat
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Silence
 from kernelwright.agent.workspace import Workspace
@@ -66,7 +66,7 @@ class Asked:
 class Look(Silence):
     """Looks on while a job of a run is worked off: where it is, and when it should stop."""
 
-    bench: Bench
+    bench: Workbench
     run: str = ""
     at: str = "waiting for the judge"
 
@@ -93,7 +93,7 @@ class Service:
         self.seat = Seat(workspace)
         self.options = options
         self._workspace = workspace
-        self._bench = Bench(workspace.cache)
+        self._bench = Workbench(workspace.cache)
         self._lock = threading.Lock()
         self._going: dict[str, Going] = {}
         """Run -> the last job for it: the runs that this server worked on."""
@@ -101,7 +101,7 @@ class Service:
         self._checks: dict[tuple[str, str, str, str | None], Future[Verdict]] = {}
 
     def close(self, seconds: float) -> bool:
-        """Stop; see :meth:`Bench.close`."""
+        """Stop; see :meth:`Workbench.close`."""
         return self._bench.close(seconds)
 
     def task(self, name: str) -> Task:

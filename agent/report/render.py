@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from kernelwright.agent.diversity import Diversity
+from kernelwright.agent.ensemble.diversity import Diversity
 from kernelwright.agent.files import write_text
 from kernelwright.agent.report import charts, text
 from kernelwright.agent.report.graph import search_graph

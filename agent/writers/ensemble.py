@@ -7,8 +7,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from kernelwright.agent.bandit import choose, tally
-from kernelwright.agent.gains import Outcome
+from kernelwright.agent.ensemble.bandit import choose, tally
+from kernelwright.agent.ensemble.gains import Outcome
 from kernelwright.agent.writers.writer import Assignment, Writer
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.records import Answer, Attempt, digest
@@ -18,7 +18,7 @@ LONERS = ("exchange", "replay")
 
 
 class Ensemble:
-    """Chooses a member for each idea: by fixed weights, or by the bandit of :mod:`kernelwright.agent.bandit`.
+    """Chooses a member for each idea: by fixed weights, or by the bandit of :mod:`kernelwright.agent.ensemble.bandit`.
 
     The choice depends on nothing but the idea's seed and the attempts that were told when the idea was asked for: those of
     its own task are the assignment's history, which the store keeps with the idea; other tasks of a run are over by then.

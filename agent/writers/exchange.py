@@ -6,10 +6,10 @@ import json
 import re
 import time
 
-from kernelwright.agent.answer import read_for
+from kernelwright.agent.answer.read import read_for
+from kernelwright.agent.exchange.sheets import Sheet
 from kernelwright.agent.files import write_text
-from kernelwright.agent.prompt import build_prompt
-from kernelwright.agent.sheets import Sheet
+from kernelwright.agent.prompt.build import build_prompt
 from kernelwright.agent.writers.writer import Assignment, Setup
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import BudgetSpent, Pending

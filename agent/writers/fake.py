@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kernelwright.agent.answer import read_for
+from kernelwright.agent.answer.read import read_for
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.tasks.errors import KernelwrightError
 from kernelwright.tasks.records import Answer, Attempt

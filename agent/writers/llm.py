@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernelwright.agent.answer import read_answer, read_for, spoken
+from kernelwright.agent.answer.read import read_answer, read_for, spoken
+from kernelwright.agent.answer.sources import finished
 from kernelwright.agent.llm.client import Client, Reply
-from kernelwright.agent.prompt import build_prompt
-from kernelwright.agent.sources import finished
+from kernelwright.agent.prompt.build import build_prompt
 from kernelwright.agent.writers.writer import Assignment, Setup
 from kernelwright.tasks.errors import BudgetSpent, HarnessError
 from kernelwright.tasks.records import Answer, Attempt, Kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.agent.prompt import CAP, Prompt, build_prompt, compose
+from kernelwright.agent.prompt.build import CAP, Prompt, build_prompt, compose
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.memory.records import Context, Experience, Recalled

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernelwright.agent.answer import read_answer
+from kernelwright.agent.answer.read import read_answer
 
 KERNEL = '''import torch
 import torch.nn as nn

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kernelwright.agent.diagnosis import LABELS, diagnose
+from kernelwright.agent.prompt.diagnosis import LABELS, diagnose
 from kernelwright.evaluator.backends.cpp import CppBackend
 from kernelwright.evaluator.profile_metrics import bottleneck
 from kernelwright.evaluator.toolchain import missing_compiler

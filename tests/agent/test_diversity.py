@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from kernelwright.agent.diversity import diversity, embedded, k_star, plain
+from kernelwright.agent.ensemble.diversity import diversity, embedded, k_star, plain
 from kernelwright.tasks.records import Answer, Kernel
 
 TILED = "import triton\n\ndef kernel(x):\n    block = 128\n    return tile_matmul(x, block)\n"

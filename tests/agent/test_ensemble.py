@@ -14,8 +14,8 @@ from conformance.writers import WriterConformance
 from llm_server import LlmServer, Say, Seen
 from scripted import ENGINE, kernel, reference, script
 
-from kernelwright.agent.bandit import Tally, choose, posterior, price, tally
-from kernelwright.agent.gains import FIRST, Outcome, cost_unit, gains
+from kernelwright.agent.ensemble.bandit import Tally, choose, posterior, price, tally
+from kernelwright.agent.ensemble.gains import FIRST, Outcome, cost_unit, gains
 from kernelwright.agent.llm.options import ModelOptions, Price
 from kernelwright.agent.run import Result, resume, start
 from kernelwright.agent.settings import RunConfig

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from scripted import ENGINE, kernel, reference
 
-from kernelwright.agent.seat import Seat
-from kernelwright.agent.sheets import MOST_BYTES, put_down, sheets
+from kernelwright.agent.exchange.seat import Seat
+from kernelwright.agent.exchange.sheets import MOST_BYTES, put_down, sheets
 from kernelwright.agent.workspace import Workspace
 from kernelwright.agent.writers.exchange import POLL_SECONDS, Exchange
 from kernelwright.agent.writers.writer import Assignment, Setup

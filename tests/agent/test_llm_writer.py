@@ -17,7 +17,7 @@ from scripted import ENGINE, kernel, reference
 from kernelwright.agent.llm.client import Bound, Reply
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.llm.options import Limits, ModelOptions
-from kernelwright.agent.prompt import build_prompt
+from kernelwright.agent.prompt.build import build_prompt
 from kernelwright.agent.run import start
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Silence

@@ -19,8 +19,8 @@ pytest.importorskip("mcp", reason="the MCP server's package is not installed: pi
 from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from kernelwright.agent.exchange.seat import Seat
 from kernelwright.agent.run import resume, start
-from kernelwright.agent.seat import Seat
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Silence
 from kernelwright.agent.workspace import Workspace

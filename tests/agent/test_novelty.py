@@ -7,7 +7,7 @@ import time
 import pytest
 from conformance.policies import attempt, failed, unreadable
 
-from kernelwright.agent.novelty import again, duplicate, fingerprint, squeezed
+from kernelwright.agent.answer.novelty import again, duplicate, fingerprint, squeezed
 from kernelwright.agent.policies.policy import Search
 from kernelwright.tasks.records import Attempt, IdeaStage, Kernel
 

@@ -34,8 +34,10 @@ from prompt_scenes import (
     snapshot,
 )
 
-from kernelwright.agent import knowledge, prompt, prompt_view
-from kernelwright.agent.prompt import build_prompt, compose, section_names
+from kernelwright.agent.prompt import build as prompt
+from kernelwright.agent.prompt import knowledge
+from kernelwright.agent.prompt import view as prompt_view
+from kernelwright.agent.prompt.build import build_prompt, compose, section_names
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.memory import seeds
 from kernelwright.memory.records import Context, Recalled

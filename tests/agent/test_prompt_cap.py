@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from prompt_scenes import BEST, CPP_KERNEL, H100, KERNEL, REFERENCE, TASK, TRACE, WRONG, assignment, attempt, refine
 
-from kernelwright.agent import knowledge, prompt_view
 from kernelwright.agent.llm.tokens import estimate
-from kernelwright.agent.prompt import CAP, Prompt, compose, prompt_sections
-from kernelwright.agent.prompt_cuts import cuts
+from kernelwright.agent.prompt import knowledge
+from kernelwright.agent.prompt import view as prompt_view
+from kernelwright.agent.prompt.build import CAP, Prompt, compose, prompt_sections
+from kernelwright.agent.prompt.cuts import cuts
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.memory.records import Context, Recalled
 from kernelwright.tasks.records import Idea, IdeaStage, Status
@@ -51,7 +52,7 @@ def test_the_cap_holds(cap: int, role: str) -> None:
 
 
 def test_the_least_valuable_parts_go_first_in_the_documented_order() -> None:
-    """Every step of the way down: the order of prompts/README.md and of agent/prompt_cuts.py."""
+    """Every step of the way down: the order of prompts/README.md and of agent/prompt/cuts.py."""
     view = prompt_view.variables(Assignment(Idea("r1", TASK.name, 5, IdeaStage.REFINE, BEST.id), TASK, "triton", H100,
                                             big_context(9_000, 4)))  # fmt: skip
     kinds = [f"{cut.section}: {re.sub(r'[0-9]+', 'N', cut.what)}" for cut in cuts(view)]

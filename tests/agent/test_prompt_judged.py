@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernelwright.agent.prompt import build_prompt
+from kernelwright.agent.prompt.build import build_prompt
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.evaluator.judge import Judge

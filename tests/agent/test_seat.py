@@ -11,8 +11,8 @@ import pytest
 from scripted import ENGINE, MODEL, kernel, reference, script
 
 from kernelwright.agent.cli.app import run as cli
+from kernelwright.agent.exchange.seat import Seat, brief
 from kernelwright.agent.run import resume, start
-from kernelwright.agent.seat import Seat, brief
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Silence
 from kernelwright.agent.workspace import Workspace

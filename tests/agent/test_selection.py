@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 from recorded import Speedups, recorded
 
-from kernelwright.agent.gains import FIRST
-from kernelwright.agent.members import figures, read
-from kernelwright.agent.selection import MIN_ATTEMPTS, MIN_TASKS, Proposal, TooLittle, expected_best, propose
+from kernelwright.agent.ensemble.gains import FIRST
+from kernelwright.agent.ensemble.members import figures, read
+from kernelwright.agent.ensemble.selection import MIN_ATTEMPTS, MIN_TASKS, Proposal, TooLittle, expected_best, propose
 from kernelwright.tasks.errors import InputError, UnknownName
 
 NAMES = tuple(f"t{n}" for n in range(12))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kernelwright.agent import knowledge
 from kernelwright.agent.llm.tokens import estimate
+from kernelwright.agent.prompt import knowledge
 from kernelwright.tasks.load import all_tasks
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kernelwright.agent.knowledge import PROMPTS
+from kernelwright.agent.prompt.knowledge import PROMPTS
 from kernelwright.evaluator.screen import screen
 from kernelwright.tasks.records import Kernel
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from kernelwright.agent.diversity import Spread, embedded, k_star, mean_of
-from kernelwright.agent.gains import Outcome, cost, cost_unit, gains
+from kernelwright.agent.ensemble.diversity import Spread, embedded, k_star, mean_of
+from kernelwright.agent.ensemble.gains import Outcome, cost, cost_unit, gains
 from kernelwright.agent.recording import Recording
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.records import Answer, Attempt

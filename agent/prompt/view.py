@@ -10,8 +10,8 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.agent import feedback, knowledge
-from kernelwright.agent.diagnosis import diagnose, fraction
+from kernelwright.agent.prompt import feedback, knowledge
+from kernelwright.agent.prompt.diagnosis import diagnose, fraction
 from kernelwright.tasks.errors import UnknownName
 from kernelwright.tasks.hardware import host_cpu
 from kernelwright.tasks.records import Attempt, ShapeCase, Task, Use

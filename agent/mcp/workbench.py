@@ -27,7 +27,7 @@ MOST_ENGINES = 2
 """Kept at work: each holds processes that have imported torch, some hundred MB."""
 
 
-class Bench:
+class Workbench:
     """Works off jobs in the order they were brought. Close it to end the judge's processes."""
 
     def __init__(self, cache: Path) -> None:

@@ -1,7 +1,7 @@
 """The universal prompt (``prompts/universal.j2``): its sections rendered one by one, counted, and cut to a cap in tokens.
 
-No prompt text lives here. What the templates are given is :mod:`kernelwright.agent.prompt_view`'s business, what goes first
-when a prompt is too long :mod:`kernelwright.agent.prompt_cuts`'.
+No prompt text lives here. What the templates are given is :mod:`kernelwright.agent.prompt.view`'s business, what goes first
+when a prompt is too long :mod:`kernelwright.agent.prompt.cuts`'.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.agent import knowledge
 from kernelwright.agent.llm.tokens import estimate
-from kernelwright.agent.prompt_cuts import cuts
-from kernelwright.agent.prompt_view import variables
+from kernelwright.agent.prompt import knowledge
+from kernelwright.agent.prompt.cuts import cuts
+from kernelwright.agent.prompt.view import variables
 from kernelwright.tasks.records import Interval
 
 if TYPE_CHECKING:

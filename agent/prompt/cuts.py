@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kernelwright.agent.prompt_view import difference
+from kernelwright.agent.prompt.view import difference
 
 _KEPT_ROWS = 10
 _KEPT_SECTIONS = 4

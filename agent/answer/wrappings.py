@@ -8,8 +8,8 @@ import re
 import warnings
 from collections.abc import Iterator
 
-from kernelwright.agent.fences import blocks
-from kernelwright.agent.sources import MODEL, finished
+from kernelwright.agent.answer.fences import blocks
+from kernelwright.agent.answer.sources import MODEL, finished
 
 _THOUGHT = re.compile(r"<(/?)(think|thinking|reasoning)>", re.IGNORECASE)
 _FINAL = "<|channel|>final<|message|>"

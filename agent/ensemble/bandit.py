@@ -27,7 +27,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kernelwright.agent.gains import Outcome, cost, cost_unit, gains
+from kernelwright.agent.ensemble.gains import Outcome, cost, cost_unit, gains
 
 PRIOR = 2.0
 """Attempts at the mean of all members that each member starts with."""
@@ -37,7 +37,7 @@ JUDGING = 0.1
 
 @dataclass(frozen=True)
 class Tally:
-    """What is known of a member. Costs are in one unit for all members (:func:`~kernelwright.agent.gains.cost_unit`)."""
+    """What is known of a member. Costs are in one unit for all (:func:`~kernelwright.agent.ensemble.gains.cost_unit`)."""
 
     attempts: int = 0
     reward: float = 0.0

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from kernelwright.agent import diagnosis_compiler, diagnosis_profile
+from kernelwright.agent.prompt import diagnosis_compiler, diagnosis_profile
 from kernelwright.tasks.records import CaseTiming, Verdict
 
 LABELS = ("memory", "compute", "latency", "unknown")

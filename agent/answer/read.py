@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kernelwright.agent import edits
-from kernelwright.agent.fences import blocks, whole_span
-from kernelwright.agent.sources import MODEL, elided, finished, joined, parsed
-from kernelwright.agent.wrappings import from_json, from_tool_call, spoken, untagged
+from kernelwright.agent.answer import edits
+from kernelwright.agent.answer.fences import blocks, whole_span
+from kernelwright.agent.answer.sources import MODEL, elided, finished, joined, parsed
+from kernelwright.agent.answer.wrappings import from_json, from_tool_call, spoken, untagged
 from kernelwright.tasks.records import Kernel
 
 if TYPE_CHECKING:

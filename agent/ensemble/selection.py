@@ -25,8 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernelwright.agent.diversity import Spread
-from kernelwright.agent.members import Records
+from kernelwright.agent.ensemble.diversity import Spread
+from kernelwright.agent.ensemble.members import Records
 from kernelwright.tasks.errors import InputError, UnknownName
 from kernelwright.tasks.records import Interval
 

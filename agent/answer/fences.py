@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kernelwright.agent.sources import MODEL, finished
+from kernelwright.agent.answer.sources import MODEL, finished
 
 _FENCE = re.compile(r"^([ \t]*)(`{3,}|~{3,})([^`]*)$")
 _INFO_WITH_CODE = re.compile(r"^\s*(?:python|py|python3)\s+((?:import|from|class|def)\s.*|@\w.*|#.*)$", re.IGNORECASE)

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from kernelwright.agent import feedback
+from kernelwright.agent.exchange.sheets import Sheet, put_down, sheets
 from kernelwright.agent.outcome import so_far
-from kernelwright.agent.sheets import Sheet, put_down, sheets
+from kernelwright.agent.prompt import feedback
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.records import Call, RunRecord, Step
 from kernelwright.memory.store import Store

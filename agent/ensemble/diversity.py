@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kernelwright.agent.novelty import squeezed
+from kernelwright.agent.answer.novelty import squeezed
 from kernelwright.tasks.records import Answer
 
 if TYPE_CHECKING:

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from kernelwright.agent.mcp.bench import MOST_ENGINES, Bench
+from kernelwright.agent.mcp.workbench import MOST_ENGINES, Workbench
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.errors import InputError
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(tmp_path)
+def bench(tmp_path: Path) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path)
     yield bench
     bench.close(10)
 
 
-def test_jobs_are_done_one_after_the_other_in_one_thread(bench: Bench) -> None:
+def test_jobs_are_done_one_after_the_other_in_one_thread(bench: Workbench) -> None:
     done: list[tuple[int, str, str]] = []
 
     def job(number: int) -> int:
@@ -36,7 +36,7 @@ def test_jobs_are_done_one_after_the_other_in_one_thread(bench: Bench) -> None:
     assert done == [(n, what, "bench") for n in range(5) for what in ("begun", "ended")]
 
 
-def test_what_a_job_raises_is_raised_to_who_brought_it(bench: Bench) -> None:
+def test_what_a_job_raises_is_raised_to_who_brought_it(bench: Workbench) -> None:
     def broken() -> None:
         raise InputError("no")
 
@@ -45,7 +45,7 @@ def test_what_a_job_raises_is_raised_to_who_brought_it(bench: Bench) -> None:
     assert bench.bring(lambda: 1).result(10) == 1
 
 
-def test_an_engine_is_kept_and_its_borrower_does_not_end_it(bench: Bench) -> None:
+def test_an_engine_is_kept_and_its_borrower_does_not_end_it(bench: Workbench) -> None:
     def lend(blocks: int) -> object:
         lent = bench.bring(lambda: bench.lend("cpp", "cpu", Settings(max_blocks=blocks))).result(10)
         lent.close()
@@ -61,7 +61,7 @@ def test_an_engine_is_kept_and_its_borrower_does_not_end_it(bench: Bench) -> Non
     assert lend(0) is not first
 
 
-def test_closing_waits_for_the_job_in_hand_but_not_for_long(bench: Bench) -> None:
+def test_closing_waits_for_the_job_in_hand_but_not_for_long(bench: Workbench) -> None:
     begun, go = threading.Event(), threading.Event()
     job = bench.bring(lambda: (begun.set(), go.wait(30))[1])
     later = bench.bring(lambda: 1)

@@ -1,0 +1,1 @@
+"""Several models: what each is worth, which to ask, how different their answers are."""

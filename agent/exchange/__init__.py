@@ -1,0 +1,1 @@
+"""For whoever answers from outside: prompts as files, and the one code path of CLI and MCP."""
