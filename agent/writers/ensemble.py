@@ -10,7 +10,7 @@ from dataclasses import replace
 from kernelwright.agent.ensemble.bandit import choose, tally
 from kernelwright.agent.ensemble.gains import Outcome
 from kernelwright.agent.writers.writer import Assignment, Writer
-from kernelwright.tasks.errors import InputError
+from kernelwright.tasks.errors import BudgetSpent, InputError
 from kernelwright.tasks.records import Answer, Attempt, digest
 
 LONERS = ("exchange", "replay")
@@ -29,7 +29,8 @@ class Ensemble:
     a member without a result then stands at the mean of the others.
 
     A member that cannot work at all (a refused key, a server that is gone) stops the run like any writer: going on without
-    it would silently be another experiment.
+    it would silently be another experiment. One whose next call no longer fits what the run may spend gives way to the
+    others, in the run's order: a budget is not over while a cheaper member fits in.
     """
 
     def __init__(self, members: Mapping[str, Writer], weights: Sequence[float] | None = None, seed: int = 0) -> None:
@@ -41,8 +42,14 @@ class Ensemble:
         self._lock = threading.Lock()
 
     def write(self, assignment: Assignment) -> Answer:
-        member = self.choice(assignment)
-        return replace(self._members[member].write(assignment), model=member)
+        chosen = self.choice(assignment)
+        spent: BudgetSpent | None = None
+        for member in (chosen, *(name for name in self._order if name != chosen)):
+            try:
+                return replace(self._members[member].write(assignment), model=member)
+            except BudgetSpent as error:
+                spent = spent or error
+        raise spent or BudgetSpent("no member fits into what the run may spend")
 
     def choice(self, assignment: Assignment) -> str:
         """The member that writes for this idea."""

@@ -28,7 +28,7 @@ from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.evaluator.engines.engine import Job
 from kernelwright.evaluator.engines.fake import FakeEngine
 from kernelwright.memory.records import Context
-from kernelwright.tasks.errors import InputError, UnknownName, WriterError
+from kernelwright.tasks.errors import BudgetSpent, InputError, UnknownName, WriterError
 from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Answer, Attempt, Idea, IdeaStage, Kernel, Task, digest
 
@@ -234,6 +234,18 @@ def test_the_answer_says_which_member_wrote(tmp_path: Path) -> None:
     for number in (1, 2, 3):
         asked = assignment(number)
         assert ensemble.write(asked).model == ensemble.choice(asked)
+
+
+def test_a_member_that_is_too_dear_gives_way_to_one_that_fits_and_the_budget_ends_with_the_last() -> None:
+    line = kernel("passed 1")
+    spent = [BudgetSpent("one more call may cost $2", "start a run with a larger budget") for _ in range(3)]
+    dear, other = FakeWriter([spent[0], line]), FakeWriter([spent[1], line])
+    ensemble = Ensemble({"dear": dear, "cheap": FakeWriter([line])}, weights=(1e9, 1))
+    assert ensemble.choice(assignment(1)) == "dear"
+    assert ensemble.write(assignment(1)).model == "cheap"
+    alone = Ensemble({"a": other, "b": FakeWriter([spent[2], line])})
+    with pytest.raises(BudgetSpent, match="one more call"):
+        alone.write(assignment(1))
 
 
 def test_a_choice_knows_what_was_told_when_the_idea_was_asked_for_and_nothing_later() -> None:
