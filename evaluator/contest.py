@@ -59,9 +59,7 @@ _VERIFIED = 0.3
 _CLOCKED = frozenset({"time", "space"})
 
 
-def time_case(
-    trial: Trial, session: Session, opened: OpenCase, settings: Settings, evidence: dict[str, Any]
-) -> CaseTiming:
+def time_case(trial: Trial, session: Session, opened: OpenCase, settings: Settings, evidence: dict[str, Any]) -> CaseTiming:
     """Time one case in one dtype.
 
     Raises:
@@ -88,6 +86,10 @@ def time_case(
     if events:
         evidence.setdefault("device_events_us", {})[opened.key] = events
     return found
+
+
+_LARGE_BYTES = 1 << 24
+"""Bytes of a pool whose filling takes longer than the calls that are timed on it: more blocks are worth more than more draws."""
 
 
 class _Contest:
@@ -169,14 +171,13 @@ class _Contest:
 
         samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)
         if len(samples.times[CANDIDATE]) < 3:
-            raise Rejected(
-                Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured"
-            )
+            raise Rejected(Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured")
         return samples
 
     def _renew(self) -> None:
-        """New contents in every slot: as a whole every other time, in secret; else in 64 places."""
-        self._session.ask("shuffle", key=self._opened.key, anew=self._rng.random() < 0.5)
+        """New contents in every slot: in secret as a whole, every other time (large inputs every eighth); else in 64 places."""
+        large = self._pool.copies * self._opened.nbytes > _LARGE_BYTES
+        self._session.ask("shuffle", key=self._opened.key, anew=self._rng.random() < (0.125 if large else 0.5))
 
     def again(self) -> dict[str, list[float]]:
         """By side, how much longer a run takes on new contents than on contents just seen."""

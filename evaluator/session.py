@@ -15,7 +15,7 @@ from kernelwright.evaluator.accidents import device_lost
 from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
 from kernelwright.evaluator.runner.trees_json import same_tree
 from kernelwright.tasks.codec import to_json
-from kernelwright.tasks.errors import HarnessError, TaskError
+from kernelwright.tasks.errors import HarnessError, NotAdmitted, TaskError
 from kernelwright.tasks.records import ShapeCase, Task
 
 _REFERENCE_SECONDS = 180.0
@@ -169,7 +169,7 @@ class Session:
         """Admit the task, once: the draws that its kernels are judged on.
 
         Raises:
-            TaskError: an output that takes no computing would pass on every case.
+            NotAdmitted: an output that takes no computing would pass on every case.
         """
         if self._draws is None:
             smallest = min(cases, key=lambda c: c.numel)
@@ -178,13 +178,18 @@ class Session:
             found, _ = self.ask("admit", key=smallest.key, draws=draws, seed=secret_seed(), rtol=limit)
             if found["passing"]:
                 what = " and ".join(found["passing"])
-                raise TaskError(
+                raise NotAdmitted(
                     f"{self.task.name}: not admitted: {what} would pass for its output at {smallest.key}",
                     "change inputs or shapes so that the output depends on every input, or give a task.yaml with tighter rtol",
                 )
             self._draws = (*DRAWS, *((1.0, spikes, False) for spikes in found["harden"]))
             self.weak = tuple(found["weak"])
         return self._draws
+
+    @property
+    def hardened(self) -> tuple[str, ...]:
+        """Spikes of the draws that admission added to the usual ones; empty before it."""
+        return tuple(spikes for _, spikes, _ in (self._draws or DRAWS)[len(DRAWS) :])
 
     def pool(self, opened: OpenCase, copies: int) -> Pool:
         """A pool of at least ``copies`` slots for timing this case."""

@@ -26,7 +26,7 @@ def execute(task: Task, sizes: Mapping[str, int]) -> dict[str, Any]:
     name = f"reference_{abs(hash((task.path, tuple(sorted(sizes.items()))))):x}"
     filename = f"<{name}>"
     module = types.ModuleType(name)
-    module.__file__ = task.path
+    module.__file__ = task.path or filename  # the compiler asks where a class comes from
     sys.modules[name] = module
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), module.__dict__)

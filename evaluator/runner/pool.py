@@ -15,6 +15,8 @@ from kernelwright.evaluator.runner.tensors import same
 _BANK = 4
 _MIXED = 64
 """Positions at which a slot takes values from another draw, so that no two slots ever hold equal contents."""
+_LARGE_BYTES = 1 << 24
+"""Bytes of an arena from which only one filling in ``_BANK`` makes a new draw: generators are slower than memory by far."""
 _FILL_EVERY = 24
 """Exchanges before every slot is filled anew."""
 
@@ -35,6 +37,7 @@ class Pool:
         self._bank = [torch.stack([d[i].flatten() for d in draws]) for i in range(len(draws[0]))]
         self._mixes = [many_valued(t) and t.numel() >= _MIXED for t in draws[0]]
         self._specs, nbytes = layout(draws[0], copies)
+        self._large = nbytes > _LARGE_BYTES
         self._arena, self.descriptors = Arena.create(case.device, nbytes)
         self._views = [self._arena.slots(s, copies) if _numel(s) else None for s in self._specs]
         self._shapes = [t.shape for t in draws[0]]
@@ -46,17 +49,20 @@ class Pool:
 
         Mostly a few random positions of each slot are exchanged, which no sampled check of the contents foresees. ``anew``, and
         where there are no many-valued floating tensors or the reference changes its inputs, every slot is filled from the bank,
-        of which one draw is new.
+        of which one draw is new (of large inputs every fourth time).
         """
         mutated = bool(self._case.expected.mutated)
         whole = anew or mutated or self._exchanges is None or len(self._exchanges) >= _FILL_EVERY or not any(self._mixes)
         if whole:
-            if self._exchanges is not None:
+            if self._exchanges is not None and (not self._large or self._draw_again()):
                 self._redraw()
             self._fill()
         self._exchange()
         if self._case.device != "cpu":
             torch.cuda.synchronize()
+
+    def _draw_again(self) -> bool:
+        return int(torch.randint(_BANK, (1,), generator=self._generator)) == 0
 
     def _redraw(self) -> None:
         """One of the bank's draws is made anew, so that nobody can know them all."""
@@ -80,9 +86,9 @@ class Pool:
                     view[slot].copy_(bank[draw])
 
     def _exchange(self) -> None:
-        """Give each slot the values of a random draw at random positions."""
+        """Give each slot the values of a draw at random positions that is not the one it was filled from."""
         assert self._exchanges is not None
-        other = torch.randint(_BANK, (self.copies,), generator=self._generator)
+        other = (self._pick + torch.randint(1, _BANK, (self.copies,), generator=self._generator)) % _BANK
         places: list[torch.Tensor | None] = []
         for view, bank, mixes in zip(self._views, self._bank, self._mixes, strict=True):
             if view is None or not mixes:
