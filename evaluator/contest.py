@@ -89,7 +89,7 @@ def time_case(trial: Trial, session: Session, opened: OpenCase, settings: Settin
 
 
 _LARGE_BYTES = 1 << 24
-"""Bytes of a pool whose filling takes longer than the calls that are timed on it: more blocks are worth more than more draws."""
+"""Bytes of a pool whose filling takes longer than the calls timed on it: more blocks are worth more than more draws."""
 
 
 class _Contest:
