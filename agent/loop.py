@@ -39,9 +39,9 @@ class Parts:
     ledger: Ledger | None = None
     """What the run may spend; None: no limit."""
 
-    def spent(self) -> bool:
-        """Whether nothing more may be asked."""
-        return self.ledger is not None and self.ledger.left() is not None
+    def spent(self, task: Task) -> bool:
+        """Whether nothing more may be asked for ``task``."""
+        return self.ledger is not None and self.ledger.left(task.name) is not None
 
 
 def search(task: Task, policy: Policy, unfinished: Iterable[Step], parts: Parts, watch: Watch) -> tuple[Step, ...]:
@@ -56,7 +56,7 @@ def search(task: Task, policy: Policy, unfinished: Iterable[Step], parts: Parts,
     waiting: list[Step] = []
     try:
         while True:
-            while not watch.stopping() and not parts.spent() and (idea := policy.ask()) is not None:
+            while not watch.stopping() and not parts.spent(task) and (idea := policy.ask()) is not None:
                 step = Step(idea, parts.memory.recall(idea, task, parts.backend), None, None, False)
                 parts.store.ask(idea, step.context)
                 flight.append(_begin(step, task, desk, parts))

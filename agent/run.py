@@ -60,7 +60,7 @@ def start(
     """
     check_names(config)
     created = datetime.now(timezone.utc)
-    run_id = f"{created:%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    run_id = config.run or f"{created:%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     run = RunRecord(run_id, to_json(config), "running", created.isoformat(timespec="microseconds"), tuple(tasks))
     memory = workspace.open_memory(config.memory_exclude)
     try:
@@ -148,7 +148,7 @@ def _work(
             if watch.stopping() or (known is not None and known.status in FINAL):
                 continue
             watch.task(task, config.budget)
-            why = _nothing_left(parts)
+            why = _nothing_left(parts, task)
             if why and not store.steps(run.id, task.name):
                 outcome: TaskOutcome | None = unaffordable(task.name, why)
             else:
@@ -160,9 +160,9 @@ def _work(
             watch.outcome(outcome or so_far(task, attempts, why))
 
 
-def _nothing_left(parts: Parts) -> str:
-    """Why the run may ask nothing more, or nothing."""
-    return (parts.ledger.left() if parts.ledger else None) or ""
+def _nothing_left(parts: Parts, task: Task) -> str:
+    """Why the run may ask nothing more for ``task``, or nothing."""
+    return (parts.ledger.left(task.name) if parts.ledger else None) or ""
 
 
 def _priced(outcome: TaskOutcome, run: str, store: Store) -> TaskOutcome:
@@ -191,7 +191,7 @@ def _bring_to_outcome(
     if waiting:
         return so_far(task, attempts, f"{len(waiting)} attempts wait for {_awaited(waiting)}", waiting=True)
     watch.doing(None, "auditing")
-    why = _nothing_left(parts) if len(attempts) < config.budget else ""
+    why = _nothing_left(parts, task) if len(attempts) < config.budget else ""
     ended = why and f"{why} ({len(attempts)} of {config.budget} attempts)"
     outcome = conclude(task, attempts, parts.engine, workspace.run(run.id) / "audit", watch.stopping, ended)
     if outcome is not None:

@@ -30,6 +30,8 @@ class RunConfig:
     """``cpp``, ``triton``, or an import path."""
     model: str
     """The writer: ``playbook``, ``exchange``, ``replay:RUN``, a litellm model string, or an import path."""
+    run: str | None = None
+    """The run's id where its starter gives one, as a bench does; None: it is made of the time."""
     device: str | None = None
     """``cpu``, ``cuda``, ``cuda:1``; None: what the engine finds. With the bundle engine also a device's name."""
     policy: str = "evokernel"
@@ -118,7 +120,8 @@ class RunConfig:
 
     def judging(self) -> Settings:
         """How the judge works in this run."""
-        prompted = self.model.partition(":")[0] not in ("playbook", "replay")  # only prompts are told what a profile says
+        unprompted = ("playbook", "replay", "submitted")  # only prompts are told what a profile says
+        prompted = self.model.partition(":")[0] not in unprompted
         profile = "auto" if prompted else "off"
         chosen = Settings(rtol=self.rtol, baselines=self.baselines, sandbox=self.sandbox, profile=profile)
         if self.timing_seconds is None:

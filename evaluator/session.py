@@ -19,6 +19,8 @@ from kernelwright.tasks.errors import HarnessError, NotAdmitted, TaskError
 from kernelwright.tasks.records import ShapeCase, Task
 
 _REFERENCE_SECONDS = 180.0
+_TELLING = 64
+"""Elements from which a case tells right from trivial: one true or false is a constant half of the time."""
 
 Draw = tuple[float, str, bool]
 """(scale, spikes, other parameters) of a draw; spikes: empty, ``many``, ``rows``, ``lone``, ``signed`` or ``nudge``."""
@@ -172,7 +174,8 @@ class Session:
             NotAdmitted: an output that takes no computing would pass on every case.
         """
         if self._draws is None:
-            smallest = min(cases, key=lambda c: c.numel)
+            telling = [c for c in cases if c.numel >= _TELLING] or cases
+            smallest = min(telling, key=lambda c: c.numel)
             draws = [dict(zip(("scale", "spikes", "vary"), draw, strict=True)) for draw in DRAWS]
             limit = rtol if rtol is not None else self.task.rtol.get(smallest.dtype)
             found, _ = self.ask("admit", key=smallest.key, draws=draws, seed=secret_seed(), rtol=limit)

@@ -6,6 +6,7 @@ An exception says that a person asked for something impossible, or that the harn
     KernelwrightError
     ├── InputError              wrong usage or input                              exit 2
     │   ├── TaskError           a task that is not there, does not load, or is refused
+    │   │   └── NotAdmitted     a task for which an output that took no computing would pass
     │   ├── UnknownName         a backend, policy, model, suite… that does not exist
     │   ├── WorkspaceError      a workspace that cannot be read, written or understood
     │   └── WriterError         a writer that cannot start: no key, refused key, unknown model
@@ -46,6 +47,10 @@ class InputError(KernelwrightError):
 
 class TaskError(InputError):
     """A task that is not there, does not load, or is refused at admission."""
+
+
+class NotAdmitted(TaskError):
+    """A task refused at admission: an output that took no computing would pass."""
 
 
 class UnknownName(InputError):

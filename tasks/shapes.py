@@ -88,6 +88,36 @@ def keep_accepted(cases: Iterable[ShapeCase], accepts: Callable[[ShapeCase], boo
     return tuple(kept)
 
 
+def shrunk(source: str, scale: float, only_batch: bool = False) -> dict[str, int]:
+    """Sizes at which the work is at most ``scale`` times the given one; only those that change, none where nothing may.
+
+    Batches shrink first, to 4, then all sizes alike, to about 32, each a multiple of what it is divided by; a batch that
+    another size equals is left for the second step. Dimensions that are literals in the text stay, so that the wanted
+    scale may not be reached. Does not see sizes that hang together in the code of ``Model``: for those ``only_batch``.
+
+    Raises:
+        TaskError: the text does not parse.
+    """
+    plan = _plan(parse(source))
+    limit, floors = scale * plan.work(plan.sizes), _small(plan)
+    others = {v for n, v in plan.sizes.items() if n not in plan.batch}
+    sizes = dict(plan.sizes)
+    batch = tuple(n for n in plan.batch if plan.sizes[n] not in others)
+    for names in (batch,) if only_batch else (batch, tuple(plan.sizes)):
+        fraction = 1.0
+        while plan.work(sizes) > limit and fraction > 0.0001:  # the floors are reached long before
+            fraction *= 0.9
+            fitted = {n: _fitted(plan.sizes[n], plan.multiple[n], fraction, floors[n]) for n in names}
+            together = {plan.sizes[n]: max(f for m, f in fitted.items() if plan.sizes[m] == plan.sizes[n]) for n in names}
+            sizes |= {n: together[plan.sizes[n]] for n in names}
+    return {n: v for n, v in sizes.items() if v != plan.sizes[n]}
+
+
+def _fitted(value: int, multiple: int, fraction: float, floor: int) -> int:
+    """``fraction`` of ``value``, a multiple of ``multiple`` where one fits between ``floor`` and ``value``."""
+    return min(value, max(floor, int(fraction * value) // multiple * multiple))
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What may be rescaled in a plain file."""

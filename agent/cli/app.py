@@ -27,7 +27,7 @@ VERBS = {
     "memory": "look into the memory, or rebuild its index",
     "exchange": "answer prompts by hand, and see them: next, submit, list, show",
     "mcp": "serve a coding agent over the Model Context Protocol",
-    "bench": "compare models by their recorded runs",
+    "bench": "run a suite and measure, judge kernels of others, compare",
     "bundle": "carry kernels to another machine, and their verdicts back",
     "doctor": "what works here, and why the rest does not",
 }

@@ -1,4 +1,4 @@
-"""``kernelwright bench``: what recorded runs say about how to run."""
+"""``kernelwright bench``: suites and kernels of others, and what recorded runs say about how to run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kernelwright.agent.cli import bench_results, benching
 from kernelwright.agent.cli.figures import interval
 from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
 from kernelwright.agent.cli.output import Output
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from kernelwright.agent.ensemble.members import Member
     from kernelwright.agent.ensemble.selection import Proposal, TooLittle
 
-app = verb("What recorded runs say about how to run.", "kernelwright bench ensemble RUN")
+app = verb()
 
 EXAMPLES = example(
     """
@@ -30,9 +31,19 @@ kernelwright bench ensemble 261122-130500-3f2a --usd 0.50 --json
 )
 
 
-@app.callback()
-def bench() -> None:
-    """Keeps the commands below apart from the verb, however few they are."""
+OF_SUITES = example(
+    """
+kernelwright bench --suite quickstart --model playbook --samples 3 --attempts 10
+kernelwright bench --suite kernelbench --path KernelBench --levels 1,2 --model provider/model --max-usd 50
+kernelwright bench --suite kernelbench --path KernelBench --solutions runs/theirs --json
+kernelwright resume bench-261122-130500-3f2a
+kernelwright bench ensemble 261122-130500-3f2a
+"""
+)
+
+app.callback(invoke_without_command=True, epilog=OF_SUITES)(benching.bench)
+app.command(epilog=bench_results.OF_COMPARE)(bench_results.compare)
+app.command(epilog=bench_results.OF_EXPORT)(bench_results.export)
 
 
 @app.command(epilog=EXAMPLES)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
+from kernelwright.agent.cli.options import AsJson, ClonePath, Home, Levels, Scale, StoreUrl, example, listed, verb, workspace
 from kernelwright.agent.cli.output import Output
 from kernelwright.tasks.errors import InputError, TaskError
 from kernelwright.tasks.records import Task
+
+if TYPE_CHECKING:
+    from kernelwright.tasks.suites.suite import Selection
 
 app = verb()
 
 EXAMPLES = example(
     """
 kernelwright optimize --suite quickstart
+kernelwright optimize --suite kernelbench --path KernelBench --level 1,2 --budget 10
 kernelwright optimize rms_norm softmax --budget 10 --model provider/model
 kernelwright optimize path/to/file.py --backend triton --json
 kernelwright optimize rms_norm --model exchange --jobs 4
@@ -31,7 +35,10 @@ kernelwright optimize --model replay:261122-130500-3f2a
 @app.command(epilog=EXAMPLES)
 def optimize(  # noqa: PLR0913  one argument an option is how typer reads a command line
     tasks: Annotated[list[str] | None, typer.Argument(metavar="[TASK]...", help="Task names, or paths of task files.")] = None,
-    suite: Annotated[str | None, typer.Option(help="All tasks of a suite: quickstart, core.")] = None,
+    suite: Annotated[str | None, typer.Option(help="A suite's tasks: quickstart, core; a public one by --path.")] = None,
+    path: ClonePath = None,
+    level: Levels = None,
+    scale: Scale = None,
     backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     model: Annotated[
@@ -87,12 +94,16 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     from kernelwright.agent.run import start
     from kernelwright.agent.settings import RunConfig
     from kernelwright.tasks.load import suite_budget
+    from kernelwright.tasks.suites.suite import Selection
 
     place = workspace(home, store)
     model = model or defaults.model()
     recorded = recording.load(model.removeprefix("replay:"), place) if model.startswith("replay:") else None
     if tasks or suite is not None or recorded is None:
-        loaded, refused = _load(tasks or [], suite)
+        chosen = Selection(listed(level), tuple(tasks or ()), scale)
+        loaded, refused = _load(tasks or [], suite) if path is None else _of_clone(suite, path, chosen)
+        if path is None and (level or scale is not None):
+            raise InputError("--level and --scale belong to --suite and --path", "name your own clone of the suite")
     else:
         loaded, refused = recorded.tasks, {}
     was = recording.Defaults.of(recorded)
@@ -103,7 +114,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         model=model,
         device=device,
         policy=policy or was.policy or "evokernel",
-        budget=budget if budget is not None else was.budget or (suite_budget(suite) if suite else None) or 30,
+        budget=budget if budget is not None else was.budget or (suite_budget(suite) if suite and path is None else None) or 30,
         seed=seed if seed is not None else was.seed or 0,
         jobs=jobs,
         patience=patience,
@@ -150,6 +161,20 @@ def _weights(text: str | None) -> tuple[float, ...] | None:
         raise InputError(f"--weights is {text!r}", "give a number for each model, such as 2,1") from error
 
 
+def _of_clone(suite: str | None, path: Path, chosen: Selection) -> tuple[tuple[Task, ...], dict[str, str]]:
+    """The chosen tasks of a user's own clone, and why each entry that is none is left out.
+
+    Raises:
+        InputError: no suite is named, or nothing of it is chosen; TaskError: ``path`` is no clone of it.
+    """
+    from kernelwright.tasks.suites.suite import load_tasks
+
+    if suite is None:
+        raise InputError("--path needs --suite", "name the suite that DIR is a clone of; see docs/suites.md")
+    loaded = load_tasks(suite, path, chosen)
+    return loaded.tasks, dict(loaded.left_out)
+
+
 def _load(names: list[str], suite: str | None) -> tuple[tuple[Task, ...], dict[str, str]]:
     """The tasks that load, and for each that does not why. A name that stands for nothing is refused if others load.
 
@@ -157,7 +182,10 @@ def _load(names: list[str], suite: str | None) -> tuple[tuple[Task, ...], dict[s
         InputError: no task is named, or none of the names stands for anything.
     """
     from kernelwright.tasks.load import load_suite, load_task
+    from kernelwright.tasks.suites import SUITES
 
+    if suite in SUITES:
+        raise InputError(f"the suite {suite} is read from your own clone", "give --path DIR")
     if not names and suite is None:
         raise InputError("no task is named", "give task names, files, or --suite quickstart; see `kernelwright tasks`")
     loaded: dict[str, Task] = {task.name: task for task in load_suite(suite)} if suite is not None else {}

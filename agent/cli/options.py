@@ -18,6 +18,14 @@ StoreUrl = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
+ClonePath = Annotated[Path | None, typer.Option("--path", metavar="DIR", help="Your own clone of the suite.")]
+Levels = Annotated[
+    list[str] | None, typer.Option("--level", "--levels", metavar="A,B", help="Only these levels or categories of the suite.")
+]
+Scale = Annotated[
+    float | None, typer.Option(help="Smaller shapes: at most this share of the work as shipped, such as 0.01.")
+]
+
 
 def verb(help: str | None = None, shown: str = "") -> typer.Typer:
     """A verb's Typer: plain help (rich costs a third of the start), no completion commands.
@@ -39,3 +47,8 @@ def workspace(home: Path | None, store: str | None) -> Workspace:
 def example(text: str) -> str:
     """The examples at the end of a verb's help, line by line."""
     return "Examples:\n\n\b\n" + "\n".join(f"  {line}" for line in text.strip().splitlines())
+
+
+def listed(values: list[str] | None) -> tuple[str, ...]:
+    """What an option was given, several times or with commas."""
+    return tuple(part for value in values or () for part in value.split(",") if part)

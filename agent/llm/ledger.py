@@ -144,12 +144,15 @@ class Ledger:
         with self._changed:
             return tuple(Flying(f.idea, f.role, f.model, f.tokens, now - f.began) for f in self._flights)
 
-    def left(self) -> str | None:
-        """Why nothing more may be asked, in one line; None while there is something left. Also keeps the run's time."""
+    def left(self, task: str | None = None) -> str | None:
+        """Why nothing more may be asked, or not for ``task``, in one line; None while there is something left.
+
+        Also keeps the run's time.
+        """
         self._keep_time(COMMIT_EVERY)
         with self._changed:
             self._look()  # answers of writers that do not come through here count, too
-            return self._ended or self._over() or self._short(0, 0.0, flying=False)
+            return self._ended or self._over() or self._short(0, 0.0, flying=False) or self._task_over(task)
 
     def end(self, reason: str) -> None:
         """Nothing more is to be asked in this run: a call that it needed did not fit."""
@@ -205,6 +208,15 @@ class Ledger:
             return None
         return f"budget of {limit:,.0f} s of wall time spent"
 
+    def _task_over(self, task: str | None) -> str | None:
+        limit = self.limits.task_usd
+        if task is None or limit is None:
+            return None
+        used = self._store.spent(self._run, task).cost_usd
+        if used is None:
+            return f"budget of {usd(limit)} a task cannot be kept: the price of an answer is unknown"
+        return f"budget of {usd(limit)} a task spent: {usd(used)} so far" if used >= limit else None
+
     def _short(self, tokens: int, dollars: float, *, flying: bool) -> str | None:
         """Why a call of at most so much does not fit, with or without what is in flight; 0: whether anything is left."""
         flights = [flight.most for flight in self._flights] if flying else []
@@ -240,9 +252,10 @@ def check_price(client: Client, limits: Limits) -> None:
     Raises:
         InputError: it asks for ``--price``.
     """
-    if limits.usd is not None and not client.priced:
+    limit = limits.usd if limits.usd is not None else limits.task_usd
+    if limit is not None and not client.priced:
         raise InputError(
-            f"the price of {client.model} is unknown, so that a limit of {usd(limits.usd)} could not be kept",
+            f"the price of {client.model} is unknown, so that a limit of {usd(limit)} could not be kept",
             f"give --price {client.model}=IN,OUT (US dollars for a million tokens), or --max-tokens in place of --max-usd",
         )
 

@@ -83,9 +83,12 @@ class Limits:
     """In and out together, over all calls."""
     seconds: float | None = None
     """Wall time of the run, over all the processes that worked on it."""
+    task_usd: float | None = None
+    """US dollars a task: once they are spent, no further attempt at it is begun. Those in flight may go beyond."""
 
     def __post_init__(self) -> None:
-        for name, value in (("max-usd", self.usd), ("max-tokens", self.tokens), ("max-seconds", self.seconds)):
+        given = {"max-usd": self.usd, "max-tokens": self.tokens, "max-seconds": self.seconds, "task-usd": self.task_usd}
+        for name, value in given.items():
             if value is not None and not value > 0:
                 raise InputError(f"--{name} is {value}", "give a number above 0")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.runner.admission import WEAK, admit
 from kernelwright.evaluator.runner.cases import Case
 from kernelwright.evaluator.session import DRAWS
-from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.errors import NotAdmitted, TaskError
+from kernelwright.tasks.records import ShapeCase, Use
 
 PLANNED = [dict(zip(("scale", "spikes", "vary"), draw, strict=True)) for draw in DRAWS]
 
@@ -86,3 +88,12 @@ def test_judge_refuses_such_a_task_with_what_would_pass(bare_judge: Judge, tmp_p
         bare_judge.judge(kernel("return torch.zeros_like(x)"), task(tmp_path, "return torch.clamp(x * 1e-9, 0, 0)"))
     with pytest.raises(TaskError, match="not admitted"):
         bare_judge.admit(task(tmp_path, "return torch.clamp(x * 1e-9, 0, 0)"))
+
+
+def test_a_case_of_one_element_does_not_decide(bare_judge: Judge, tmp_path: Path) -> None:
+    one = ShapeCase("one", Use.CORRECTNESS, {"ROWS": 1, "COLS": 1})
+    many = ShapeCase("many", Use.CORRECTNESS, {"ROWS": 8, "COLS": 24})
+    largest = task(tmp_path, "return x >= x.amax()")
+    bare_judge.admit(replace(largest, cases=(one, many)))
+    with pytest.raises(NotAdmitted):
+        bare_judge.admit(replace(largest, cases=(one,)))

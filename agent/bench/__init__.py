@@ -1,0 +1,1 @@
+"""Benches: many tasks, several samples each, and figures that can be compared."""
