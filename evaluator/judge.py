@@ -41,8 +41,9 @@ from kernelwright.tasks.records import (
 from kernelwright.tasks.shapes import keep_accepted
 
 _KILLED = "killed by SIGKILL"
-SPIN = {"GOMP_SPINCOUNT": "1000"}
-"""Idle OpenMP threads spin some 10 µs on both sides: the default, milliseconds, steals the cores of whoever is timed next."""
+SPIN = {"GOMP_SPINCOUNT": "5000"}
+"""Idle OpenMP threads spin some 50 µs on both sides: the default, milliseconds, steals the cores of whoever is timed next; with
+a fifth of it a kernel's threads sleep between two calls, and wake up on a core that is taken (docs/log.md)."""
 
 
 class Judge:
