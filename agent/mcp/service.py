@@ -48,7 +48,7 @@ class Options:
             InputError: it cannot.
         """
         where = {"sandbox": self.sandbox, "baselines": self.baselines, "timing_seconds": self.timing_seconds}
-        check_names(RunConfig((), (), self.backend or "cpp", "exchange", self.device, **where))  # type: ignore[arg-type]
+        check_names(RunConfig((), (), self.backend or "cpp", "exchange", device=self.device, **where))  # type: ignore[arg-type]
         return self
 
 
