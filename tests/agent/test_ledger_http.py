@@ -88,11 +88,11 @@ def test_an_answer_that_broke_off_is_paid_for_beside_the_next(server: LlmServer,
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_money_is_never_overspent(server: LlmServer, place: Workspace, task: Task, jobs: int) -> None:
     server.script = [lambda seen: says("incorrect", len(server.seen))]
-    limit = 0.08
+    limit = 0.16  # three times what one more call may cost with a long prompt
     result = run(server, place, task, budget=30, jobs=jobs, limits=Limits(usd=limit))
     cost = result.outcomes[0].cost_usd
     assert cost == pytest.approx(len(server.seen) * 0.007)
-    assert limit * 0.3 < cost <= limit
+    assert limit / 2 < cost <= limit
     assert "budget of $0.08 spent" in result.outcomes[0].reason
     assert result.outcomes[0].attempts == len(server.seen) == len(result.steps)
 
