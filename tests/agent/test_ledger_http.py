@@ -93,7 +93,7 @@ def test_money_is_never_overspent(server: LlmServer, place: Workspace, task: Tas
     cost = result.outcomes[0].cost_usd
     assert cost == pytest.approx(len(server.seen) * 0.007)
     assert limit / 2 < cost <= limit
-    assert "budget of $0.08 spent" in result.outcomes[0].reason
+    assert "budget of $0.16 spent" in result.outcomes[0].reason
     assert result.outcomes[0].attempts == len(server.seen) == len(result.steps)
 
 
