@@ -30,15 +30,16 @@ _M_PERTURB = -6
 _PERTURB = {NAN: 0x100, HUGE: 0x80}
 """glibc fills allocations with the low byte of the complement: 0xFF, which is NaN in every float dtype; and 0x7F, which is
 3.4e38 as float32 and NaN as float16. What is freed is filled with the low byte itself."""
-_BLOCKS = 8
-"""Blocks of each size: as many as the heap may have holes that fit better than the one filled first."""
+_BLOCKS, _BYTES = 1024, 1 << 25
+"""Blocks of each size at most, and bytes of them (two in any case): they end when the heap has no more hole that fits."""
+_ROW = 8
+"""Blocks side by side after which only holes are left that hold more than these: the filled ones fit better. As many are made
+where the C library doesn't say where the heap ends."""
 _SLACK = 256
-"""Bytes that every other block is larger than an output: glibc looks for more than it hands out when it aligns, so that a
-block of the output's own size fills a hole that is there but is passed by when it is free itself."""
-_SMALLEST = 1024
-"""Bytes of the smallest holes filled: with their free neighbours they make one that fits."""
-_LARGE = 1 << 22
-"""Bytes from which fewer blocks are made: there are fewer such holes, and filling them takes time."""
+"""Bytes that the first blocks are larger than an output: glibc looks for more than it hands out when it aligns."""
+_SMALLEST = 1040
+"""Bytes of the smallest holes filled: with their free neighbours they make one that fits. What is smaller glibc keeps aside
+when it is freed (its tcache), so that it would never again be part of a larger one."""
 _TILE = 4099
 _SPARSE = 0.02
 """Share of NaN among zeros."""
@@ -77,25 +78,68 @@ def _recycle(outputs: Sequence[Mapping[str, Any]], device: str, kind: str, seed:
     """
     _kept.clear()
     tiles = {str(spec["dtype"]): _tile(dtype_of(spec["dtype"]), device, kind, seed) for spec in outputs}
-    blocks = []
-    for spec in outputs:
-        tile = tiles[str(spec["dtype"])]
-        count = math.prod(int(n) for n in spec["shape"])
-        for size in _sizes(count, tile.element_size(), device):
-            block = torch.empty(size, dtype=tile.dtype, device=device)
+    wanted = [(tiles[str(spec["dtype"])], math.prod(int(n) for n in spec["shape"])) for spec in outputs]
+    if device == "cpu":
+        _fill_holes([(tile, count * tile.element_size()) for tile, count in wanted])
+    else:
+        blocks = [(torch.empty(count, dtype=tile.dtype, device=device), tile) for tile, count in wanted for _ in range(4)]
+        for block, tile in blocks:
             _fill(block, tile)
-            blocks.append(block)
     _kept.extend(tiles.values())
 
 
-def _sizes(count: int, itemsize: int, device: str) -> list[int]:
-    """Elements of each block for an output of ``count``: large ones first, so that small ones are left the small holes."""
-    if device != "cpu":
-        return [count] * 4
-    sizes = [count + _SLACK // itemsize, count] * (_BLOCKS // 2 if count * itemsize < _LARGE else 2)
-    while (count := count // 2) * itemsize >= _SMALLEST:
-        sizes += [count] * (_BLOCKS if count * itemsize < _LARGE else 1)
-    return sizes
+def _fill_holes(wanted: Sequence[tuple[torch.Tensor, int]]) -> None:
+    """Fill the heap's holes that an output of so many bytes may be given, and the small ones that such holes are made of."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+    end = _heap_end(libc)
+    held = []
+    for tile, size in wanted:
+        for part in _parts(size):
+            row, last = 0, 0
+            for _ in range(max(2, min(_BLOCKS, _BYTES // part))):
+                block = libc.malloc(part)
+                if not block:
+                    break
+                held.append(block)
+                _repeat(block, tile, part)
+                row = row + 1 if not end or 0 <= block - last < _SLACK else 0
+                last = block + part
+                if row == _ROW or 0 < end <= block:
+                    break
+    for block in held:
+        libc.free(block)
+
+
+def _parts(size: int) -> list[int]:
+    """Bytes of the blocks to make for an output of ``size``: large first, so that small ones are left the small holes."""
+    parts = [size + _SLACK] + ([size] if size >= _SMALLEST else [])
+    while (size := size // 2) >= _SMALLEST:
+        parts.append(size)
+    return parts
+
+
+def _repeat(address: int, tile: torch.Tensor, size: int) -> None:
+    done = min(size, tile.nbytes)
+    ctypes.memmove(address, tile.data_ptr(), done)
+    while done < size:
+        step = min(done, size - done)
+        ctypes.memmove(address + done, address, step)
+        done += step
+
+
+class _Mallinfo2(ctypes.Structure):
+    _fields_ = (("counts", ctypes.c_size_t * 9), ("keepcost", ctypes.c_size_t))
+
+
+def _heap_end(libc: ctypes.CDLL) -> int:
+    """Address behind which the heap has only fresh memory; 0 where the C library doesn't say."""
+    if not hasattr(libc, "mallinfo2"):  # glibc before 2.33, musl
+        return 0
+    libc.mallinfo2.restype = _Mallinfo2
+    libc.sbrk.restype = ctypes.c_void_p
+    return int(libc.sbrk(0)) - int(libc.mallinfo2().keepcost)
 
 
 def _tile(dtype: torch.dtype, device: str, kind: str, seed: int) -> torch.Tensor:
