@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +94,11 @@ def run(
     cache: Path,
     settings: Settings = SETTINGS,
     done: Callable[[Row], None] = lambda row: None,
+    jobs: int = 1,
 ) -> Report:
     """Judge every specimen that fits ``device``; ``done`` is told of each row as it is final.
+
+    ``jobs``: judges at once. What is missed, or caught by something that was measured, beside others is judged again alone.
 
     Raises:
         InputError: no specimen fits, or a backend is not available here.
@@ -103,10 +108,15 @@ def run(
     environment: dict[str, Any] = {}
     for backend, group in _by_backend(specimens):
         with _Bench(backend, device, cache, settings) as bench:
-            for specimen in group:
-                if specimen.device in ("any", bench.kind):
-                    rows.append(bench.row(specimen))
-                    done(rows[-1])
+            fitting = [specimen for specimen in group if specimen.device in ("any", bench.kind)]
+            opened = partial(_Bench, backend, device, cache, settings)
+            first = _together(fitting, opened, jobs, done) if jobs > 1 else {}
+            for specimen in fitting:
+                row = first.get(specimen.name)
+                if row is None or not row.ok or _measured(row):
+                    row = bench.row(specimen)
+                    done(row)
+                rows.append(row)
             environment[backend] = bench.environment
     if not rows:
         raise InputError(f"no specimen of the corpus fits {device or 'this device'}", "see --backend, --device and --only")
@@ -119,6 +129,37 @@ def _by_backend(specimens: Iterable[Specimen]) -> Iterator[tuple[str, list[Speci
     for specimen in sorted(specimens, key=lambda s: (s.backend, s.task, s.kind, s.name)):
         groups.setdefault(specimen.backend, []).append(specimen)
     yield from groups.items()
+
+
+def _together(fitting: list[Specimen], opened: Callable[[], _Bench], jobs: int, done: Callable[[Row], None]) -> dict[str, Row]:
+    """Name -> row of a first judging with several judges at once, the specimens of a task by the same one."""
+    tasks: dict[str, list[Specimen]] = {}
+    for specimen in fitting:
+        tasks.setdefault(specimen.task, []).append(specimen)
+    waiting = sorted(tasks.values(), key=len)
+    found: dict[str, Row] = {}
+
+    def work() -> None:
+        with opened() as bench:
+            while waiting:
+                try:
+                    group = waiting.pop()
+                except IndexError:
+                    return
+                for specimen in group:
+                    row = found[specimen.name] = bench.row(specimen)
+                    if row.ok and not _measured(row):
+                        done(row)
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for each in [pool.submit(work) for _ in range(jobs)]:
+            each.result()
+    return found
+
+
+def _measured(row: Row) -> bool:
+    """Whether a time or the device's state decided, which other judges at work may disturb."""
+    return row.kind != HONEST and (row.stage == Stage.TIME.value or row.layer.endswith(": unjoined"))
 
 
 class _Bench:

@@ -39,6 +39,7 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     ] = False,
     corpus: Annotated[Path | None, typer.Option(metavar="DIR", help="Of --selftest: another corpus.")] = None,
     only: Annotated[str | None, typer.Option(metavar="A,B", help="Of --selftest: the kernels with these names.")] = None,
+    jobs: Annotated[int, typer.Option(help="Of --selftest: judges at once; what is missed so is judged again alone.")] = 1,
     home: Home = None,
     as_json: AsJson = False,
 ) -> Output:
@@ -49,12 +50,12 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     if selftest:
         if kernel is not None or task is not None:
             raise InputError("--selftest judges its own corpus", "leave out KERNEL and --task; see --corpus and --only")
-        return selftesting.test(backend, device, corpus, only, sandbox, home)
+        return selftesting.test(backend, device, corpus, only, sandbox, home, jobs)
     if kernel is None or task is None:
         missing = " and ".join(name for name, value in (("KERNEL", kernel), ("--task", task)) if value is None)
         raise InputError(f"check needs {missing}", "or --selftest; see `kernelwright check --help`")
-    if corpus is not None or only is not None:
-        raise InputError("--corpus and --only belong to --selftest", "add --selftest, or leave them out")
+    if corpus is not None or only is not None or jobs != 1:
+        raise InputError("--corpus, --only and --jobs belong to --selftest", "add --selftest, or leave them out")
     from kernelwright.agent.workspace import Workspace
     from kernelwright.evaluator.judge import Judge
     from kernelwright.evaluator.settings import SANDBOXES, Settings

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def test(
-    backend: str | None, device: str | None, corpus: Path | None, only: str | None, sandbox: str, home: Path | None
+    backend: str | None,
+    device: str | None,
+    corpus: Path | None,
+    only: str | None,
+    sandbox: str,
+    home: Path | None,
+    jobs: int,
 ) -> Output:
     """Judge the corpus and say what was missed; exit code 0 when nothing was."""
     from kernelwright.agent.cli import defaults
@@ -28,12 +34,14 @@ def test(
 
     if sandbox not in SANDBOXES:
         raise InputError(f"--sandbox is {sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
+    if jobs < 1:
+        raise InputError(f"--jobs is {jobs}", "give how many judges may work at once, from 1")
     names = [name.strip() for name in only.split(",") if name.strip()] if only is not None else []
     if only is not None and not names:
         raise InputError("--only names no kernel", "give names from the corpus, separated by commas")
     found = selftest.load_corpus(corpus or selftest.default_corpus(), backend or defaults.backend(device), names)
     settings = replace(selftest.SETTINGS, sandbox=sandbox)
-    report = selftest.run(found, device, Workspace.at(home, None).cache, settings, _tell)
+    report = selftest.run(found, device, Workspace.at(home, None).cache, settings, _tell, jobs)
     data = {**to_json(report), "clean": report.clean}
     return Output(data, lambda console: _print(report, console), 0 if report.clean else 1)
 

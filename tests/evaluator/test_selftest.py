@@ -124,6 +124,19 @@ def test_clean_corpus_exits_zero_and_names_the_layers(small: Path, capfd: pytest
     assert data["environment"]["cpp"]["backend"] == "cpp"
 
 
+def test_several_judges_find_the_same_and_a_miss_is_judged_again_alone(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    planted = (small / "cpp/honest/own_scratch.py").read_text()
+    planted = planted.replace("family: output_ring", "family: replay").replace("expect: passed", "expect: incorrect")
+    (small / "cpp/cheats/planted.py").write_text(planted)
+    code = run(["check", "--selftest", "--backend", "cpp", "--corpus", str(small), "--jobs", "2", "--json"])
+    printed = capfd.readouterr()
+    rows = json.loads(printed.out)["rows"]
+    assert code == 1
+    assert {row["name"] for row in rows if row["ok"]} == {"smaller_output", "read_reference", "tuple_of_kinds", "own_scratch"}
+    assert [row["name"] for row in rows if not row["ok"]] == ["planted"]
+    assert sorted(line.split()[3].rstrip(":") for line in printed.err.splitlines()) == sorted(row["name"] for row in rows)
+
+
 def test_cheat_that_passes_and_accident_of_the_harness_are_misses(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
     planted = (small / "cpp/honest/own_scratch.py").read_text()
     planted = planted.replace("family: output_ring", "family: replay").replace("expect: passed", "expect: incorrect")
