@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import math
-import os
 import random
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator.cross_examination import cross_examine
@@ -33,6 +28,7 @@ from kernelwright.evaluator.stopwatch import (
     narrow,
 )
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
+from kernelwright.evaluator.turns import exclusive
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
 
@@ -82,8 +78,8 @@ def time_case(trial: Trial, session: Session, opened: OpenCase, settings: Settin
         finally:
             session.drop_pool(opened)  # what a candidate wrote there must not meet the next one
     found = contest.result(samples)
-    rounded = {k: [round(v, 3) for v in vs] for k, vs in samples.times.items()}
-    evidence.setdefault("samples_us", {})[samples_key(opened.case.name, opened.dtype)] = rounded
+    evidence.setdefault("samples_us", {})[samples_key(opened.case.name, opened.dtype)] = samples.times
+    session.journal.timed(opened.key, contest.calls, contest.head, *contest.readings(samples))
     evidence.setdefault("timed_work", {})[samples_key(opened.case.name, opened.dtype)] = contest.work()
     events = {k: interval([v]).median for k, v in samples.events().items() if v}
     if events:
@@ -230,6 +226,23 @@ class _Contest:
         """Calls of a short run; a long one has three times as many."""
         return self._n
 
+    @property
+    def head(self) -> int:
+        """Flushes of head start of a run."""
+        return self._head
+
+    def readings(self, samples: Samples) -> tuple[str, dict[str, dict[str, Any]]]:
+        """(whose clock the second one is, side -> its raw readings and spacers), as the journal has them."""
+        gpu = self._kind == "cuda"
+        sides = {
+            name: {
+                "readings": [[r.short_us, r.long_us, _to_ns(r.event_us if gpu else r.host_us)] for r in found],
+                "spacers_us": samples.spacers[name],
+            }
+            for name, found in samples.readings.items()
+        }
+        return "events" if gpu else "process", sides
+
     def _verify(self) -> None:
         """A tenth of the timed calls of a run, drawn at random: their outputs compared in full after the clock stopped."""
         count = len(self._candidate.slots)
@@ -259,11 +272,5 @@ class _Contest:
         return replace(found, notes=tuple(self._notes))
 
 
-@contextmanager
-def exclusive(device: str) -> Iterator[float]:
-    """The device to ourselves while something is timed, across processes of this user; gives the seconds waited for it."""
-    path = Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{device.replace(':', '-')}.lock"
-    with path.open("w") as lock:
-        began = time.monotonic()
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield time.monotonic() - began
+def _to_ns(us: float | None) -> float | None:
+    return None if us is None else round(us, 3)

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kernelwright.evaluator.contest import exclusive
 from kernelwright.evaluator.profile_metrics import METRICS, read, summary
 from kernelwright.evaluator.runner.processes import ForkServer
 from kernelwright.evaluator.sanitizers.device_child import job_folder, run_job
 from kernelwright.evaluator.session import OpenCase, Session
+from kernelwright.evaluator.turns import exclusive
 from kernelwright.tasks.records import Kernel
 
 _SECONDS = 30.0

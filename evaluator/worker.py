@@ -11,8 +11,11 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +75,11 @@ def put(path: Path, data: Any) -> None:
     part.replace(path)
 
 
-def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = LocalEngine) -> int:
-    """Judge every job without a result, on an engine that ``make`` makes; returns how many could not be judged.
+def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = LocalEngine, jobs: int = 1) -> int:
+    """Judge every job without a result, on engines that ``make`` makes; returns how many could not be judged.
+
+    ``jobs``: kernels in judgement at once, those of one task one after the other. Never more than one is being timed, and
+    then the others do nothing on the device (:mod:`kernelwright.evaluator.turns`).
 
     Raises:
         InputError: no bundle, or a backend or device that is not here.
@@ -81,28 +87,75 @@ def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = Lo
     manifest = read_manifest(bundle)
     left = [job for job in manifest.jobs if not (bundle / "results" / f"{job}.json").is_file()]
     _say(f"{len(manifest.jobs)} jobs, {len(left)} to judge")
-    failed = 0
-    engine: Engine | None = None
-    try:
-        for number, job_id in enumerate(left, start=1):
-            engine = engine or make(manifest.backend, device or manifest.device, bundle / "cache", manifest.settings)
-            failure = bundle / "failures" / f"{job_id}.json"
-            try:
-                status = _judge_one(bundle, job_id, manifest.jobs[job_id], engine)
-                failure.unlink(missing_ok=True)
-            except KernelwrightError as error:
-                failed, status = failed + 1, f"failed: {error.message}"
-                kind = "task" if isinstance(error, TaskError) else "harness"
-                put(failure, {"kind": kind, "message": error.message, "remedy": error.remedy})
+    waiting = _by_task(bundle, left)
+    shift = _Shift(bundle, manifest, partial(make, manifest.backend, device or manifest.device, bundle / "cache"), len(left))
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        try:
+            for each in [pool.submit(shift.work, waiting) for _ in range(min(jobs, len(waiting)))]:
+                each.result()
+        except BaseException:  # an interrupt, or one judge's failure: the others end after the kernel they are at
+            shift.over = True
+            raise
+    return shift.failed
+
+
+def _by_task(bundle: Path, jobs: Sequence[str]) -> list[list[str]]:
+    """Jobs of a task together, so that its reference stays warm; the task with the most comes last."""
+    groups: dict[str, list[str]] = {}
+    for job in jobs:
+        try:
+            task = str(json.loads((bundle / "jobs" / f"{job}.json").read_text(encoding="utf-8"))["task"]["name"])
+        except (OSError, ValueError, LookupError, TypeError):  # said when its turn comes
+            task = f"job {job}"
+        groups.setdefault(task, []).append(job)
+    return sorted(groups.values(), key=len)
+
+
+class _Shift:
+    """What the judges at work on one bundle share."""
+
+    def __init__(self, bundle: Path, manifest: Manifest, make: Callable[[Settings], Engine], left: int) -> None:
+        self._bundle, self._manifest, self._make, self._left = bundle, manifest, make, left
+        self._lock = threading.Lock()
+        self._done = 0
+        self.failed = 0
+        self.over = False
+
+    def work(self, waiting: list[list[str]]) -> None:
+        """Take groups of jobs until none is left; every thread has an engine of its own."""
+        engine: Engine | None = None
+        try:
+            while True:
+                with self._lock:
+                    if self.over or not waiting:
+                        break
+                    group = waiting.pop()
+                for job in group:
+                    engine = engine if self.over else self._judge(job, engine)
+            if engine is not None:
+                put(self._bundle / "device.json", to_json(engine.device()))
+        finally:
+            if engine is not None:
                 engine.close()
-                engine = None  # what failed may have left a child in any state
-            _say(f"{number}/{len(left)} {job_id}: {status}")
-        if engine is not None:
-            put(bundle / "device.json", to_json(engine.device()))
-    finally:
-        if engine is not None:
+
+    def _judge(self, job: str, engine: Engine | None) -> Engine | None:
+        failure = self._bundle / "failures" / f"{job}.json"
+        engine = engine or self._make(self._manifest.settings)
+        failed = False
+        try:
+            status = _judge_one(self._bundle, job, self._manifest.jobs[job], engine)
+            failure.unlink(missing_ok=True)
+        except KernelwrightError as error:
+            failed, status = True, f"failed: {error.message}"
+            kind = "task" if isinstance(error, TaskError) else "harness"
+            put(failure, {"kind": kind, "message": error.message, "remedy": error.remedy})
             engine.close()
-    return failed
+            engine = None  # what failed may have left a child in any state
+        with self._lock:
+            self._done += 1
+            self.failed += failed
+            _say(f"{self._done}/{self._left} {job}: {status}")
+        return engine
 
 
 def _judge_one(bundle: Path, job_id: str, sha: str, engine: Engine) -> str:
@@ -124,14 +177,21 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def main(argv: Sequence[str]) -> int:
     """Exit code 0: every job has a result; 1: some could not be judged; 2: wrong input; 3: the harness failed."""
     parser = argparse.ArgumentParser(prog="python -m kernelwright.evaluator.worker", description=__doc__)
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
     parser.add_argument("--device", help="cpu, cuda or cuda:N; default: what is there")
+    parser.add_argument("--jobs", type=_at_least_one, default=1, help="kernels in judgement at once; one of them is timed")
     options = parser.parse_args(argv)
     try:
-        return 1 if judge_all(options.bundle, options.device) else 0
+        return 1 if judge_all(options.bundle, options.device, jobs=options.jobs) else 0
     except KernelwrightError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.remedy:

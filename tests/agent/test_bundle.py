@@ -116,6 +116,23 @@ def test_the_worker_goes_on_where_it_was(place: Workspace, task: Task, tmp_path:
     assert merge(tmp_path / "out", place).merged == 2
 
 
+def test_several_judges_share_the_tasks_and_each_closes_what_it_opened(place: Workspace, task: Task, tmp_path: Path) -> None:
+    script(place.home, kernel("passed 1.2"), kernel("broken", 2), kernel("passed 1.4", 3))
+    create(run(place, task, replace(task, name="other", path="other.py"), jobs=3).run.id, tmp_path / "out", place)
+    engines: list[FakeEngine] = []
+
+    def counted(*arguments: object) -> FakeEngine:
+        engines.append(FakeEngine())
+        return engines[-1]
+
+    assert judge_all(tmp_path / "out", None, counted, jobs=8) == 2, "one of each task's three is broken"
+    assert len(list((tmp_path / "out" / "results").glob("*.json"))) == 4
+    assert all(engine.closed for engine in engines)
+    assert merge(tmp_path / "out", place).merged == 4
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "out"), "--jobs", "0"])
+
+
 def test_a_job_that_fails_costs_no_other_and_is_tried_again(place: Workspace, task: Task, tmp_path: Path) -> None:
     script(place.home, kernel("broken"), kernel("passed 1.3", 2))
     result = run(place, task, jobs=2, budget=2)

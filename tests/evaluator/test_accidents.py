@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from kernelwright.agent.cli.app import run
-from kernelwright.evaluator import accidents, contest, trial
+from kernelwright.evaluator import accidents, trial, turns
 from kernelwright.evaluator.engines.engine import Job
 from kernelwright.evaluator.engines.local import LocalEngine
 from kernelwright.evaluator.frozen import Unreadable
@@ -196,21 +196,54 @@ class TestTwoJudges:
 
         def second() -> None:
             inside.wait(10)
-            with contest.exclusive("test"):
+            with turns.exclusive("test"):
                 order.append("second")
 
         thread = threading.Thread(target=second)
         thread.start()
-        with contest.exclusive("test"):
+        with turns.exclusive("test"):
             inside.set()
             thread.join(0.2)
             order.append("first")
         thread.join(10)
         assert order == ["first", "second"]
 
+    def test_work_that_is_not_timed_goes_on_side_by_side_and_waits_for_one_that_times(self) -> None:
+        order: list[str] = []
+        begun, leave = threading.Event(), threading.Event()
+
+        def worker() -> None:
+            with turns.shared("test"):
+                begun.set()
+                leave.wait(10)
+                order.append("work")
+
+        def timer() -> None:
+            with turns.exclusive("test"):
+                order.append("timed")
+
+        def late() -> None:
+            with turns.shared("test"):
+                order.append("late")
+
+        first = threading.Thread(target=worker)
+        first.start()
+        assert begun.wait(10)
+        with turns.shared("test"):
+            order.append("beside")
+        others = [threading.Thread(target=timer), threading.Thread(target=late)]
+        for each in others:
+            each.start()
+            each.join(0.2)
+        assert order == ["beside"], "one that waits to time lets nobody else begin"
+        leave.set()
+        for each in (first, *others):
+            each.join(10)
+        assert order == ["beside", "work", "timed", "late"]
+
     def test_one_that_is_killed_leaves_the_device_free(self) -> None:
         code = (
-            "import sys, time\nfrom kernelwright.evaluator.contest import exclusive\n"
+            "import sys, time\nfrom kernelwright.evaluator.turns import exclusive\n"
             "with exclusive('test'):\n    print('held', flush=True)\n    time.sleep(60)"
         )
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
@@ -219,7 +252,7 @@ class TestTwoJudges:
             entered = threading.Event()
 
             def enter() -> None:
-                with contest.exclusive("test"):
+                with turns.exclusive("test"):
                     entered.set()
 
             thread = threading.Thread(target=enter, daemon=True)
