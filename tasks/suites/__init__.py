@@ -9,4 +9,7 @@ SUITES = {
     "gpumode": "kernelwright.tasks.suites.gpumode:GpuMode",
     "flashinfer-trace": "kernelwright.tasks.suites.flashinfer_trace:FlashinferTrace",
     "sol-execbench": "kernelwright.tasks.suites.sol_execbench:SolExecBench",
+    "mskernelbench": "kernelwright.tasks.suites.mskernelbench:MsKernelBench",
+    "hpctranscompile": "kernelwright.tasks.suites.hpctranscompile:HpcTransCompile",
+    "tritonbench": "kernelwright.tasks.suites.tritonbench:TritonBench",
 }

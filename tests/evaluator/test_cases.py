@@ -182,3 +182,8 @@ def test_operator_without_float64_falls_back_and_the_verdict_says_so(bare_judge:
     verdict = bare_judge.judge(mine, task(tmp_path, forward))
     assert verdict.status is Status.PASSED, verdict.reason
     assert any("not float64: no float64 here" in said for said in verdict.evidence["oracle"].values())
+
+
+@pytest.mark.parametrize("forward", ["return torch.log(x)", "return torch.log(x - 100)", "return x[:0]"])
+def test_outputs_that_are_not_numbers_or_empty_are_not_random(tmp_path: Path, forward: str) -> None:
+    assert Case(task(tmp_path, forward=forward), {}, "float32", "cpu", None, 7).expected.eager
