@@ -19,6 +19,7 @@ from kernelwright.agent.parts import Engines, check_names, make_policy, opened
 from kernelwright.agent.rejudge import Rejudged, compare
 from kernelwright.agent.report import write_report
 from kernelwright.agent.settings import RunConfig
+from kernelwright.agent.warm import warm
 from kernelwright.agent.watch import Watch
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.memory import Memory
@@ -64,6 +65,7 @@ def start(
     run = RunRecord(run_id, to_json(config), "running", created.isoformat(timespec="microseconds"), tuple(tasks))
     memory = workspace.open_memory(config.memory_exclude)
     try:
+        memory.hold()  # before anything is spent: two processes that learn would each read what the other has made stale
         memory.store.create_run(run)
         with workspace.hold(run.id):
             return _drive(run, workspace, memory, watch, engines)
@@ -87,6 +89,7 @@ def resume(run_id: str, workspace: Workspace, watch: Watch, engines: Engines | N
     memory = workspace.open_memory(RunConfig.of(run.config).memory_exclude)
     try:
         with workspace.hold(run.id):
+            memory.hold()
             return _drive(run, workspace, memory, watch, engines)
     finally:
         memory.close()
@@ -178,6 +181,8 @@ def _bring_to_outcome(
     try:
         watch.doing(None, "admitting")
         parts.engine.admit(task)
+        if warm(config, run.id, task, parts):
+            steps = parts.store.steps(run.id, task.name)
         policy = make_policy(config, run.id, task, steps, parts.memory.values(), workspace)
     except TaskError as error:
         return refused(task.name, str(error))

@@ -35,7 +35,7 @@ class RunConfig:
     device: str | None = None
     """``cpu``, ``cuda``, ``cuda:1``; None: what the engine finds. With the bundle engine also a device's name."""
     policy: str = "evokernel"
-    """``evokernel``, ``greedy``, or an import path."""
+    """``evokernel``, ``greedy``, ``beam``, ``mcts``, ``evolve``, or an import path."""
     budget: int = 30
     """Attempts a task."""
     seed: int = 0
@@ -48,6 +48,8 @@ class RunConfig:
     """Stop a task at this median speedup against the best baseline."""
     memory_exclude: tuple[str, ...] = ()
     """Tasks whose experiences stay out of memory's answers, for transfer tests."""
+    warm_start: bool = False
+    """Begin with kernels of earlier runs on the same task or its neighbours, judged anew."""
     engine: str = "local"
     """``local`` judges here, ``bundle`` elsewhere."""
     llm: ModelOptions = ModelOptions()
@@ -93,6 +95,8 @@ class RunConfig:
                 raise InputError(f"--{option} is {value}", f"give {expected}")
         if self.rejudge and not self.model.startswith("replay:"):
             raise InputError("--rejudge compares with a recorded run", "give --model replay:RUN")
+        if self.warm_start and self.model.startswith("replay:"):
+            raise InputError("--warm-start is given, and a replay begins as its recording did", "leave it out")
 
     def _counts(self) -> Iterator[_Check]:
         for name, value in (("budget", self.budget), ("jobs", self.jobs), ("patience", self.patience)):

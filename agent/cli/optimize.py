@@ -25,6 +25,7 @@ kernelwright optimize --suite kernelbench --path KernelBench --level 1,2 --budge
 kernelwright optimize rms_norm softmax --budget 10 --model provider/model
 kernelwright optimize path/to/file.py --backend triton --json
 kernelwright optimize rms_norm --model exchange --jobs 4
+kernelwright optimize rms_norm --policy beam --jobs 3 --warm-start
 kernelwright optimize --suite core --model provider/model --max-usd 20 --dry-run
 kernelwright optimize rms_norm --model openai/local --api-base http://127.0.0.1:8000/v1 --price 0,0 --max-tokens 500000
 kernelwright optimize --model replay:261122-130500-3f2a
@@ -44,13 +45,16 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     model: Annotated[
         str | None, typer.Option(help="Writer: playbook, exchange, replay:RUN, or provider/model[,…]; default by your keys.")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="evokernel (default) or greedy.")] = None,
+    policy: Annotated[str | None, typer.Option(help="evokernel (default), greedy, beam, mcts or evolve.")] = None,
     budget: Annotated[int | None, typer.Option(help="Attempts a task; default 30, or the suite's own.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all choices of the search; default 0.")] = None,
     jobs: Annotated[int, typer.Option(help="Ideas in flight a task.")] = 1,
     patience: Annotated[int | None, typer.Option(help="Stop a task after so many attempts without a new best.")] = None,
     target: Annotated[float | None, typer.Option(help="Stop a task at this speedup against the best baseline.")] = None,
     memory_exclude: Annotated[list[str] | None, typer.Option(metavar="TASK", help="Leave a task's experiences out.")] = None,
+    warm_start: Annotated[
+        bool, typer.Option("--warm-start", help="Begin with kernels of earlier runs on this or a similar task, judged anew.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="local, or bundle: judge on another machine.")] = "local",
     steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, plan,code, code,review or all.")] = "code",
     repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel; 0: draft anew.")] = 2,
@@ -120,6 +124,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         patience=patience,
         target=target,
         memory_exclude=tuple(memory_exclude or ()),
+        warm_start=warm_start,
         engine=engine,
         llm=ModelOptions(
             api_base=api_base,

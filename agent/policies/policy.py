@@ -119,6 +119,16 @@ class Book:
         """What was told, in order of number."""
         return tuple(self._told[n] for n in sorted(self._told))
 
+    @property
+    def flying(self) -> tuple[Idea, ...]:
+        """What was asked and not told yet, in order of number."""
+        return tuple(self._flying[n] for n in sorted(self._flying))
+
+    @property
+    def ideas(self) -> tuple[Idea, ...]:
+        """Everything that was asked, in flight or told, in order of number."""
+        return tuple(sorted((*self._flying.values(), *(a.idea for a in self._told.values())), key=lambda i: i.number))
+
     def feasible(self) -> tuple[Attempt, ...]:
         """The attempts that passed all gates, each kernel once: P(x) of design §6."""
         return tuple(a for a in self.attempts if a.feasible and a.duplicate_of is None)

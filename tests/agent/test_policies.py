@@ -7,25 +7,25 @@ from dataclasses import replace
 
 import pytest
 from conformance.policies import Make, PolicyConformance, Worth, attempt, duplicate, failed, rejected, unreadable
+from conformance.searching import SearchConformance
 
+from kernelwright.agent.policies import POLICIES
 from kernelwright.agent.policies.evokernel import EvoKernel, epsilon
 from kernelwright.agent.policies.greedy import Greedy
 from kernelwright.agent.policies.policy import Policy, Search, best_of, replaces
 from kernelwright.agent.policies.recorded import Recorded
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Status
+from kernelwright.tasks.resolve import resolve
 
 
-class TestEvoKernel(PolicyConformance):
-    @pytest.fixture
-    def make(self) -> Make:
-        return EvoKernel
+class TestSearching(SearchConformance):
+    """All that choose for themselves: whatever is in the table is held to it."""
 
-
-class TestGreedy(PolicyConformance):
-    @pytest.fixture
-    def make(self) -> Make:
-        return Greedy
+    @pytest.fixture(params=sorted(set(POLICIES) - {"recorded"}))
+    def make(self, request: pytest.FixtureRequest) -> Make:
+        made: Make = resolve("policy", request.param, POLICIES)
+        return made
 
 
 class TestRecorded(PolicyConformance):
