@@ -14,10 +14,16 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         WorkspaceError: the place cannot be written.
     """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As :func:`write_text`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8", newline="")
+        part.write_bytes(data)
         part.replace(path)
     except OSError as error:
-        raise WorkspaceError(f"{path} cannot be written: {error.strerror}", "free space, or choose another --home") from error
+        remedy = "free space, or choose another folder (--home, --out)"
+        raise WorkspaceError(f"{path} cannot be written: {error.strerror}", remedy) from error

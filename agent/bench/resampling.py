@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from kernelwright.tasks.records import Interval
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 RESAMPLES = 2000
 LEVELS = (0.025, 0.975)
@@ -22,9 +28,10 @@ def mean(values: Sequence[float]) -> Interval | None:
     import numpy as np
 
     data = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(0).integers(0, data.size, (RESAMPLES, data.size))
-    low, high = (float(bound) for bound in np.quantile(data[drawn].mean(axis=1), LEVELS))
+    if np.all(data == data[0]):  # as every resample would be
+        return Interval(float(data[0]), float(data[0]), float(data[0]))
     middle = float(data.mean())
+    low, high = (float(bound) for bound in np.quantile(data[_drawn(data.size)].mean(axis=1), LEVELS))
     return Interval(middle, min(low, middle), max(high, middle))
 
 
@@ -42,3 +49,11 @@ def mcnemar(only_a: int, only_b: int) -> float:
     pairs = only_a + only_b
     tail = sum(math.comb(pairs, k) for k in range(min(only_a, only_b) + 1))
     return min(1.0, 2 * tail / (1 << pairs))
+
+
+@lru_cache(maxsize=8)
+def _drawn(size: int) -> NDArray[np.int64]:
+    """Which of ``size`` values each resample takes: the same for all figures over as many tasks."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, size, (RESAMPLES, size))

@@ -28,6 +28,7 @@ VERBS = {
     "exchange": "answer prompts by hand, and see them: next, submit, list, show",
     "mcp": "serve a coding agent over the Model Context Protocol",
     "bench": "run a suite and measure, judge kernels of others, compare",
+    "leaderboard": "build a static site from results of benches and machines",
     "bundle": "carry kernels to another machine, and their verdicts back",
     "doctor": "what works here, and why the rest does not",
 }
