@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kernelwright.agent.files import write_text
 from kernelwright.agent.policies.policy import best_of
@@ -19,6 +20,8 @@ from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import Pending
 from kernelwright.tasks.records import Attempt, Task, Verdict
 
+_RECORDS = "records"
+"""Folder beside the audits' verdicts, for what those drew and measured."""
 JUDGINGS = 2
 """Further judgings of a winner, each in a fresh process: three with the attempt's own."""
 
@@ -61,10 +64,26 @@ def audit(
     return Audited(None, None, tuple(notes))
 
 
+def kept(job: str, folder: Path) -> Path:
+    """Where the verdict of a judging is kept."""
+    return folder / f"{job}.json"
+
+
+def record_of(path: Path) -> dict[str, Any] | None:
+    """What the judging of the verdict in ``path`` drew and measured; None where that was not kept."""
+    beside = path.parent / _RECORDS / path.name
+    return dict(json.loads(beside.read_text(encoding="utf-8"))) if beside.is_file() else None
+
+
 def _judged(job: Job, engine: Engine, folder: Path) -> Verdict:
-    path = folder / f"{job.id}.json"
+    path = kept(job.id, folder)
     if path.is_file():
         return from_json(Verdict, json.loads(path.read_text()))
     verdict = engine.evaluate(job)
+    evidence = dict(verdict.evidence)
+    record = evidence.pop("record", None)
+    if record is not None:  # it is large, and only evidence files need it
+        verdict = replace(verdict, evidence=evidence)
+        write_text(path.parent / _RECORDS / path.name, json.dumps(to_json(record)))
     write_text(path, json.dumps(to_json(verdict), indent=1))
     return verdict

@@ -51,8 +51,8 @@ _DRIFT = 0.03
 _AGAIN = 5
 _SAMPLES = 60
 _SAMPLED_SECONDS = 1.0
-_LIBRARY_SHARE = 0.35
-"""Of a kernel's executed code that may be library code beyond what is free."""
+_LIBRARY_SHARE, _FOUND = 0.35, 2
+"""Of a kernel's executed code that may be library code beyond what is free; rounds of samples in which it must be more."""
 _VERIFIED = 0.3
 """Share of the candidate's visits after which a tenth of the outputs is compared in full."""
 _CLOCKED = frozenset({"time", "space"})
@@ -195,25 +195,35 @@ class _Contest:
     def executed(self) -> dict[str, Any]:
         """Whose code the candidate executes in timed calls, by samples from outside, against what is free in an observed call.
 
+        A busy machine may show a short call's dispatching more than its work: what is found once must be found again.
+
         Raises:
             Rejected: libraries do the work, and the task does not let them.
         """
+        shares: list[float] = []
+        while len(shares) < _FOUND:
+            sampler = self._sampled()
+            share = sampler.library_share()
+            found: dict[str, Any] = {"samples": dict(sampler.counts)} | ({"problem": sampler.problem} if sampler.problem else {})
+            if share is None or share < _LIBRARY_SHARE or self._trial.library:
+                return found
+            shares.append(share)  # nothing is asked in between: no kernel can tell that it is looked at again
+        seen = self._trial.ask("trace", key=self._opened.key, device=False, **self._trial.pool_inputs(self._opened, self._pool))
+        free = sum(us for op, us in seen["times"].items() if classify(op) == "free") / max(seen["total_us"], 1e-3)
+        least = min(shares)
+        if least > min(free, 1.0) + _LIBRARY_SHARE:
+            reason = f"{least:.0%} of what it executes is library code ({free:.0%} of an observed call is copies and the like)"
+            raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "executed", **found})
+        return found
+
+    def _sampled(self) -> Sampler:
         sampler = Sampler(self._trial.runner.worker)
         deadline = time.monotonic() + _SAMPLED_SECONDS
         while sampler.counts.total() < _SAMPLES and not sampler.problem and time.monotonic() < deadline:
             self._candidate.prepare(self._rng.sample(range(self._pool.copies), min(3 * self._n, self._pool.copies)))
             with sampler.during():
                 self._candidate.run(0)
-        share = sampler.library_share()
-        found: dict[str, Any] = {"samples": dict(sampler.counts), **({"problem": sampler.problem} if sampler.problem else {})}
-        if share is None or share < _LIBRARY_SHARE or self._trial.library:
-            return found
-        seen = self._trial.ask("trace", key=self._opened.key, device=False, **self._trial.pool_inputs(self._opened, self._pool))
-        free = sum(us for op, us in seen["times"].items() if classify(op) == "free") / max(seen["total_us"], 1e-3)
-        if share > min(free, 1.0) + _LIBRARY_SHARE:
-            reason = f"{share:.0%} of what it executes is library code ({free:.0%} of an observed call is copies and the like)"
-            raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "executed", **found})
-        return found
+        return sampler
 
     def work(self) -> dict[str, Any]:
         """How much was asked of the device, by side since the last pool: calls, flushes, and µs a flush."""

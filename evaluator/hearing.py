@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,16 @@ from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
 from kernelwright.evaluator.figures import headline
+from kernelwright.evaluator.journal import Journal
 from kernelwright.evaluator.profile_metrics import bottleneck
 from kernelwright.evaluator.robustness import examine
 from kernelwright.evaluator.sanitizers import stage as sanitizing
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.screen_rules import WHY
-from kernelwright.evaluator.session import DRAWS, Draw, OpenCase, Session, secret_seed
+from kernelwright.evaluator.session import DRAWS, Draw, OpenCase, Session
 from kernelwright.evaluator.stage_clock import EXPLAIN, OPEN, StageClock
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
+from kernelwright.evaluator.turns import shared
 from kernelwright.tasks.errors import HarnessError, TaskError
 from kernelwright.tasks.records import (
     Assurance,
@@ -53,8 +55,10 @@ _FLOOR = 0.4
 class Hearing:
     """One run of the cascade."""
 
-    def __init__(self, judge: Judge, kernel: Kernel, task: Task) -> None:
+    def __init__(self, judge: Judge, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None = None) -> None:
         self._judge = judge
+        self._journal = Journal(judge.settings.record, recorded)
+        self._session: Session | None = None
         self._kernel = kernel
         self._task = task
         self._evidence: dict[str, Any] = {}
@@ -75,28 +79,19 @@ class Hearing:
         stage = Stage.SCREEN
         try:
             self._screen()
-            built = self._build()
-            self._clock.enter(OPEN)
-            session = self._judge.session_for(self._task)
-            cases = self._open(session, Use.CORRECTNESS)
-            self._admission(session, cases)
-            self._trial = self._start(built, cases)
-            if self._judge.simulated:
-                bench = Absent(self._judge.server({}), self._judge.device, self._judge.settings, self._allowed)
-                self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
+            with self._turn() if self._judge.kind == "cpu" else nullcontext():
+                built = self._build()
+            with self._turn():
+                session, cases = self._verify(built)
             if not cases:
                 return self._unsupported()
-            self._smoke(session, cases)
-            self._correct(session, cases)
-            self._sanitize(session, cases, built)
-            self._honest(session, cases)
-            self._robust(session, cases)
             stage = Stage.ROBUST
             if self._judge.settings.timing and not self._judge.simulated:
                 timing = self._time(session)
                 stage = Stage.TIME
-            if self._hold_out(session):
-                stage = Stage.HELD_OUT
+            with self._turn():
+                if self._hold_out(session):
+                    stage = Stage.HELD_OUT
             self._explain(session, built)
         except Rejected as failure:
             if accidents.device_lost(failure.reason):  # for the reference too? Then no kernel is to blame, and this raises
@@ -105,13 +100,42 @@ class Hearing:
             return self._verdict(failure.status, failure.stage, failure.reason)
         return self._verdict(Status.PASSED, stage, self._summary(timing), timing)
 
+    def _verify(self, built: Built) -> tuple[Session, list[OpenCase]]:
+        """Everything between build and timing; no cases: none of them can be run here."""
+        self._clock.enter(OPEN)
+        session = self._session = self._judge.session_for(self._task)
+        session.begin(self._journal)
+        cases = self._open(session, Use.CORRECTNESS)
+        self._admission(session, cases)
+        self._trial = self._start(built, cases)
+        if self._judge.simulated:
+            bench = Absent(self._judge.server({}), self._judge.device, self._judge.settings, self._allowed)
+            self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
+        if cases:
+            self._smoke(session, cases)
+            self._correct(session, cases)
+            self._sanitize(session, cases, built)
+            self._honest(session, cases)
+            self._robust(session, cases)
+        return session, cases
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Work that is not timed, while no other judge times on this device."""
+        with shared(self._judge.device) as waited:
+            self._evidence["device_wait_seconds"] = round(self._evidence.get("device_wait_seconds", 0.0) + waited, 4)
+            yield
+
     def _enter(self, stage: Stage) -> None:
         """The clock runs for ``stage`` from here on, and what the runner fails at is told of it."""
         self._clock.enter(stage.value)
+        self._journal.stage = stage.value
         if self._trial is not None:
             self._trial.stage = stage
 
     def close(self) -> None:
+        if self._session is not None:
+            self._session.journal = Journal()
         if self._trial is not None:
             self._trial.close()
 
@@ -286,7 +310,7 @@ class Hearing:
         if not inside:
             raise Rejected(Status.INCORRECT, Stage.CORRECT, "outside its envelope on every correctness shape")
         chosen = max(inside, key=lambda c: c.numel)
-        session.ask("draw", key=chosen.key, seed=secret_seed(), scale=1.0, spikes="", vary=False)
+        session.draw(chosen)
         seen = trial.ask("trace", key=chosen.key, device=False, **trial.inputs(chosen))
         library = {op: n for op, n in seen["ops"].items() if honesty.classify(op) != "free"}
         if library or not seen["native_calls"]:  # only then is the device's own profiler worth its three seconds
@@ -392,7 +416,7 @@ class Hearing:
             kernel_id=self._kernel.kernel_id,
             task=self._task.name,
             assurance=assurance,
-            evidence={**self._evidence, "stage_seconds": self._clock.seconds(), **self._convention()},
+            evidence={**self._evidence, "stage_seconds": self._clock.seconds(), **self._convention(), **self._recorded()},
             cases=tuple(self._cases),
             timing=timing,
             held_out=self._held_out,
@@ -400,6 +424,10 @@ class Hearing:
             library_share=self._share,
             environment=self._judge.environment(),
         )
+
+    def _recorded(self) -> dict[str, Any]:
+        """Seeds, hashes and raw readings: given out here, when nothing more is drawn."""
+        return {"record": self._journal.to_json()} if self._journal.kept else {}
 
     def _convention(self) -> dict[str, Any]:
         """What right was measured by: an overridden tolerance, each case's oracle, and what the field's convention says."""

@@ -25,6 +25,7 @@ from kernelwright.evaluator.ceilings import Ceilings
 from kernelwright.evaluator.device import DeviceInfo, default_device, parse_device
 from kernelwright.evaluator.hearing import Hearing
 from kernelwright.evaluator.profiler import Profiler
+from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import ForkServer
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
@@ -72,6 +73,7 @@ class Judge:
             raise InputError(message, "give a folder that can be written to") from error
         self._servers: dict[str, ForkServer] = {}
         self._session: Session | None = None
+        self._parameter_seeds: dict[str, int] = {}
         self._ceilings: Ceilings | None = None
         self.profiler = Profiler()
         self.sandbox: Mapping[str, str] = {}
@@ -140,8 +142,10 @@ class Judge:
             cases = keep_accepted(cases, lambda c: session.open(c, c.dtypes[0]) is not None)
         return [(case, dtype) for case in cases for dtype in case.dtypes]
 
-    def judge(self, kernel: Kernel, task: Task) -> Verdict:
+    def judge(self, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None = None) -> Verdict:
         """The verdict on ``kernel``.
+
+        ``recorded``: the journal of an earlier judging, whose seeds are drawn again; checked, as it may be a stranger's.
 
         Raises:
             TaskError: the task itself cannot be judged.
@@ -150,25 +154,27 @@ class Judge:
         began = time.monotonic()
         with accidents.on_sound_ground(self.cache):
             kills = accidents.memory_kills()
-            verdict = self._hear(kernel, task)
+            self._parameter_seeds = dict((recorded or {}).get("parameter_seeds", {}))
+            verdict = self._hear(kernel, task, recorded)
             if _KILLED in verdict.reason and accidents.memory_kills() > kills:  # perhaps not the kernel's fault: once more
                 kills = accidents.memory_kills()
-                verdict = self._hear(kernel, task)
+                verdict = self._hear(kernel, task, recorded)
                 if _KILLED in verdict.reason and accidents.memory_kills() > kills:
                     reason = f"the host ran out of memory, twice: {verdict.reason}"
                     verdict = replace(verdict, status=Status.OUT_OF_MEMORY, reason=reason)
         return replace(verdict, seconds=round(time.monotonic() - began, 3))
 
-    def _hear(self, kernel: Kernel, task: Task) -> Verdict:
-        hearing = Hearing(self, kernel, task)
+    def _hear(self, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None) -> Verdict:
+        hearing = Hearing(self, kernel, task, recorded)
         try:
             return hearing.run()
         finally:
             hearing.close()
 
     def session_for(self, task: Task) -> Session:
-        if self._session is not None and (self._session.task != task or not self._session.alive):
-            self._session.close()
+        last = self._session
+        if last is not None and (last.task != task or last.parameter_seeds != self._parameter_seeds or not last.alive):
+            last.close()
             self._session = None
         if self._session is None:
             inductor = {
@@ -176,7 +182,11 @@ class Judge:
                 "TRITON_CACHE_DIR": str(self.cache / "triton"),
                 "TORCHINDUCTOR_COMPILE_THREADS": "1",
             }
-            self._session = Session(task, self.device, self.server({}), inductor)
+            server, settings = self.server({}), self.settings
+            confined = None
+            if settings.stranger:
+                confined = sandbox.plan(settings.sandbox, server.layers, gpu=self.kind == "cuda", processes=True)
+            self._session = Session(task, self.device, server, inductor, confined, self._parameter_seeds)
         return self._session
 
     def server(self, environment: Mapping[str, str]) -> ForkServer:
@@ -209,5 +219,6 @@ class Judge:
             **found,
             "backend": self.backend.name,
             "sandbox": dict(self.sandbox),
+            **({"reference_sandbox": dict(self._session.layers)} if self.settings.stranger and self._session else {}),
             "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         }

@@ -198,5 +198,6 @@ _REPLIES: Mapping[str, Mapping[str, Check]] = {
     "account": {"event_us": optional(number)},
     "space": _DONE,
     "export": _OUTPUT,
+    "upstream": {"correct": optional(flag), "detail": text, "raised": flag, "trials": count, "times": sequence(number)},
 }
 """Request -> what answers it."""

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernelwright.evaluator.session import OpenCase, Session, secret_seed
+from kernelwright.evaluator.journal import secret_seed
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.records import Stage, Status
 
@@ -74,7 +75,7 @@ def _kept_outputs(trial: Trial, session: Session, opened: OpenCase) -> None:
     if any(opened.facts["aliased"]):
         return
     for n in range(1, _KEPT):
-        if session.ask("draw", key=opened.key, seed=secret_seed(), scale=1.0, spikes="", vary=False)[0]["dropped"]:
+        if session.draw(opened)["dropped"]:
             return
         trial.keep(opened, n)
     for n in range(_KEPT):
@@ -87,7 +88,7 @@ def _bitwise(trial: Trial, session: Session, opened: OpenCase) -> bool:
     seed = secret_seed()
     for _ in range(_REPEATS):
         if opened.facts["mutated"]:  # the last call has changed them
-            session.ask("draw", key=opened.key, seed=seed, scale=1.0, spikes="", vary=False)
+            session.draw(opened, seed=seed)
         trial.keep(opened, 0)
         trial.export(opened, 0)
         hashes.add(session.ask("fingerprint", key=opened.key)[0]["hash"])

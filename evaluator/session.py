@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator.accidents import device_lost
+from kernelwright.evaluator.journal import Journal, Purpose, secret_seed
+from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
 from kernelwright.evaluator.runner.trees_json import same_tree
 from kernelwright.tasks.codec import to_json
@@ -19,11 +21,15 @@ from kernelwright.tasks.errors import HarnessError, NotAdmitted, TaskError
 from kernelwright.tasks.records import ShapeCase, Task
 
 _REFERENCE_SECONDS = 180.0
+_LIMITS = {"CORE": 0, "FSIZE": 16 << 30, "NOFILE": 4096}
+"""Of a stranger's reference. A file in memory holds the inputs, which may be large."""
+_ANY_MEMORY = 1 << 62
+"""The oracle takes what it takes; the watch looks at a stranger's processes and files."""
 _TELLING = 64
 """Elements from which a case tells right from trivial: one true or false is a constant half of the time."""
 
 Draw = tuple[float, str, bool]
-"""(scale, spikes, other parameters) of a draw; spikes: empty, ``many``, ``rows``, ``lone``, ``signed`` or ``nudge``."""
+"""(scale, spikes, other parameters) of a draw; spikes: empty, ``nudge``, or as ``evaluator/runner/draws.py`` has them."""
 DRAWS: tuple[Draw, ...] = ((1.0, "", False), (1.0, "", True), (1e-3, "", False), (8.0, "many", True), (1.0, "rows", False))
 """What each correctness case is judged on."""
 
@@ -87,17 +93,31 @@ class Session:
     device: str
     server: ForkServer
     environment: Mapping[str, str]
+    confined: sandbox.Plan | None = None
+    """The layers around the reference where the task is a stranger's; None: it is the user's own code, and has none."""
+    parameter_seeds: Mapping[str, int] = field(default_factory=dict)
+    """Case key -> parameter seed, of a judging that is repeated; others are drawn."""
     cases: dict[tuple[str, str, str], OpenCase | str] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
+    hardened: tuple[str, ...] = ()
+    """Spikes of the draws without which an output that takes no computing would pass; empty before admission."""
     weak: tuple[str, ...] = ()
     """What the task cannot tell from right work, after admission."""
+    journal: Journal = field(default_factory=Journal)
+    """Of the judging at hand."""
     _draws: tuple[Draw, ...] | None = None
 
     def __post_init__(self) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="kernelwright-reference-"))
         config = {"task": to_json(self.task), "device": self.device}
+        how: dict[str, Any] = {"environment": self.environment}
+        if self.confined is not None:
+            work = str(self._scratch / "work")
+            own = {name: f"{work}/{name.lower()}" for name in self.environment if name.endswith("_CACHE_DIR")}
+            how = {"environment": {**self.environment, **own}, "sandbox": self.confined, "limits": _LIMITS}
+            how["memory_bytes"] = _ANY_MEMORY
         try:
-            self._child: Child = self.server.spawn("reference", self._scratch, config, environment=self.environment)
+            self._child: Child = self.server.spawn("reference", self._scratch, config, **how)
         except HarnessError:
             shutil.rmtree(self._scratch, ignore_errors=True)
             raise
@@ -135,6 +155,11 @@ class Session:
         self._child.spin_on = requests
 
     @property
+    def layers(self) -> Mapping[str, str]:
+        """The layers around a confined reference, ``on`` or ``off: why``; empty for the user's own."""
+        return self._child.layers
+
+    @property
     def alive(self) -> bool:
         return self._child.alive
 
@@ -155,8 +180,8 @@ class Session:
         raise TaskError(found, "mend the task's reference file")
 
     def _open(self, case: ShapeCase, dtype: str) -> OpenCase | str:
-        seed = int.from_bytes(os.urandom(4), "big") >> 1
         key = f"{case.name}/{case.use.value}/{dtype}"
+        seed = self.parameter_seeds.get(key, int.from_bytes(os.urandom(4), "big") >> 1)
         try:
             facts, fds = self.ask(
                 "open", key=key, sizes=dict(case.sizes), leading=case.leading, dtype=dtype, seed=seed
@@ -185,14 +210,45 @@ class Session:
                     f"{self.task.name}: not admitted: {what} would pass for its output at {smallest.key}",
                     "change inputs or shapes so that the output depends on every input, or give a task.yaml with tighter rtol",
                 )
-            self._draws = (*DRAWS, *((1.0, spikes, False) for spikes in found["harden"]))
+            largest = max(cases, key=lambda c: c.numel)
+            shown, _ = self.ask("further", key=largest.key, seed=secret_seed())
+            self._draws = (*DRAWS, *((1.0, spikes, False) for spikes in dict.fromkeys([*found["harden"], *shown["spikes"]])))
+            self.hardened = tuple(found["harden"])
             self.weak = tuple(found["weak"])
         return self._draws
 
-    @property
-    def hardened(self) -> tuple[str, ...]:
-        """Spikes of the draws that admission added to the usual ones; empty before it."""
-        return tuple(spikes for _, spikes, _ in (self._draws or DRAWS)[len(DRAWS) :])
+    def begin(self, journal: Journal) -> None:
+        """A judging begins. With a journal, its draws are to depend on their seeds alone."""
+        self.journal = journal
+        if journal.kept:
+            self.ask("reset")
+
+    def draw(
+        self,
+        opened: OpenCase,
+        scale: float = 1.0,
+        spikes: str = "",
+        vary: bool = False,
+        variant: str = "",
+        seed: int | None = None,
+    ) -> dict[str, Any]:
+        """Fresh inputs for a case, in its arenas; ``dropped`` where they leave the reference's domain.
+
+        ``variant``: how the kernel will be given them. ``seed``: of an earlier draw, to have the same inputs once more.
+        """
+        purpose = Purpose(opened.key, self.journal.stage, scale, spikes, vary, variant)
+        chosen = self.journal.seed(purpose) if seed is None else seed
+        how: dict[str, Any] = {"scale": scale, "spikes": spikes, "vary": vary, "hashed": self.journal.kept}
+        found, _ = self.ask("draw", key=opened.key, seed=chosen, **how)
+        self.journal.opened(opened.key, opened.seed)
+        self.journal.drew(purpose, chosen, found)
+        return found
+
+    def compare(self, opened: OpenCase, rtol: float | None) -> dict[str, Any]:
+        """What the kernel gave for the last draw, against what it should have given."""
+        found, _ = self.ask("compare", key=opened.key, rtol=rtol, hashed=self.journal.kept)
+        self.journal.compared(found.pop("hash", None))
+        return found
 
     def pool(self, opened: OpenCase, copies: int) -> Pool:
         """A pool of at least ``copies`` slots for timing this case."""
@@ -201,7 +257,7 @@ class Session:
             return pool
         if pool is not None:
             self.drop_pool(opened)
-        facts, fds = self.ask("pool", key=opened.key, copies=copies, seed=secret_seed())
+        facts, fds = self.ask("pool", key=opened.key, copies=copies, seed=self.journal.pool_seed(opened.key, copies))
         self.pools[opened.key] = Pool(copies, facts, tuple(fds))
         return self.pools[opened.key]
 
@@ -227,11 +283,6 @@ class Session:
 
 def _overlaps(described: Mapping[str, Any]) -> bool:
     return any(n > 1 and s == 0 for n, s in zip(described["shape"], described["strides"], strict=False))
-
-
-def secret_seed() -> int:
-    """A seed that no candidate can know."""
-    return int.from_bytes(os.urandom(6), "big")
 
 
 def _close(fds: tuple[int, ...]) -> None:

@@ -49,6 +49,11 @@ class Settings:
     sanitize: str = "auto"
     """``auto``: native kernels on the CPU and interpreted Triton always, GPU kernels only when a winner is audited;
     ``all``: GPU kernels in every judging too; ``off``."""
+    record: bool = False
+    """Keep secret seeds, hashes and raw readings in the verdict's evidence (``record``), for those who judge again. Takes some
+    milliseconds a draw and some 100 kB a verdict, so the search does without."""
+    stranger: bool = False
+    """The task comes from somebody else: its reference is confined like a kernel."""
     profile: str = "off"
     """``auto``: on a GPU with ``ncu`` and the right to use it, one call of each passed kernel is profiled; ``off``. It takes
     some seconds, is for prompts only, and no verdict depends on it: runs ask for it whose writer is told of it."""
@@ -56,7 +61,7 @@ class Settings:
     """``auto``: every layer that works here; ``strict``: refuse to judge when one is missing; ``off``: a bare process."""
 
     def thorough(self, kind: str) -> Settings:
-        """How a kernel is judged that is about to be quoted: all sanitizers (unless they are ``off``), more timing, no profile.
+        """How a kernel is judged that is to be quoted: all sanitizers (unless ``off``), more timing, a record, no profile.
 
         ``kind`` of device: ``cpu`` or ``cuda``. Never less than these settings themselves ask for.
         """
@@ -65,6 +70,7 @@ class Settings:
             self,
             sanitize="off" if self.sanitize == "off" else "all",
             profile="off",
+            record=True,
             min_blocks=max(self.min_blocks, self.thorough_blocks),
             max_blocks=max(self.max_blocks, self.thorough_blocks),
             timing_seconds=max(self.timing_seconds, seconds),

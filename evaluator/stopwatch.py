@@ -21,6 +21,8 @@ import numpy as np
 from kernelwright.tasks.records import Interval
 
 _RESAMPLES = 2000
+_DIGITS = 3
+"""Of a time in µs: it is kept to a nanosecond, and figures come from what is kept, so that they can be computed again."""
 _SETTLE_SECONDS = 0.002
 """Pause before a side is timed, in which the other side's idle threads stop spinning."""
 
@@ -53,6 +55,12 @@ class Reading:
     """What a run takes besides its calls, by the same line: ``T(n) - n t``. Work done for later calls ends up here."""
     event_us: float | None
     """The device's own account."""
+    short_us: float = 0.0
+    """What the run of n calls took, by the judge's clock."""
+    long_us: float = 0.0
+    """What the run of 3n calls took."""
+    host_us: float = 0.0
+    """µs a call of the latter by the clock of the process that made them: host time, launches only on a GPU."""
 
 
 @dataclass
@@ -62,6 +70,8 @@ class Samples:
     times: dict[str, list[float]]
     readings: dict[str, list[Reading]] = field(default_factory=dict)
     """Every reading by side, spoilt blocks included."""
+    spacers: dict[str, list[float]] = field(default_factory=dict)
+    """µs of a spacer by side, one a block."""
     spoilt: int = 0
     """Blocks thrown away because noise exceeded the measurement."""
 
@@ -83,7 +93,7 @@ def measure(
     short = [order[i % copies] for i in range(n)]
     long = [order[(n + i) % copies] for i in range(3 * n)]
     elapsed = {}
-    event = None
+    event, host = None, 0.0
     if head:
         renew()
     for slots in rng.sample([short, long], 2):
@@ -92,11 +102,22 @@ def measure(
             renew()
             time.sleep(_SETTLE_SECONDS)
         began = time.perf_counter()
-        side.run(head)
-        elapsed[len(slots)] = time.perf_counter() - began
-        event = side.account() if slots is long else event
-    call = (elapsed[3 * n] - elapsed[n]) / (2 * n)
-    return Reading(call * 1e6, (elapsed[n] - n * call) * 1e6, event)
+        own = side.run(head)
+        elapsed[len(slots)] = round((time.perf_counter() - began) * 1e6, _DIGITS)
+        if slots is long:
+            event, host = side.account(), own
+    call = call_us(elapsed[n], elapsed[3 * n], n)
+    return Reading(call, elapsed[n] - n * call, event, elapsed[n], elapsed[3 * n], host)
+
+
+def call_us(short_us: float, long_us: float, n: int) -> float:
+    """µs a call, from what a run of ``n`` calls and one of ``3 n`` took."""
+    return (long_us - short_us) / (2 * n)
+
+
+def block_sample(calls_us: Sequence[float], spacers_us: Sequence[float]) -> float:
+    """A block's sample of one side: the mean of its readings, less the median of the side's spacers up to this block."""
+    return sum(calls_us) / len(calls_us) - float(np.median(spacers_us))
 
 
 def measure_again(side: Side, slots: Sequence[int], head: int, renew: Callable[[], None]) -> float:
@@ -143,7 +164,8 @@ def interleave(
     it varies less than one measurement of it.
     """
     samples = Samples({s.name: [] for s in sides}, {s.name: [] for s in sides})
-    spacers: dict[str, list[float]] = {s.name: [] for s in sides}
+    spacers = samples.spacers
+    spacers.update((s.name, []) for s in sides)
     for _ in range(max_blocks):
         block: dict[str, list[float]] = {s.name: [] for s in sides}
         for side in [*sides, *reversed(sides)]:
@@ -151,13 +173,13 @@ def interleave(
             block[side.name].append(reading.us)
             samples.readings[side.name].append(reading)
         for side in sides:
-            spacers[side.name].append(spacer(side))
-        means = {name: sum(both) / 2 - float(np.median(spacers[name])) for name, both in block.items()}
-        if min(means.values()) <= 0:
+            spacers[side.name].append(round(spacer(side), _DIGITS))
+        means = {name: block_sample(both, spacers[name]) for name, both in block.items()}
+        if round(min(means.values()), _DIGITS) <= 0:
             samples.spoilt += 1
         else:
             for name, mean in means.items():
-                samples.times[name].append(mean)
+                samples.times[name].append(round(mean, _DIGITS))
         if enough(samples):
             break
     return samples

@@ -12,10 +12,11 @@ from typing import Any
 
 from kernelwright.evaluator import replies
 from kernelwright.evaluator.frozen import Idleness, Unreadable, take
+from kernelwright.evaluator.journal import secret_seed
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
 from kernelwright.evaluator.sanitizers.tape_reader import MAX_FILE, writable, written
-from kernelwright.evaluator.session import OpenCase, Pool, Session, secret_seed
+from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.errors import HarnessError
 from kernelwright.tasks.records import CaseResult, Kernel, Stage, Status, Use
@@ -216,7 +217,7 @@ class Trial:
             Rejected: the kernel failed or is wrong.
             Outside: the kernel declares the shape outside its envelope.
         """
-        drawn, _ = session.ask("draw", key=opened.key, seed=secret_seed(), scale=scale, spikes=spikes, vary=vary)
+        drawn = session.draw(opened, scale, spikes, vary, variant)
         if drawn["dropped"]:
             return None
         facts = opened.facts
@@ -234,7 +235,7 @@ class Trial:
         self._fits(opened, reply)
         self._kept = [(reply["at"][0] if reply["at"] else [], reply["outputs"])]
         self.export(opened, 0)
-        found, _ = session.ask("compare", key=opened.key, rtol=self._rtol(session, opened))
+        found = session.compare(opened, self._rtol(session, opened))
         if variant not in ("", "delayed"):
             found["inputs"] = []  # the kernel was given copies
         found["scale"] = scale

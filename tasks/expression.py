@@ -25,7 +25,7 @@ _OPERATORS: Mapping[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
+    ast.Pow: math.pow,  # in floats: an integer's power can take longer than anybody waits
 }
 _FUNCTIONS: Mapping[str, Callable[..., float]] = {"min": min, "max": max, "ceil": math.ceil, "log2": math.log2}
 
@@ -44,7 +44,7 @@ def evaluate(expression: str, names: Mapping[str, float]) -> float:
         ) from error
     try:
         return _value(tree.body, names)
-    except ArithmeticError as error:
+    except (ArithmeticError, ValueError) as error:
         raise TaskError(f"{expression!r} cannot be computed: {error}", "check the sizes it divides by") from error
 
 

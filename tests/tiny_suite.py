@@ -9,7 +9,9 @@ from scripted import REFERENCE
 
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.load import load_task
+from kernelwright.tasks.records import Task
 from kernelwright.tasks.suites.suite import Loaded, Selection
+from kernelwright.tasks.suites.upstream import Rule, Tolerance
 
 SUITE = "tiny_suite:Tiny"
 
@@ -40,3 +42,17 @@ def clone(root: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(REFERENCE.format(number=number))
     return root
+
+
+RULED = "tiny_suite:Ruled"
+
+
+class Ruled(Tiny):
+    """The same with a rule of its own, for all entries but those called ``odd``."""
+
+    name = "ruled"
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        if "odd" in task.name:
+            raise TaskError("upstream compares by code of its own")
+        return Rule("a test's rule", {"": Tolerance(1e-4, 1e-4)}, trials=2, seed=1, omits=("speed",))

@@ -39,7 +39,47 @@ def kernelbench(recorded: Recorded, level: str | None = None) -> dict[str, Any]:
     return found
 
 
-FORMATS: Mapping[str, Callable[[Recorded, str | None], dict[str, Any]]] = {"kernelbench": kernelbench}
+def upstream(recorded: Recorded, level: str | None = None) -> dict[str, Any]:
+    """What the suite's own rule says of each kernel beside what our judge says: correctness only, no timings.
+
+    Raises:
+        InputError: the bench was run without ``--judge upstream``, or ``level`` has no record.
+    """
+    header = recorded.header
+    stated = header.get("upstream")
+    if not stated:
+        raise InputError(f"{recorded.name} has no figures of upstream's rule", "run the bench with --judge upstream")
+    records = [r for r in recorded.records if level in (None, r.get("level"))]
+    kernels = [_beside(record) for record in records if record.get("upstream")]
+    if not kernels:
+        raise InputError(f"{recorded.name} has no record of level {level!r} by upstream's rule", "leave out --level")
+    facts = {key: next((r[key] for r in records if r.get(key)), None) for key in ("device", "versions", "commit")}
+    passing = [kernel for kernel in kernels if kernel["upstream"]]
+    return {
+        "bench": recorded.name,
+        "date": str(header.get("created", ""))[:10],
+        "suite": header.get("suite"),
+        "scale": header.get("scale"),
+        **facts,
+        "rule": stated,
+        "judged": sum(kernel["upstream"] is not None for kernel in kernels),
+        "passes": len(passing),
+        "not_held": sum(kernel["here"] != "passed" for kernel in passing),
+        "kernels": kernels,
+    }
+
+
+def _beside(record: Mapping[str, Any]) -> dict[str, Any]:
+    """One kernel: its task, what upstream says (null: not computed), what our judge says and why."""
+    theirs = record["upstream"]
+    status = "passed" if record["correct"] else theirs.get("ours") or record["status"]
+    found = {"task": record["task"], "solution": record.get("solution"), "sample": record["sample"]}
+    found |= {"kernel_id": theirs.get("kernel_id"), "upstream": theirs["correct"], "here": status}
+    reason = "" if record["correct"] else record["reason"]  # of a winner it is a timing
+    return {**found, "reason": reason, "upstream_reason": theirs.get("detail", "")}
+
+
+FORMATS: Mapping[str, Callable[[Recorded, str | None], dict[str, Any]]] = {"kernelbench": kernelbench, "upstream": upstream}
 
 
 def export(recorded: Recorded, layout: str, level: str | None = None) -> dict[str, Any]:

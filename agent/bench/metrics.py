@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from kernelwright.agent.bench.records import BASELINES, Sample
 from kernelwright.agent.bench.resampling import geometric_mean, mean
@@ -50,6 +51,22 @@ class Against:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What the suite's own rule says of the same kernels."""
+
+    judged: int
+    """Samples that it could be computed for; the other figures are over these, and their tasks."""
+    passes: int
+    not_held: int
+    """Of ``passes``, those that are not correct by our judge."""
+    only_here: int
+    """Correct by our judge alone."""
+    correct: Interval
+    fast: Mapping[str, Interval]
+    """p -> share of tasks that are right and over p times as fast as the reference, by the suite's rule; empty: untimed."""
+
+
+@dataclass(frozen=True)
 class Figures:
     """All figures of some tasks. Every interval is a 95 % bootstrap over tasks."""
 
@@ -75,6 +92,8 @@ class Figures:
     """All that was spent, failures too, over ``solved``; None where a price is unknown or nothing was solved."""
     tokens_per_solved: float | None
     judge_seconds_per_solved: float | None
+    upstream: Beside | None = None
+    """None where upstream's rule was not asked, or cannot be computed."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,7 @@ def figures(samples: Sequence[Sample]) -> Figures:
         usd_per_solved=usd / solved if usd is not None and solved else None,
         tokens_per_solved=sum(s.tokens for s in samples) / solved if solved else None,
         judge_seconds_per_solved=math.fsum(s.judge_seconds for s in samples) / solved if solved else None,
+        upstream=_beside([s for s in samples if s.upstream is not None]),
     )
 
 
@@ -181,6 +201,25 @@ def _against(tasks: Tasks, baseline: str) -> Against:
         measured=len(values),
         unmeasured=len(solved) - len(values),
         failed=len(tasks) - len(solved),
+    )
+
+
+def _beside(samples: Sequence[Sample]) -> Beside | None:
+    if not samples:
+        return None
+    tasks = by_task(samples)
+    timed = any(s.upstream_speedup is not None for s in samples)
+
+    def above(sample: Sample, p: float) -> bool:
+        return sample.upstream is True and (p <= 0 or (sample.upstream_speedup or 0.0) > p)
+
+    return Beside(
+        judged=len(samples),
+        passes=sum(s.upstream is True for s in samples),
+        not_held=sum(s.upstream is True and not s.correct for s in samples),
+        only_here=sum(s.correct and not s.upstream for s in samples),
+        correct=_share(tasks, lambda s: s.upstream is True),
+        fast={f"{p:g}": _share(tasks, partial(above, p=p)) for p in THRESHOLDS if timed},
     )
 
 

@@ -18,9 +18,10 @@ from kernelwright.memory.records import Spent
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import InputError, UnknownName
 from kernelwright.tasks.records import Task
+from kernelwright.tasks.suites.upstream import Rule
 
 FORMAT = 1
-_FILE = "bench.json"
+BENCH_FILE = "bench.json"
 _HERE = Path(__file__).resolve()
 
 
@@ -72,6 +73,10 @@ class Plan:
     submissions: tuple[Submission, ...] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
     """File of the folder of solutions that was not judged -> why."""
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    """Task -> the suite's own rule, by which its kernels are judged too; empty without ``--judge upstream``."""
+    no_rule: Mapping[str, str] = field(default_factory=dict)
+    """With it: task -> why upstream's rule cannot be computed."""
     commit: str | None = None
     """Of the checkout that Kernelwright ran from; None where it is installed otherwise."""
     format: int = FORMAT
@@ -142,12 +147,12 @@ def new_id() -> tuple[str, str]:
 
 def save(plan: Plan, workspace: Workspace) -> None:
     """Write the plan into the bench's folder."""
-    write_text(workspace.run(plan.id) / _FILE, json.dumps(to_json(plan)) + "\n")
+    write_text(workspace.run(plan.id) / BENCH_FILE, json.dumps(to_json(plan)) + "\n")
 
 
 def is_bench(bench: str, workspace: Workspace) -> bool:
     """Whether the workspace holds a bench with this id."""
-    return (workspace.run(bench) / _FILE).is_file()
+    return (workspace.run(bench) / BENCH_FILE).is_file()
 
 
 def load(bench: str, workspace: Workspace) -> Plan:
@@ -157,9 +162,9 @@ def load(bench: str, workspace: Workspace) -> Plan:
         UnknownName: there is no such bench here; InputError: it was written by another version.
     """
     if not is_bench(bench, workspace):
-        known = sorted((p.parent.name for p in workspace.home.glob(f"runs/*/{_FILE}")), reverse=True)
+        known = sorted((p.parent.name for p in workspace.home.glob(f"runs/*/{BENCH_FILE}")), reverse=True)
         raise UnknownName(f"unknown bench {bench!r}", f"newest benches: {', '.join(known[:10]) or 'none'}")
-    path = workspace.run(bench) / _FILE
+    path = workspace.run(bench) / BENCH_FILE
     data = json.loads(path.read_text(encoding="utf-8"))
     if data.get("format") != FORMAT:
         raise InputError(f"{path} has format {data.get('format')!r}, expected {FORMAT}", "start the bench anew")

@@ -10,7 +10,9 @@ from typing import Any
 
 from kernelwright import __version__
 from kernelwright.agent import recording
+from kernelwright.agent.bench import evidence
 from kernelwright.agent.bench.plan import FORMAT, Part, Plan
+from kernelwright.agent.bench.upstream import Beside
 from kernelwright.agent.files import write_text
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.records import TaskOutcome
@@ -31,6 +33,7 @@ class Results:
         self._plan = plan
         self._workspace = workspace
         self._known: dict[tuple[str, str], Record] = {}
+        self._beside = Beside(plan, workspace)
         self.path = workspace.run(plan.id) / "results.jsonl"
 
     def read(self) -> None:
@@ -47,8 +50,9 @@ class Results:
 
     def records(self) -> tuple[Record, ...]:
         """What was taken in."""
-        order = [(part.run, name) for part in self._plan.parts() for name in self._names(part)]
-        return tuple(self._known[key] for key in order if key in self._known)
+        order = [(part, name) for part in self._plan.parts() for name in self._names(part)]
+        known = [(self._known[part.run, name], part, name) for part, name in order if (part.run, name) in self._known]
+        return tuple({**record, "upstream": self._beside.of(part, name)} for record, part, name in known)
 
     def wanted(self) -> int:
         """How many records the bench will have when it is finished."""
@@ -92,13 +96,13 @@ class Results:
             "correct": solved,
             "first_correct": next((a.idea.number for a in attempts if a.feasible), None) if solved else None,
             "kernel_id": verdict.kernel_id if verdict and solved else None,
-            **_measured(timing),
-            "library_share": verdict.library_share if verdict else None,
+            **_measured(timing if solved else None),
+            "library_share": verdict.library_share if verdict and solved else None,
             "cost_usd": outcome.cost_usd,
             "tokens": spent.tokens_in + spent.tokens_out,
             "judge_seconds": fsum(self._judged(part.run, name, attempts)),
             "reason": outcome.reason,
-            "upstream": None,
+            "evidence": evidence.write(plan, part, task, outcome, attempts, self._workspace) if solved and task else None,
         }
         path = next((s.path for s in plan.submissions if (s.task, s.sample) == (name, part.sample)), None)
         return found if path is None else {**found, "solution": path}
@@ -122,6 +126,11 @@ def header(plan: Plan) -> Record:
     found |= {"attempts": config.budget, "model": plan.model, "policy": config.policy, "seed": config.seed}
     found |= {"max_usd": config.limits.usd, "max_tokens": config.limits.tokens, "max_seconds": config.limits.seconds}
     found["task_usd"] = config.limits.task_usd
+    found |= {"rtol": config.rtol, "baselines": list(config.baselines or ()) or None, "timing_seconds": config.timing_seconds}
+    if plan.rules or plan.no_rule:
+        stated = sorted({rule.stated for rule in plan.rules.values()})
+        omits = sorted({omitted for rule in plan.rules.values() for omitted in rule.omits})
+        found["upstream"] = {"stated": stated, "not_computed": omits, "without_rule": dict(plan.no_rule)}
     found |= {"backends": sorted({part.backend for part in plan.parts()}), "commit": plan.commit}
     if plan.author:
         judged = {s.task for s in plan.submissions}

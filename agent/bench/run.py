@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kernelwright.agent import run as runs
 from kernelwright.agent.bench.plan import Part, Plan, shared
 from kernelwright.agent.bench.results import SOLVED, Record, Results
+from kernelwright.agent.bench.upstream import Beside
 from kernelwright.agent.llm.options import Limits
 from kernelwright.agent.parts import Engines, check_names
 from kernelwright.agent.watch import Watch
@@ -35,10 +36,12 @@ class Standing:
     """Records of the finished bench."""
     path: Path
     """The results' file."""
+    unjudged: int = 0
+    """Tasks and samples that upstream's rule has still to be asked about."""
 
     @property
     def finished(self) -> bool:
-        return len(self.records) == self.wanted
+        return len(self.records) == self.wanted and not self.unjudged
 
     @property
     def solved(self) -> bool:
@@ -68,32 +71,26 @@ def work(
     watch: Watch,
     engines: Engines | None = None,
     begins: Callable[[Part], None] = _unheard,
+    asks: Callable[[Part], None] = _unheard,
 ) -> Standing:
     """Begin a bench or go on with it, sample after sample, until all have ended, one waits, or ``watch`` stops it.
 
-    ``begins`` hears of every run that is started or resumed.
+    ``begins`` hears of every run that is started or resumed, ``asks`` of every one whose kernels upstream judges next.
     Killed at any moment it loses what a run of the loop loses then: the step in flight.
 
     Raises:
         InputError: another process is at work on it, or what ``agent.run.start`` raises; HarnessError: likewise.
     """
-    results = Results(plan, workspace)
+    results, beside = Results(plan, workspace), Beside(plan, workspace)
     with workspace.hold(plan.id):
         results.write()
         try:
             for n, part in enumerate(plan.parts()):
-                status, limits = _looked_up(plan, n, workspace)
-                if status == "finished":
-                    continue
-                if watch.stopping():
+                if not _finished(plan, n, workspace, _Looking(watch, results), engines, begins):
                     break
-                begins(part)
-                looking = _Looking(watch, results)
-                if status is None:
-                    result = runs.start(plan.configured(part, limits), part.tasks, workspace, looking, engines)
-                else:
-                    result = runs.resume(part.run, workspace, looking, engines)
-                if result.run.status != "finished":
+                if beside.missing(part):
+                    asks(part)
+                if not beside.work(part, watch.stopping):
                     break
         except KernelwrightError as error:
             kept = f"the bench goes on with: kernelwright resume {plan.id}"
@@ -101,7 +98,26 @@ def work(
             raise
         finally:
             results.write()
-    return Standing(plan, results.records(), results.wanted(), results.path)
+    unjudged = sum(len(beside.missing(part)) for part in plan.parts())
+    return Standing(plan, results.records(), results.wanted(), results.path, unjudged)
+
+
+def _finished(
+    plan: Plan, n: int, workspace: Workspace, looking: _Looking, engines: Engines | None, begins: Callable[[Part], None]
+) -> bool:
+    """Start the n-th run or go on with it, unless it has finished; whether it has then."""
+    part = plan.parts()[n]
+    status, limits = _looked_up(plan, n, workspace)
+    if status == "finished":
+        return True
+    if looking.stopping():
+        return False
+    begins(part)
+    if status is None:
+        result = runs.start(plan.configured(part, limits), part.tasks, workspace, looking, engines)
+    else:
+        result = runs.resume(part.run, workspace, looking, engines)
+    return result.run.status == "finished"
 
 
 def _looked_up(plan: Plan, n: int, workspace: Workspace) -> tuple[str | None, Limits]:

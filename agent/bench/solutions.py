@@ -1,8 +1,9 @@
-"""Kernels that others wrote: a folder of files that define ``ModelNew``, matched to the tasks of a suite.
+"""Kernels that others wrote: a folder of files, matched to the tasks of a suite.
 
-Two layouts of the field are read. In a tree, a file belongs to the task with the same leading integer (``12_gemm.py``,
-``12.py``) and the same level, where a folder above says one (``level1``, ``level_1``); else to the task of that name, which
-the file or the folder that it lies in has. KernelBench's own runs name level, problem and sample in the file:
+A suite whose solutions have a form of their own says how they become kernels (:mod:`kernelwright.tasks.suites.solution`).
+Other files define ``ModelNew``; two layouts of the field are read. In a tree, a file belongs to the task with the same leading
+integer (``12_gemm.py``, ``12.py``) and the same level, where a folder above says one (``level1``, ``level_1``); else to the
+task of that name, which the file or the folder that it lies in has. KernelBench's own runs name level, problem and sample:
 ``level_1_problem_12_sample_0_kernel.py``. Nothing of a file is executed here: it is parsed, and judged like any other kernel.
 """
 
@@ -10,16 +11,19 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from kernelwright.agent.bench.plan import Submission, is_bench, load
 from kernelwright.agent.cli.defaults import language
 from kernelwright.agent.workspace import Workspace
 from kernelwright.agent.writers.writer import Assignment, Setup
-from kernelwright.tasks.errors import InputError, WriterError
+from kernelwright.tasks.errors import InputError, TaskError, WriterError
 from kernelwright.tasks.records import Answer, Attempt, Kernel, Task
+from kernelwright.tasks.suites.solution import CUDA, Adopted, compiles_cuda
+from kernelwright.tasks.suites.suite import open_suite
 
 WRITER = "submitted"
 _RUN_FILE = re.compile(r"level_(\d+)_problem_(\d+)_sample_(\d+)(?:_kernel)?")
@@ -27,6 +31,9 @@ _LEVEL = re.compile(r"level[_-]?(\d+)", re.IGNORECASE)
 _SAMPLE = re.compile(r"(?:^|[_-])sample[_-]?(\d+)(?=[_-]|$)", re.IGNORECASE)
 _LEADING = re.compile(r"(\d+)(?=_|$)")
 _MOST_BYTES = 4_000_000
+
+Adopt = Callable[[Path, str], "Adopted | None"]
+"""(file, its text) -> the kernel that it holds in the suite's own form, or None; raises ``TaskError`` with what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,10 @@ class _Place:
     sample: int
 
 
-def find(folder: Path, tasks: Sequence[Task], backend: str | None = None) -> Found:
+def find(folder: Path, tasks: Sequence[Task], backend: str | None = None, adopt: Adopt | None = None) -> Found:
     """The solutions in ``folder``; a file that fits no task, or is no kernel, is named and the rest goes on.
 
-    ``backend`` is every file's; None: what each file's text says.
+    ``backend`` is every file's; None: what each file's text says. ``adopt``: reads files of the suite's own form.
 
     Raises:
         InputError: there is no such folder, or no file in it fits a task.
@@ -69,17 +76,43 @@ def find(folder: Path, tasks: Sequence[Task], backend: str | None = None) -> Fou
     for path in _files(folder):
         name = path.relative_to(folder).as_posix()
         place = _place(Path(name))
-        fit = _fit(place, tasks)
-        source, why = _read(path)
-        if why or isinstance(fit, str):
-            unknown[name] = why or str(fit)
-        elif isinstance(fit, Task):
-            fitting.append((fit.name, place.sample, name, source))
+        try:
+            found = _solution(path, place, tasks, adopt)
+            fitting.append((found.task, place.sample, name, found.source))
+        except TaskError as error:
+            unknown[name] = error.message
     if not fitting:
         some = "; ".join(f"{name}: {why}" for name, why in list(unknown.items())[:3]) or "it is empty"
         problem = f"no file in {folder} is a kernel for a task of the suite: {some}"
         raise InputError(problem, "see docs/bench.md for the layouts that are read")
     return Found(tuple(_numbered(fitting, [task.name for task in tasks], backend)), unknown)
+
+
+def adopting(suite: str, root: Path | None, tasks: Sequence[Task]) -> Adopt | None:
+    """How files of the suite's own form become kernels; None where it has none."""
+    own = getattr(open_suite(suite), "adopt", None) if root is not None else None
+    return None if own is None else lambda path, text: cast("Adopted | None", own(path, text, tasks, root))
+
+
+def _solution(path: Path, place: _Place, tasks: Sequence[Task], adopt: Adopt | None) -> Adopted:
+    """The kernel in a file.
+
+    Raises:
+        TaskError: it holds none, or none that can be judged for a task; says why.
+    """
+    if path.suffix != ".py" and not (adopt is not None and path.suffix == ".json"):
+        raise TaskError("no Python file")
+    source = _read(path)
+    found = adopt(path.resolve(), source) if adopt is not None else None
+    if found is not None:
+        return found
+    if path.suffix != ".py":
+        raise TaskError("no Python file, and no solution of the suite")
+    if not _defines_kernel(source):
+        raise TaskError("defines no class ModelNew" + ("" if adopt is None else ", and is no solution of the suite"))
+    if compiles_cuda(source):
+        raise TaskError(CUDA)
+    return Adopted(_fit(place, tasks).name, source)
 
 
 def _numbered(fitting: Sequence[tuple[str, int, str, str]], order: Sequence[str], backend: str | None) -> Iterator[Submission]:
@@ -112,14 +145,19 @@ def _place(path: Path) -> _Place:
     return _Place(level, number, tuple(n.lower() for n in names), int(samples[0]) if samples else 0)
 
 
-def _fit(place: _Place, tasks: Sequence[Task]) -> Task | str:
-    """The task that a file is for, or why there is none."""
+def _fit(place: _Place, tasks: Sequence[Task]) -> Task:
+    """The task that a file is for.
+
+    Raises:
+        TaskError: there is none.
+    """
     for found in (_by_name(place, tasks), _by_number(place, tasks)):
         if len(found) == 1:
             return found[0]
         if found:
-            return f"fits several tasks: {', '.join(task.name for task in found[:3])}; put it below a folder level<N>"
-    return "fits no task that was selected: neither its leading integer nor its name is one's"
+            several = ", ".join(task.name for task in found[:3])
+            raise TaskError(f"fits several tasks: {several}; put it below a folder level<N>")
+    raise TaskError("fits no task that was selected: neither its leading integer nor its name is one's")
 
 
 def _by_name(place: _Place, tasks: Sequence[Task]) -> list[Task]:
@@ -151,22 +189,24 @@ def _entry(task: Task) -> str:
     return task.name.removesuffix(".py").rstrip("/").split("/")[-1].lower()
 
 
-def _read(path: Path) -> tuple[str, str]:
-    """A file's text, or why it is no kernel. One that does not parse is a kernel: the judge says so of it."""
-    if path.suffix != ".py":
-        return "", "no Python file"
+def _read(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        TaskError: it has none that can be read.
+    """
     try:
         if path.stat().st_size > _MOST_BYTES:
-            return "", f"larger than {_MOST_BYTES:,} bytes"
-        source = path.read_text(encoding="utf-8")
+            raise TaskError(f"larger than {_MOST_BYTES:,} bytes")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
-        return "", f"cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        return "", "no UTF-8 text"
-    return (source, "") if _defines_kernel(source) else ("", "defines no class ModelNew")
+        raise TaskError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise TaskError("no UTF-8 text") from error
 
 
 def _defines_kernel(source: str) -> bool:
+    """Whether there is a ``ModelNew``. A text that does not parse is a kernel where it names it: the judge says so of it."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

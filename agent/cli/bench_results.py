@@ -57,7 +57,7 @@ def compare(
 
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A results.jsonl by path, or a bench by id.")],
-    layout: Annotated[str, typer.Option("--format", help="kernelbench: its eval_results.json.")],
+    layout: Annotated[str, typer.Option("--format", help="kernelbench: its eval_results.json; upstream: its rule beside ours.")],
     level: Annotated[str | None, typer.Option(help="Of a bench with several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there; default: print it.")] = None,
     home: Home = None,
@@ -74,7 +74,7 @@ def export(
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text + "\n")
     data = {"export": {"format": layout, "out": str(out) if out else None, "results": None if out else results}}
-    shown = f"{out}: {len(results)} problems" if out else text
+    shown = f"{out}: {len(results.get('kernels', results))} entries" if out else text
     return Output(data, lambda console: console.print(shown, markup=False, highlight=False, soft_wrap=True))
 
 

@@ -35,6 +35,7 @@ def data(standing: Standing, *, interrupted: bool) -> dict[str, Any]:
         "counts": dict(counts),
         "summary": to_json(summarise([parse(record) for record in standing.records])),
         "wanted": standing.wanted,
+        "upstream_not_held": _not_held(standing.records),
         "results": str(standing.path),
         "records": [dict(record) for record in standing.records],
     }
@@ -51,8 +52,10 @@ def show(standing: Standing, data: Mapping[str, Any], console: Console) -> None:
     if standing.records:
         console.print(_statuses(standing.records))
         _speeds(data["summary"]["all"], console)
+        _upstream(data, say)
     for note in plan.notes:
         say(f"note: {note}")
+    _name("no upstream figure", plan.no_rule, say)
     _name("left out", plan.left_out, say)
     _name("not judged", plan.unknown, say)
     if config.get("without_solution"):
@@ -60,6 +63,42 @@ def show(standing: Standing, data: Mapping[str, Any], console: Console) -> None:
     say(f"results: {data['results']}")
     if not standing.finished:
         say(f"{data['status']}; go on with: kernelwright resume {plan.id}")
+
+
+def _not_held(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """What passes by the suite's own rule and not with us, and what our judge said."""
+    found = [r for r in records if (r["upstream"] or {}).get("correct") and not r["correct"]]
+    keys = ("task", "sample", "solution", "status", "verdicts", "reason")
+    return [{key: r[key] for key in keys if key in r} for r in found]
+
+
+def _upstream(data: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """What the suite's own rule says of the same kernels, and what of that does not hold with us."""
+    figures, header = data["summary"]["all"]["upstream"], data["config"].get("upstream")
+    if header is None:
+        return
+    for stated in header["stated"]:
+        say(f"upstream's rule: {stated}")
+    for omitted in header["not_computed"]:
+        say(f"upstream's rule, not computed: {omitted}")
+    unknown = [r for r in data["records"] if r["upstream"] and r["upstream"]["correct"] is None]
+    _name("no upstream figure", {_called(r): r["upstream"]["detail"] for r in unknown}, say)
+    if figures is None:
+        say("upstream: no figure")
+        return
+    say(f"upstream: {figures['passes']} of {figures['judged']} samples pass; {figures['not_held']} of these do not hold here")
+    _name("passes upstream only", {_called(r): r["reason"] for r in data["upstream_not_held"]}, say)
+    if figures["only_here"]:
+        say(f"upstream: {figures['only_here']} that pass here fail by its rule")
+    if figures["fast"]:
+        fast = ", ".join(f"fast_{p} {_share(share)}" for p, share in figures["fast"].items())
+        say(f"upstream, by its own clock over the reference: {fast}")
+
+
+def _called(record: Record) -> str:
+    """A task and sample, or the file that was handed in."""
+    which = record.get("solution") or f"sample {record['sample']}"
+    return f"{record['task']}, {which}"
 
 
 def _name(what: str, entries: Mapping[str, str], say: Callable[[str], None]) -> None:

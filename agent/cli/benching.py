@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kernelwright.agent.workspace import Workspace
 
 INTERRUPTED = 130
+_JUDGES = ("ours", "upstream")
 
 
 def bench(  # noqa: PLR0913  one argument an option is how typer reads a command line
@@ -35,12 +36,15 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
         Path | None, typer.Option(metavar="DIR", help="Judge the kernels in this folder; none are written.")
     ] = None,
     author: Annotated[str | None, typer.Option(help="Of --solutions: whose kernels; default the folder's name.")] = None,
+    judge: Annotated[
+        str, typer.Option(help="ours, or upstream: the suite's own rule beside ours, where it can be computed.")
+    ] = "ours",
     model: Annotated[str | None, typer.Option(help="Writer: playbook, or provider/model[,…]; default by your keys.")] = None,
     samples: Annotated[int, typer.Option(help="Independent samples a task.")] = 1,
     attempts: Annotated[
         int | None, typer.Option(help="Attempts a task and sample; default 30, or the suite's own.")
     ] = None,
-    policy: Annotated[str, typer.Option(help="evokernel or greedy.")] = "evokernel",
+    policy: Annotated[str, typer.Option(help="evokernel, greedy, beam, mcts or evolve.")] = "evokernel",
     backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device, or a solution's text.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     seed: Annotated[int, typer.Option(help="Of the first sample; each further one has the next.")] = 0,
@@ -50,7 +54,7 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
         list[str] | None, typer.Option(metavar="TASK", help="Leave this task's experiences out, too.")
     ] = None,
     engine: Annotated[str, typer.Option(help="local, or an import path.")] = "local",
-    steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, plan,code, code,review or all.")] = "code",
+    steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code; plan before, review and lesson after.")] = "code",
     repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel.")] = 2,
     max_usd: Annotated[float | None, typer.Option(help="US dollars that the whole bench may spend, hard.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens in and out that it may spend, hard.")] = None,
@@ -84,6 +88,7 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
         return None
     from kernelwright.agent.bench import plan as plans
     from kernelwright.agent.bench.run import check
+    from kernelwright.agent.bench.upstream import rules
     from kernelwright.agent.cli import defaults
     from kernelwright.agent.llm.options import Limits, ModelOptions, parse_prices
     from kernelwright.agent.settings import RunConfig
@@ -92,8 +97,13 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
 
     if suite is None:
         raise InputError("bench needs --suite", "give --suite quickstart, or --suite NAME --path DIR")
+    if judge not in _JUDGES:
+        raise InputError(f"--judge is {judge!r}", f"give one of {', '.join(_JUDGES)}")
+    if judge == "upstream" and engine == "bundle":
+        raise InputError("--judge upstream and --engine bundle are given", "upstream's rule needs the device: leave one out")
     chosen = Selection(_list(levels), _list(tasks), scale)
     loaded = load_tasks(suite, path, chosen)
+    stated, unstated = rules(suite, path, loaded.tasks) if judge == "upstream" else ({}, {})
     config = RunConfig(
         argv=tuple(sys.argv[1:]),
         order=(),
@@ -136,6 +146,8 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
         scale=scale,
         left_out=loaded.left_out,
         notes=loaded.notes,
+        rules=stated,
+        no_rule=unstated,
         commit=plans.commit(),
     )
     if solutions is not None:
@@ -156,7 +168,7 @@ def go_on(plan: Plan, place: Workspace) -> Output:
     many = f"{len(plan.submissions)} solutions" if plan.author else f"{len(plan.tasks)} tasks x {plan.samples} samples"
     sys.stderr.write(f"{plan.id}: {many}, by {plan.model}; if it is cut off: kernelwright resume {plan.id}\n")
     with Interrupt() as interrupt, Progress(interrupt, sys.stderr) as progress:
-        standing = work(plan, place, progress, begins=lambda part: _announce(part, plan))
+        standing = work(plan, place, progress, begins=lambda part: _announce(part, plan), asks=_announce_rule)
     code = INTERRUPTED if interrupt.asked else 0 if standing.finished and standing.solved else 1
     data = bench_shown.data(standing, interrupted=interrupt.asked)
     return Output(data, lambda console: bench_shown.show(standing, data, console), code)
@@ -167,15 +179,21 @@ def _announce(part: Part, plan: Plan) -> None:
         sys.stderr.write(f"sample {part.sample} of {plan.samples}: run {part.run}\n")
 
 
+def _announce_rule(part: Part) -> None:
+    if not sys.stderr.isatty():
+        sys.stderr.write(f"upstream's rule: kernels of run {part.run}\n")
+
+
 def _handed_in(plan: Plan, folder: Path, author: str | None, backend: str | None, given: dict[str, Any]) -> Plan:
     """The plan with the kernels of others in place of a writer."""
-    from kernelwright.agent.bench.solutions import WRITER, find
+    from kernelwright.agent.bench.solutions import WRITER, adopting, find
 
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         problem = f"{', '.join(wrong)} and --solutions are given"
         raise InputError(problem, "kernels of others are judged as they are: leave it out")
-    found = find(folder, plan.tasks, backend)
+    adopt = adopting(plan.suite, Path(plan.path) if plan.path is not None else None, plan.tasks)
+    found = find(folder, plan.tasks, backend, adopt)
     config: RunConfig = replace(plan.config, model=WRITER, policy="greedy", budget=1, repairs=0)
     return replace(
         plan,

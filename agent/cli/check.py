@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernelwright.agent.cli import defaults, figures, selftesting
+from kernelwright.agent.cli import defaults, evidencing, figures, selftesting
 from kernelwright.agent.cli.options import AsJson, Home, example, verb
 from kernelwright.agent.cli.output import Output
+from kernelwright.evaluator.settings import SANDBOXES, Settings
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import InputError
 
@@ -22,7 +23,8 @@ app = verb()
 
 EXAMPLES = (
     "kernelwright check kernel.py --task rms_norm\nkernelwright check kernel.py --task model.py --json\n"
-    "kernelwright check --selftest --backend cpp"
+    "kernelwright check kernel.py --task rms_norm --save-evidence rms_norm.json\n"
+    "kernelwright check --evidence rms_norm.json\nkernelwright check --selftest --backend cpp"
 )
 
 
@@ -34,6 +36,15 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
     sandbox: Annotated[str, typer.Option(help="auto, strict (refuse where a layer is missing) or off.")] = "auto",
+    save_evidence: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all that the verdict rests on to FILE, to be judged again.")
+    ] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of KERNEL: does what this file says hold? Judges it again.")
+    ] = None,
+    judging: Annotated[
+        bool, typer.Option("--judging/--no-judging", help="Of --evidence: judge again, or only look at the file.")
+    ] = True,
     selftest: Annotated[
         bool, typer.Option("--selftest", help="Judge the committed cheats and honest kernels instead of KERNEL.")
     ] = False,
@@ -45,36 +56,56 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
 ) -> Output:
     """Judge one kernel: is it right, its own work, and how fast? Exit code 0 passed, 1 any other verdict.
 
+    --evidence: does the file agree with itself, and does judging again agree with it? Exit code 0 all holds, 1 something
+    does not.
+
     --selftest: does the judge catch every committed cheat and accuse no honest kernel? Exit code 0 yes, 1 no.
     """
+    if sandbox not in SANDBOXES:
+        raise InputError(f"--sandbox is {sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
+    if evidence is not None:
+        if kernel is not None or save_evidence is not None or selftest or rtol is not None:
+            remedy = "leave out KERNEL, --save-evidence, --selftest and --rtol"
+            raise InputError("--evidence judges the kernel in its file", remedy)
+        return evidencing.check(evidencing.Asked(evidence, task, backend, device, sandbox, home, judging))
+    if not judging:
+        raise InputError("--no-judging belongs to --evidence", "add --evidence FILE, or leave it out")
     if selftest:
-        if kernel is not None or task is not None:
-            raise InputError("--selftest judges its own corpus", "leave out KERNEL and --task; see --corpus and --only")
+        if kernel is not None or task is not None or save_evidence is not None:
+            remedy = "leave out KERNEL, --task and --save-evidence; see --corpus and --only"
+            raise InputError("--selftest judges its own corpus", remedy)
         return selftesting.test(backend, device, corpus, only, sandbox, home, jobs)
     if kernel is None or task is None:
         missing = " and ".join(name for name, value in (("KERNEL", kernel), ("--task", task)) if value is None)
         raise InputError(f"check needs {missing}", "or --selftest; see `kernelwright check --help`")
     if corpus is not None or only is not None or jobs != 1:
         raise InputError("--corpus, --only and --jobs belong to --selftest", "add --selftest, or leave them out")
+    if rtol is not None and not 0 < rtol < 1:
+        raise InputError(f"--rtol is {rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
+    settings = Settings(rtol=rtol, sandbox=sandbox, record=save_evidence is not None)
+    verdict = _judged(kernel, task, backend, device, settings, home, save_evidence)
+    return Output(to_json(verdict), lambda console: _print(verdict, console), 0 if verdict.passed else 1)
+
+
+def _judged(
+    path: Path,
+    task: str,
+    backend: str | None,
+    device: str | None,
+    settings: Settings,
+    home: Path | None,
+    save: Path | None,
+) -> Verdict:
     from kernelwright.agent.workspace import Workspace
     from kernelwright.evaluator.judge import Judge
-    from kernelwright.evaluator.settings import SANDBOXES, Settings
     from kernelwright.tasks.load import load_task
     from kernelwright.tasks.records import Kernel
 
-    source = _read(kernel)
-    if rtol is not None and not 0 < rtol < 1:
-        raise InputError(f"--rtol is {rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
-    if sandbox not in SANDBOXES:
-        raise InputError(f"--sandbox is {sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
-    what = load_task(task)
-    language = backend or defaults.language(source)
-    judge = Judge(language, device, Workspace.at(home, None).cache, Settings(rtol=rtol, sandbox=sandbox))
-    try:
-        verdict = judge.judge(Kernel(source, language), what)
-    finally:
-        judge.close()
-    return Output(to_json(verdict), lambda console: _print(verdict, console), 0 if verdict.passed else 1)
+    source, what = _read(path), load_task(task)
+    kernel = Kernel(source, backend or defaults.language(source))
+    with Judge(kernel.backend, device, Workspace.at(home, None).cache, settings) as judge:
+        verdict = judge.judge(kernel, what)
+        return verdict if save is None else evidencing.save(save, kernel, what, verdict, judge)
 
 
 def _read(path: Path) -> str:

@@ -4,6 +4,10 @@ For each draw that kernels of the task will be judged on, outputs that take no c
 One that passes every draw makes the task worthless as it stands: it is hardened by a draw in which one element dominates (for
 means, where half precision averages out) or in which signs are mixed (a ReLU of inputs that are never negative lets its
 input pass), or it is refused. In KernelBench 41 of 250 tasks let such an output pass at the field's usual 1e-2.
+
+Two kinds of inputs hide what a kernel leaves out, whatever the effortless outputs do: those of one sign, where a kernel may do
+without an absolute value or a branch, and those whose results fade to nothing (the product of 128 numbers below one). Tasks
+with them get one more draw each.
 """
 
 from __future__ import annotations
@@ -15,11 +19,14 @@ import torch
 
 from kernelwright.evaluator.correctness import compare
 from kernelwright.evaluator.runner.cases import Case, Expected
+from kernelwright.evaluator.runner.draws import many_valued
 
 REFUSE = ("zeros", "a constant", "the previous draw's output", "an input passed through", "one row for all")
 WEAK = "half precision inside"
 HARDENING = ("lone", "signed")
 """Spikes of the draws that a task is hardened by where it needs it."""
+_FADED = 0.1
+"""Share of an output's elements that the dtype rounds to zero, from which on inputs near one are drawn as well."""
 
 
 def admit(case: Case, draws: Sequence[Mapping[str, Any]], seed: int, rtol: float | None) -> dict[str, Any]:
@@ -47,6 +54,24 @@ def admit(case: Case, draws: Sequence[Mapping[str, Any]], seed: int, rtol: float
             left -= caught
     passing = [name for name in REFUSE if name in left] if used else []
     return {"passing": passing, "harden": harden, "weak": [WEAK] if WEAK in left else []}
+
+
+def further(case: Case, seed: int) -> list[str]:
+    """Spikes of the draws that show what the ordinary ones of this case hide."""
+    if not case.draw(seed, 1.0, "", False):
+        return []
+    positive = any(many_valued(t) and t.numel() > 1 and not bool((t < 0).any()) for t in case.inputs)
+    faded = _faded(case)
+    found = ["signed"] if positive and case.draw(seed, 1.0, "signed", False) else []
+    return [*found, "ones"] if faded and case.draw(seed, 1.0, "ones", False) and not _faded(case) else found
+
+
+def _faded(case: Case) -> bool:
+    """Whether a good part of an output is too small for its dtype."""
+    pairs = zip(case.expected.eager, case.expected.oracle, strict=True)
+    return any(
+        bool(((e == 0) & (o != 0)).double().mean() > _FADED) for e, o in pairs if e.is_floating_point() and e.numel() > 1
+    )
 
 
 def _passes(case: Case, name: str, before: Expected, rtol: float | None) -> bool:

@@ -55,6 +55,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "record": candidate.record,
         "tape": candidate.tape,
         "races": candidate.races,
+        "upstream": candidate.upstream,
     }
     spin = 0.0
     while True:
@@ -247,6 +248,12 @@ class Candidate:
         with watch_races() as seen:
             self._models[request["key"]](*arguments)
         return {"races": seen.races, "launches": seen.launches, "unchecked": seen.unchecked}
+
+    def upstream(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """The whole judging by a suite's own rule, in a runner that serves nothing else; see :mod:`.upstream`."""
+        from kernelwright.evaluator.runner.upstream import apply
+
+        return apply(request, self._device)
 
     def prepare(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Make ready, outside the clock, the arguments of the calls that :meth:`time` will make."""

@@ -16,6 +16,7 @@ from kernelwright.evaluator.correctness import compare
 from kernelwright.evaluator.runner.arena import Arena, dtype_name, dtype_of, guards, layout
 from kernelwright.evaluator.runner.draws import cutter, map_tensors, nudged, place, scaled
 from kernelwright.evaluator.runner.execute import Refused, execute
+from kernelwright.evaluator.runner.hashes import hash_of
 from kernelwright.evaluator.runner.observe import observe
 from kernelwright.evaluator.runner.tensors import (
     available_memory,
@@ -299,6 +300,15 @@ class Case:
         self.publish(tensors)
         return True
 
+    def reset(self) -> None:
+        """The first parameters again, so that what is drawn next depends on its seeds alone."""
+        state, wide = self.model.state_dict(keep_vars=True), self._double.state_dict(keep_vars=True)
+        for name, first in self._first_parameters.items():
+            state[name].data.copy_(first)
+            wide[name].data.copy_(first)
+        if self._first_parameters:
+            self.publish(self.inputs)
+
     def _vary_parameters(self, seed: int, few: bool = False) -> None:
         """Other values in every learned floating parameter, or in ``few`` of its elements: the first ones times 0.5 … 1.5."""
         generator = torch.Generator().manual_seed(seed)
@@ -334,6 +344,16 @@ class Case:
         self.poison_outputs()
         self._synchronize()
         return results
+
+    def hashes(self) -> dict[str, str]:
+        """Hashes of the last draw: its inputs with the parameters, and what the oracle makes of them."""
+        state = self.model.state_dict(keep_vars=True)
+        given = [*self.inputs, *(state[name].data for name in self._names)]
+        return {"inputs": hash_of(given), "expected": hash_of(self.expected.oracle)}
+
+    def hash_outputs(self) -> str:
+        """Hash of the exported outputs, as in :meth:`hashes`."""
+        return hash_of(self.output(i) for i in range(len(self.expected.eager) - len(self.expected.mutated)))
 
     def fingerprint(self) -> str:
         """Hash of the exported outputs, bit for bit."""

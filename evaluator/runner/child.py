@@ -71,12 +71,16 @@ class Reaper(Protocol):
 class Child:
     """One forked process and its private pipe."""
 
-    def __init__(self, server: Reaper, pid: int, channel: Channel, log: Path, trusted: bool) -> None:
+    def __init__(
+        self, server: Reaper, pid: int, channel: Channel, log: Path, trusted: bool, confined: bool | None = None
+    ) -> None:
         self._server = server
         self.pid = pid
         self._channel = channel
         self._log = log
         self._trusted = trusted
+        self._kept = not trusted if confined is None else confined
+        """Whether ``pid`` is a keeper's."""
         self._ended: Gone | None = None
         self._watch: Watch | None = None
         self.worker = pid
@@ -171,7 +175,7 @@ class Child:
             if status is None:
                 why = "closed" if why == "ended" else why
                 status = self._end()
-            elif self._trusted:
+            elif not self._kept:
                 self._end_group()  # a keeper leaves nothing behind, but the reference's compilers have processes of their own
         finally:
             self._channel.close()
@@ -187,7 +191,7 @@ class Child:
 
     def _end(self) -> int | None:
         """A keeper ends all that its runner started when told to; others, and keepers that do not, are killed."""
-        if not self._trusted:
+        if self._kept:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, signal.SIGTERM)
             status = self._server.reap(self.pid, _TERM_SECONDS)

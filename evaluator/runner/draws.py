@@ -13,6 +13,8 @@ _LONE = 1024.0
 """Factor of the one element that a ``lone`` draw raises."""
 _LONE_OF = 16
 """It is the largest of so many random ones: one that is almost zero would not dominate."""
+_CLOSE = 32.0
+"""A ``ones`` draw has a deviation of one over this."""
 _NUDGES = 3
 _FEW_VALUES = 16
 """A floating tensor with fewer distinct values than this in a sample is a mask or a label: never scaled or mixed."""
@@ -52,7 +54,7 @@ def scaled(t: torch.Tensor, scale: float, spikes: str, generator: torch.Generato
     """``scale * t`` with ``spikes``.
 
     Random elements grow up to 8 times (``many``), rows up to 64 (``rows``), or one element (``lone``); signs mix where there
-    are none (``signed``).
+    are none (``signed``), or all come near one (``ones``), so that long products stay in range.
     """
     if not many_valued(t) or t.numel() < 2:
         return t
@@ -62,6 +64,9 @@ def scaled(t: torch.Tensor, scale: float, spikes: str, generator: torch.Generato
         out.view(-1)[int(some[int(out.view(-1)[some.to(out.device)].abs().argmax())])] *= _LONE
     if spikes == "signed" and not bool((t < 0).any()):
         out = torch.where((torch.rand(t.shape, generator=generator) < 0.5).to(t.device), out, -out)
+    if spikes == "ones":
+        wide = out.float()
+        out = (1 + (wide - wide.mean()) / (_CLOSE * wide.std().clamp_min(1e-30))).to(t.dtype)
     if spikes == "many":
         out = _grown(out, t.shape, 0.125, 8.0, generator)
     if spikes == "rows" and t.dim() > 1:  # large as a whole, so that no sample of the other rows tells

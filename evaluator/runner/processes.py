@@ -78,6 +78,7 @@ class ForkServer:
         """Fork a child of ``role`` that works in ``scratch``: the ``reference``, or an untrusted one in a sandbox.
 
         An untrusted child works in ``scratch/work``, the only folder it can write to, and may read ``scratch/libraries``.
+        So does a reference for which a ``sandbox`` is given, a stranger's: it says what is right, and is confined all the same.
 
         ``how``: ``environment`` (added to the server's), ``limits`` (see ``server._limit``), ``sandbox`` (a
         :class:`~kernelwright.evaluator.runner.sandbox.Plan`; default: all layers that work, processes allowed),
@@ -85,10 +86,11 @@ class ForkServer:
         """
         self.wait_ready()
         trusted = role == "reference"
+        confined = not trusted or how.get("sandbox") is not None
         ours, theirs = Channel.pair(untrusted=not trusted)
         log = scratch / f"{role}.log"
         plan = how.get("sandbox") or sandbox.plan("auto", self.layers, gpu=False, processes=True)
-        own = {} if trusted else _workplace(scratch)
+        own = _workplace(scratch) if confined else {}
         with theirs, log.open("wb") as sink:
             request = {
                 "op": "spawn",
@@ -98,15 +100,16 @@ class ForkServer:
                 "environment": {**self.environment, **own, **how.get("environment", {})},
                 "limits": how.get("limits", {}),
                 "sandbox": asdict(plan),
+                "confined": confined,
             }
             try:
                 reply = self._ask(request, [theirs.fileno(), sink.fileno()], 30.0)
             except HarnessError:
                 ours.close()
                 raise
-        child = Child(self, int(reply["pid"]), ours, log, trusted)
+        child = Child(self, int(reply["pid"]), ours, log, trusted, confined)
         child.greet()
-        if not trusted:
+        if confined:
             child.watch(scratch / "work", how.get("memory_bytes"))
         return child
 

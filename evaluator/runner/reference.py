@@ -30,9 +30,11 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
     handlers: dict[str, Callable[[dict[str, Any]], tuple[dict[str, Any], list[int]]]] = {
         "open": reference.open,
         "draw": reference.draw,
+        "reset": reference.reset,
         "compare": reference.compare,
         "fingerprint": reference.fingerprint,
         "admit": reference.admit,
+        "further": reference.further,
         "hand_over": reference.hand_over,
         "pool": reference.pool,
         "shuffle": reference.shuffle,
@@ -96,13 +98,22 @@ class Reference:
         """Fresh inputs (and, with ``vary``, parameters) in the arena; ``dropped`` when they leave the domain."""
         case = self._cases[request["key"]]
         kept = case.draw(request["seed"], request["scale"], request["spikes"], request["vary"])
-        return {"dropped": not kept, "oracle": case.oracle_dtype}, []
+        found = {"dropped": not kept, "oracle": case.oracle_dtype}
+        return found | ({"hashes": case.hashes()} if request["hashed"] and kept else {}), []
+
+    def reset(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Every case as it was opened, whatever was drawn for earlier kernels."""
+        for case in self._cases.values():
+            case.reset()
+        return {"ok": True}, []
 
     def compare(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """The candidate's exported outputs and the inputs it may not have changed, against the last draw."""
         case = self._cases[request["key"]]
+        seen = {"hash": case.hash_outputs()} if request.get("hashed") else {}
         results = case.compare_outputs(request["rtol"], request.get("back", 0))
         return {
+            **seen,
             "outputs": results,
             "inputs": case.compare_inputs(request["rtol"]),
             "state": case.compare_state(request["rtol"]),
@@ -117,6 +128,12 @@ class Reference:
         from kernelwright.evaluator.runner.admission import admit
 
         return admit(self._cases[request["key"]], request["draws"], request["seed"], request["rtol"]), []
+
+    def further(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """Spikes of the draws that show what the ordinary ones hide."""
+        from kernelwright.evaluator.runner.admission import further
+
+        return {"spikes": further(self._cases[request["key"]], request["seed"])}, []
 
     def hand_over(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """The last draw's inputs and the parameters as a file, for a process that shares no arena."""

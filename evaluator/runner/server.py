@@ -97,7 +97,7 @@ def _wait(pid: int, seconds: float) -> int | None:
 
 
 def _child(request: dict[str, Any], fds: list[int], server_fd: int) -> NoReturn:
-    """Become the child for ``request``: the reference, or the keeper of a candidate's runner."""
+    """Become the child for ``request``: the reference, or the keeper of one that is confined, a runner above all."""
     with _process_boundary():
         os.setsid()
         os.close(server_fd)
@@ -111,18 +111,20 @@ def _child(request: dict[str, Any], fds: list[int], server_fd: int) -> NoReturn:
         os.environ.clear()
         os.environ.update(request["environment"])
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if request["role"] == "reference":
+        if not request["confined"]:
             linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
             os.chdir(request["scratch"])
             _limit(request["limits"])
             _serve(request, fds[0], {})
         else:
-            _candidate(request, fds[0])
+            _confined(request, fds[0])
     raise AssertionError("the boundary ends the process")
 
 
-def _candidate(request: dict[str, Any], channel_fd: int) -> NoReturn:
-    """Keep a runner: namespaces here, the rest in the runner, which reports the layers before it knows any kernel."""
+def _confined(request: dict[str, Any], channel_fd: int) -> NoReturn:
+    """Keep a runner, or a stranger's reference: namespaces here, the rest in it, which reports the layers before it knows
+    any kernel or task.
+    """
     sandbox = Sandbox(Plan.of(request["sandbox"]), request["scratch"])
     sandbox.enter()
     linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # new credentials, as of a user namespace, would have unset it

@@ -18,7 +18,7 @@ from pathlib import Path
 import kernelwright
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
-from kernelwright.evaluator.session import OpenCase, Session, secret_seed
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.tasks.records import Kernel
 
 _NEEDED = (
@@ -53,7 +53,7 @@ def job_folder(kernel: Kernel, session: Session, opened: OpenCase, device: str, 
             target = seen / "kernelwright" / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, target)
-        session.ask("draw", key=opened.key, seed=secret_seed(), scale=1.0, spikes=False, vary=False)
+        session.draw(opened)
         given, _ = session.ask("hand_over", key=opened.key, path=str(seen / "tensors.bin"))
         facts = opened.facts
         job = {

@@ -21,7 +21,7 @@ from kernelwright.evaluator.sanitizers import native_memory, races, replay
 from kernelwright.evaluator.sanitizers.device import sanitize_on_device
 from kernelwright.evaluator.sanitizers.finding import Finding
 from kernelwright.evaluator.sanitizers.tape_reader import BadTape, read
-from kernelwright.evaluator.session import OpenCase, Session, secret_seed
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.toolchain import source_hash
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.records import Kernel, Stage, Status
@@ -179,7 +179,7 @@ def _loaded(bench: Bench, trial: Trial) -> Trial:
 
 
 def _draw(session: Session, opened: OpenCase) -> None:
-    session.ask("draw", key=opened.key, seed=secret_seed(), scale=1.0, spikes=False, vary=False)
+    session.draw(opened)
 
 
 def _rejected(finding: Finding, evidence: Mapping[str, Any]) -> Rejected:

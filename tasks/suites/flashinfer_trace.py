@@ -7,19 +7,36 @@ itself, or a trace with it under ``workload``.
 from __future__ import annotations
 
 import json
-from functools import partial
+from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import Task
-from kernelwright.tasks.suites.definition import read_definition
+from kernelwright.tasks.suites.definition import Definition, read_definition
 from kernelwright.tasks.suites.draws import probabilities
 from kernelwright.tasks.suites.plain import Entry, collect
+from kernelwright.tasks.suites.solution import Adopted, chosen
+from kernelwright.tasks.suites.solution_json import kernel_of, read_solution
 from kernelwright.tasks.suites.suite import Loaded, Selection
 from kernelwright.tasks.suites.synthesis import to_task
+from kernelwright.tasks.suites.upstream import Clock, Rule, Tolerance
 
 _PLACES = ("workloads", "traces/workloads")
+_SPECIAL = ("dsa_sparse_attention", "dsa_topk_indexer", "moe_fp8_block_scale")
+"""Parts of the names of definitions that upstream judges by evaluators of their own."""
+_RULE = Rule(
+    stated="flashinfer-bench 40e6ca7: bench/evaluators/default.py at the defaults of bench/config.py",
+    tolerance={"": Tolerance(1e-2, 1e-2)},
+    trials=3,
+    listed=True,
+    either=True,
+    finite=True,
+    same_dtype=True,
+    clock=Clock(warmups=10, repeats=50, statistic="median", flush_bytes=256 << 20),
+    omits=("workloads beyond the cases of the task", "CUPTI, which it times with: events here"),
+)
 
 
 class FlashinferTrace:
@@ -46,6 +63,39 @@ class FlashinferTrace:
                 continue
             entries.append((name, partial(_task, name, root, file, select.scale)))
         return collect(entries, ["a kernel returns its outputs: destination-passing style is for solutions"])
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        """The default evaluator of flashinfer-bench.
+
+        Raises:
+            TaskError: the definition has an evaluator of its own.
+        """
+        if task.category == "sampling" or any(part in task.name for part in _SPECIAL):
+            raise TaskError("upstream judges this definition by an evaluator of its own")
+        return _RULE
+
+    def adopt(self, path: Path, text: str, tasks: Sequence[Task], root: Path) -> Adopted | None:
+        """A solution's JSON as a kernel; None where the file is something else.
+
+        Raises:
+            TaskError: it is for no task that was selected, or cannot be judged here.
+        """
+        solution = read_solution(text) if path.suffix == ".json" else None
+        if solution is None:
+            return None
+        found = [task for task in tasks if definition_of(root / task.path).name == solution.definition]
+        task = chosen(found, path, f"its definition {solution.definition}")
+        return Adopted(task.name, kernel_of(solution, definition_of(root / task.path)))
+
+
+@cache
+def definition_of(path: Path) -> Definition:
+    """The definition in a file.
+
+    Raises:
+        TaskError: it holds none.
+    """
+    return read_definition(read_json(path))
 
 
 def _op(file: Path) -> str:

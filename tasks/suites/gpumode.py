@@ -11,7 +11,8 @@ Changed against upstream: device literals follow the judge's device, the determi
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from kernelwright.tasks.records import Task, Use
 from kernelwright.tasks.schema import read_yaml
 from kernelwright.tasks.suites.plain import Entry as Named
 from kernelwright.tasks.suites.plain import collect
+from kernelwright.tasks.suites.solution import Adopted
+from kernelwright.tasks.suites.submission import adopted, is_submission, problem_of
 from kernelwright.tasks.suites.suite import Loaded, Selection
 from kernelwright.tasks.suites.table import MOST, Entry, Table, evenly, product, scaled, spread, tabulate
 from kernelwright.tasks.suites.text import (
@@ -34,10 +37,23 @@ from kernelwright.tasks.suites.text import (
     seeding,
     without,
 )
+from kernelwright.tasks.suites.upstream import Rule, Tolerance
 
 _CHECKS = ("check_implementation",)
 _WRAPPERS = ("DeterministicContext", "DisableCuDNNTF32")
 _NEEDED = ("ref_kernel", "generate_input")
+_COMPARISONS = ("make_match_reference", "match_reference", "verbose_allclose", "verbose_allequal")
+_RULE = Rule(
+    stated="reference-kernels f83cb92: the problem's check_implementation",
+    tolerance={},
+    seed=42,
+    reseeded=True,
+    listed=True,
+    first="candidate",
+    cloned=True,
+    nan_equal=True,
+    omits=("its own seeds, and cases beyond those of the task", "its speed: a time to rank by, no speedup"),
+)
 _SEEDS = 65521
 """Seeds are below this, as upstream's are: a problem adds its seed to float32 values, where a large one would swallow them."""
 _HEAD = """import contextlib
@@ -88,6 +104,52 @@ class GpuMode:
                 continue
             entries.append((name, partial(_task, name, group, file, select.scale)))
         return collect(entries, ["outputs are compared with ref_kernel's by our judge; upstream's tolerances are not used"])
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        """``check_implementation`` where it is one comparison with literal tolerances.
+
+        Raises:
+            TaskError: it does more than that.
+        """
+        path = root / task.path
+        atol, rtol = _allowed(defined(_read(path)).get("check_implementation"))
+        evaluation = next((e for e in (path.parent / "eval.py", path.parent.parent / "eval.py") if e.is_file()), None)
+        cloned = evaluation is None or "_clone_data" in _read(evaluation)
+        return replace(_RULE, tolerance={"": Tolerance(atol, rtol)}, cloned=cloned)
+
+    def adopt(self, path: Path, text: str, tasks: Sequence[Task], root: Path) -> Adopted | None:
+        """A submission as a kernel; None where the file is none.
+
+        Raises:
+            TaskError: it is for no task that was selected, or cannot be judged here.
+        """
+        if path.suffix != ".py" or not is_submission(text):
+            return None
+        task = problem_of(path, text, tasks)
+        folder = (root / task.path).parent
+        data = read_yaml(folder / "task.yml")
+        sources = _helpers(data) if isinstance(data, Mapping) else []
+        helpers = {source: _used(_read(folder / source), text) for source in sources if (folder / source).is_file()}
+        return adopted(task, text, helpers)
+
+
+def _allowed(check: ast.stmt | None) -> tuple[float, float]:
+    """atol and rtol of a comparison; both 0 for an exact one."""
+    own = "upstream compares by code of its own"
+    if check is None:
+        raise TaskError("its reference.py defines no check_implementation")
+    calls = [node for node in ast.walk(check) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    compares = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in _COMPARISONS]
+    if len(compares) != 1 or any(isinstance(node, (ast.For, ast.While)) for node in ast.walk(check)):
+        raise TaskError(own)
+    limits = {"atol": 1e-8, "rtol": 1e-5}
+    for keyword in compares[0].keywords:
+        if keyword.arg in limits and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, float):
+            limits[keyword.arg] = keyword.value.value
+        elif keyword.arg in limits:
+            raise TaskError(own)
+    exact = isinstance(compares[0].func, ast.Name) and compares[0].func.id == "verbose_allequal"
+    return (0.0, 0.0) if exact else (limits["atol"], limits["rtol"])
 
 
 def _task(name: str, group: str, file: Path, scale: float | None) -> Task:

@@ -11,14 +11,27 @@ from functools import partial
 from pathlib import Path
 
 from kernelwright.tasks.errors import TaskError
+from kernelwright.tasks.records import Task
 from kernelwright.tasks.suites.plain import Entry, collect, folders, natural, plain_task
 from kernelwright.tasks.suites.suite import Loaded, Selection
+from kernelwright.tasks.suites.upstream import Clock, Rule, Tolerance
 
 _INSIDE = "EvalEngine/torch_functionals"
 _NOTES = (
     "upstream asks for C++ on a CPU (here the default on --device cpu) and shows its writers a CUDA source, which is not read",
     "upstream accepts what is within 1e-2, absolute and relative, in 5 draws from one fixed seed",
     "HPCTransEval (operators and graphs made by TVM) is not read: what is right there is what TVM's binaries give",
+)
+
+_RULE = Rule(
+    stated="HPCTransCompile fb7b564: EvalEngine/eval_KernelBench_c.py",
+    tolerance={"": Tolerance(1e-2, 1e-2)},
+    trials=5,
+    seed=42,
+    reseeded=True,
+    single=True,
+    clock=Clock(warmups=3, repeats=30, statistic="mean"),
+    omits=("that a kernel is one function called inside upstream's own Model; here it is a ModelNew",),
 )
 
 
@@ -41,6 +54,10 @@ class HpcTransCompile:
                 f"this adapter reads HPCTransCompile as of 2025: {_INSIDE}/level<n>, a file an entry",
             )
         return collect(self._entries(levels.values(), select), _NOTES)
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        """Its evaluation of KernelBench_c at default settings: the same for every entry."""
+        return _RULE
 
     def _entries(self, levels: Iterable[Path], select: Selection) -> Iterator[Entry]:
         for level in levels:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,28 @@ from kernelwright.tasks.slots import parse
 from kernelwright.tasks.suites.plain import Entry, check, collect, folders, natural, read
 from kernelwright.tasks.suites.suite import Loaded, Selection
 from kernelwright.tasks.suites.table import product, scaled, spread
+from kernelwright.tasks.suites.upstream import Rule, Tolerance
 
 _DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "int4_bf16": "bfloat16"}
 """``precision`` of a problem -> the dtype that floating inputs and parameters are judged in."""
+
+_RULE = Rule(
+    stated="KernelBench-Hard 649cfb9: a problem's check.py and src/eval/correctness.py",
+    tolerance={
+        **dict.fromkeys(("", "float32"), Tolerance(1e-4, 1e-4)),
+        **dict.fromkeys(("float16", "bfloat16"), Tolerance(1e-2, 1e-2)),
+        **dict.fromkeys(("int8", "int32", "int64"), Tolerance(0.0, 0.0)),
+    },
+    seeds=(42, 123, 456),
+    reseeded=True,
+    listed=True,
+    weights="copied",
+    finite=True,
+    omits=("shapes beyond the cases of the task", "its speed: a share of the roofline, no speedup"),
+)
+
+_USUAL = ("reference.get_inputs()", "check_correctness(", "(42, 123, 456)")
+"""What a ``check.py`` has that follows the rule."""
 
 
 class KernelBenchHard:
@@ -42,6 +62,22 @@ class KernelBenchHard:
         notes: list[str] = ["tolerances are our judge's, and what upstream forbids by name falls under our own rules"]
         loaded = collect(self._entries(groups, select, notes))
         return Loaded(loaded.tasks, loaded.left_out, tuple(notes))
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        """The problem's ``check.py`` with the tolerances and forbidden words of its ``problem.yaml``.
+
+        Raises:
+            TaskError: its ``check.py`` makes inputs, or compares, by code of its own.
+        """
+        folder = root / Path(task.path).parent
+        text = read(folder / "check.py")
+        if not all(part in text for part in _USUAL):
+            raise TaskError("its check.py makes inputs or compares by code of its own")
+        facts = read_yaml(folder / "problem.yaml") if (folder / "problem.yaml").is_file() else {}
+        own = facts.get("tolerance") or {}
+        tolerance = {str(dtype).removeprefix("torch."): _tolerance(value) for dtype, value in own.items()}
+        forbidden = tuple(map(str, facts.get("forbidden") or ()))
+        return replace(_RULE, tolerance={**_RULE.tolerance, **tolerance}, forbidden=forbidden)
 
     def _entries(self, groups: Mapping[str, Path], select: Selection, notes: list[str]) -> Iterator[Entry]:
         for group, folder in groups.items():
@@ -69,6 +105,15 @@ def _task(name: str, folder: Path, scale: float | None, notes: list[str]) -> Tas
         cases.append(ShapeCase(label, entry.use, dict(entry.values), (_DTYPES[precision],)))
     summary = str(facts.get("display_name", folder.name))
     return Task(name, source, str(folder / "reference.py"), tuple(cases), "hard", summary=summary)
+
+
+def _tolerance(value: Any) -> Tolerance:
+    """One entry of ``tolerance``: a number for both kinds, or a mapping."""
+    pair = (value.get("atol", 0), value.get("rtol", 0)) if isinstance(value, Mapping) else (value, value)
+    try:
+        return Tolerance(*map(float, pair))
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"its problem.yaml has the tolerance {value!r}") from error
 
 
 def _shapes(text: str) -> list[Mapping[str, Any]]:

@@ -21,6 +21,7 @@ from kernelwright.tasks.suites.plain import Entry, check, collect, derived_task,
 from kernelwright.tasks.suites.suite import Loaded, Selection
 from kernelwright.tasks.suites.table import Entry as Case
 from kernelwright.tasks.suites.table import literal, scaled, spread, tabulate
+from kernelwright.tasks.suites.upstream import Clock, Rule, Tolerance
 
 _SHIM = '''
 # One case of {file}, replaced for each: a form of its inputs, and their dimensions.
@@ -51,6 +52,14 @@ _NOTES = (
     "cases of a JSONL without any elements are left out: any output is right for them",
 )
 
+_RULE = Rule(
+    stated="MultiKernelBench 460a972: utils/correctness.py and utils/performance.py",
+    tolerance={"": Tolerance(1e-4, 1e-4)},
+    trials=5,
+    seed=1024,
+    clock=Clock(warmups=3, repeats=100, statistic="mean"),
+)
+
 
 class MultiKernelBench:
     """MultiKernelBench's references, without those that call an NPU's own operators."""
@@ -68,6 +77,12 @@ class MultiKernelBench:
         if not any(True for folder in categories.values() for _ in folder.glob("*.py")):
             raise TaskError(f"{root} holds no reference/<category>/<op>.py", "give the root of a clone of MultiKernelBench")
         return collect(self._entries(categories, select), _NOTES)
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        """Five draws at one seed; where there is a JSONL, a draw of each of its cases."""
+        if "def get_input_groups" not in task.source:
+            return _RULE
+        return replace(_RULE, trials=1, listed=True, omits=("cases of its JSONL beyond those of the task",))
 
     def _entries(self, categories: Mapping[str, Path], select: Selection) -> Iterator[Entry]:
         for category, folder in categories.items():

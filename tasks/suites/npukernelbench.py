@@ -21,10 +21,21 @@ from kernelwright.tasks.suites.plain import Entry, collect
 from kernelwright.tasks.suites.suite import Loaded, Selection
 from kernelwright.tasks.suites.table import Table, product, scaled, spread, tabulate
 from kernelwright.tasks.suites.text import defined, gradients, imports, missing_imports, renamed, seeding, without
+from kernelwright.tasks.suites.upstream import Rule, Tolerance
 
 _FILES = ("module.py", "prepare_inputs.py", "test_cases.csv")
 _NPU_ONLY = ("torch_npu", "kernel_gen_ops", "framework", "__future__")
 _CHECKS = ("check_precision", "custom_check_precision")
+_RULE = Rule(
+    stated="NPUKernelBench 6b84216: check_precision of framework/utils.py at the settings of base_config.yaml",
+    tolerance={"": Tolerance(1e-3, 1e-3)},
+    listed=True,
+    cloned=True,
+    either=True,
+    floor=1e-7,
+    finite=True,
+    omits=("rows of its test_cases.csv beyond the cases of the task",),
+)
 _EMPTY = {"", "nan", "NaN", "NA", "N/A", "None", "null", "NULL", "<NA>"}
 """Fields that pandas reads as NaN."""
 _TAIL = """
@@ -66,6 +77,17 @@ class NpuKernelBench:
                 continue
             entries.append((name, partial(_task, name, category, folder, select.scale)))
         return collect(entries, ["outputs are compared by our judge; an entry's own custom_check_precision is not used"])
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        """Its precision check.
+
+        Raises:
+            TaskError: the entry checks outputs by a function of its own.
+        """
+        prepare = _read(root / Path(task.path).parent / "prepare_inputs.py")
+        if "custom_check_precision" in defined(prepare):
+            raise TaskError("upstream checks its outputs by the entry's own custom_check_precision")
+        return _RULE
 
 
 def _task(name: str, category: str, folder: Path, scale: float | None) -> Task:

@@ -20,6 +20,7 @@ from kernelwright.tasks.suites.plain import Entry, check, collect, derived_task,
 from kernelwright.tasks.suites.suite import Loaded, Selection
 from kernelwright.tasks.suites.table import Table, product, scaled, spread, tabulate
 from kernelwright.tasks.suites.text import defined, renamed
+from kernelwright.tasks.suites.upstream import Clock, Rule, Tolerance
 
 _MEASURED = ("filter_output_range", "filter_output_std", "filter_output_axes", "filter_input_impact", "filter_init_impact")
 """Upstream's filters that were computed; what a model said of a task (``filter_llm_*``) leaves nothing out."""
@@ -36,6 +37,20 @@ def get_inputs():
 def get_init_inputs():
     return [{init}]
 """
+
+_RULE = Rule(
+    stated="robust-kbench 078f5ba: sandbox/correct_forward_fn.py and eval_forward_fn.py, with its multi_* settings",
+    tolerance={"": Tolerance(1e-5, 1e-5)},
+    trials=5,
+    seed=42,
+    reseeded=True,
+    listed=True,
+    first="both",
+    fresh=True,
+    single=True,
+    clock=Clock(warmups=25, repeats=10_000, statistic="mean"),
+    omits=("that the kernel is a function called in the reference's own module: here it is a ModelNew",),
+)
 
 
 class RobustKBench:
@@ -57,6 +72,10 @@ class RobustKBench:
             raise TaskError(f"{root} holds no tasks/*/func_forward.py", "give the root of a clone of robust-kbench with --path")
         notes = ("backward tasks are not read", "tasks that upstream's computed filters mark are left out")
         return collect(self._entries([*own, *others], select), notes)
+
+    def upstream(self, task: Task, root: Path) -> Rule:
+        """Its forward check: the kernel, the reference, the kernel again, in five draws of every setting."""
+        return _RULE
 
     def _entries(self, files: list[Path], select: Selection) -> Iterator[Entry]:
         for file in files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tiny_suite import Tiny, clone
 
 from kernelwright.agent.bench.solutions import find
 from kernelwright.tasks.errors import InputError
-from kernelwright.tasks.records import Task
+from kernelwright.tasks.records import Kernel, Task
 from kernelwright.tasks.suites.suite import Selection
 
 KERNEL = "class ModelNew:\n    pass\n"
@@ -102,3 +103,21 @@ def test_a_folder_without_kernels_is_wrong_input(tmp_path: Path, tasks: tuple[Ta
         put(tmp_path / "theirs", "notes.txt")
     with pytest.raises(InputError, match=r"notes\.txt" if there else "no such folder"):
         find(tmp_path / "theirs", tasks)
+
+
+def test_kernels_in_a_language_without_a_backend_are_named(tmp_path: Path, tasks: tuple[Task, ...]) -> None:
+    folder = put(tmp_path / "theirs", "level1/1_a.py")
+    put(folder, "level1/12_a.py", text=f"from torch.utils.cpp_extension import load_inline\n{KERNEL}\nload_inline('a', '')\n")
+    found = find(folder, tasks)
+    assert [s.path for s in found.submissions] == ["level1/1_a.py"]
+    assert "no backend" in found.unknown["level1/12_a.py"]
+
+
+def test_the_trivial_kernels_are_those_of_the_committed_table() -> None:
+    root = Path(__file__).resolve().parents[2]
+    table = json.loads((root / "results" / "cpu" / "kernelbench-trivial.json").read_text())
+    corpus = root / "tests" / "redteam" / "kernelbench"
+    there = {path.relative_to(corpus).as_posix(): Kernel(path.read_text(), "cpp").kernel_id for path in corpus.rglob("*.py")}
+    assert {entry["solution"]: entry["kernel_id"] for entry in table["kernels"]} == there
+    assert table["passes"] == len(there)
+    assert table["not_held"] == sum(entry["here"] != "passed" for entry in table["kernels"])

@@ -17,19 +17,24 @@ from scripted import ENGINE, kernel, reference
 from kernelwright.agent.llm.client import Bound, Reply
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.llm.options import Limits, ModelOptions
+from kernelwright.agent.loop import Parts, search
+from kernelwright.agent.policies.greedy import Greedy
+from kernelwright.agent.policies.policy import Search
 from kernelwright.agent.prompt.build import build_prompt
 from kernelwright.agent.run import start
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Silence
 from kernelwright.agent.workspace import Workspace
 from kernelwright.agent.writers.llm import LlmWriter
-from kernelwright.agent.writers.writer import Assignment, Setup, Writer
+from kernelwright.agent.writers.writer import Assignment, Learner, Setup, Writer
 from kernelwright.evaluator.device import DeviceInfo
+from kernelwright.evaluator.engines.fake import FakeEngine
+from kernelwright.memory.catalog import Filter
 from kernelwright.memory.records import Context, RunRecord
 from kernelwright.memory.store import Store
 from kernelwright.tasks.errors import BudgetSpent, WriterError
 from kernelwright.tasks.load import load_task
-from kernelwright.tasks.records import Idea, IdeaStage, Kernel, Status, Task
+from kernelwright.tasks.records import Answer, Assurance, Attempt, Idea, IdeaStage, Kernel, Stage, Status, Task, Verdict
 
 CODE = "Strategy: one pass.\n" + kernel("passed 1.5")
 FIXED = "Strategy: the tail was missing.\n" + kernel("passed 1.7", 2)
@@ -303,3 +308,56 @@ def test_a_run_over_http_plans_writes_reviews_and_repairs(tmp_path: Path, task: 
         assert (held.spent(result.run.id).tokens_in, held.spent(result.run.id).tokens_out) == (6000, 12000)
     finally:
         held.close()
+
+
+def judged(first: Assignment, *, passed: bool, stage: Stage = Stage.CORRECT, reason: str = "off by one at [3]") -> Attempt:
+    given = Answer("text", Kernel(kernel("passed 1.5"), "cpp"), strategy="one pass over rows")
+    status = Status.PASSED if passed else Status.INCORRECT
+    assurance = Assurance.SIMULATED
+    return Attempt(first.idea, given, Verdict(status, stage, reason, "k", first.task.name, assurance))
+
+
+def test_the_lesson_is_asked_once_the_verdict_is_there_and_only_if_the_steps_say_so(store: Store, first: Assignment) -> None:
+    client = ScriptedClient("Mask the tail: `n` was rounded up.\n```python\nx = 1\n```\n")
+    assert writer(store, client).lesson(first, judged(first, passed=False)) == ""
+    assert client.prompts == []
+    asked = writer(store, client, ("code", "lesson"))
+    assert isinstance(asked, Learner)
+    assert asked.lesson(first, judged(first, passed=False)) == "Mask the tail: `n` was rounded up."
+    for said in ("off by one at [3]", "one pass over rows", "incorrect", "ModelNew", "60 words"):
+        assert said in client.prompts[0]
+    assert asked.lesson(first, judged(first, passed=False)) == "Mask the tail: `n` was rounded up."
+    assert len(client.prompts) == 1, "it is paid for once"
+    assert [call.role for call in store.calls("run")] == ["lesson"]
+
+
+def test_a_lesson_is_told_nothing_of_a_held_out_shape_and_may_be_nothing(store: Store, first: Assignment) -> None:
+    client = ScriptedClient("  **NOTHING.** ")
+    attempt = judged(first, passed=False, stage=Stage.HELD_OUT, reason="wrong at N=31337")
+    assert writer(store, client, ("code", "lesson")).lesson(first, attempt) == ""
+    assert "31337" not in client.prompts[0]
+    assert "not shown" in client.prompts[0]
+
+
+def test_lessons_of_the_model_reach_memory_behind_the_facts_and_rules_do_where_the_budget_is_spent(
+    tmp_path: Path, task: Task
+) -> None:
+    """The second attempt's lesson does not fit what the run may spend: memory's own rules stand in, and nothing stops."""
+    workspace = Workspace.at(tmp_path / "home", None)
+    memory = workspace.open_memory()
+    memory.store.create_run(RunRecord("run", {}, "running", "2026-01-01T00:00:00+00:00", (task,)))
+    client = ScriptedClient(CODE, "Short rows are bound by latency.", FIXED, "Not affordable.")
+    setup = Setup("test/scripted", Path(), "", run="run", steps=("code", "lesson"))
+    ledger = Ledger(memory.store, "run", Limits(usd=0.075))
+    made = LlmWriter(replace(setup, ledger=ledger), client)
+    try:
+        policy = Greedy(Search("run", task.name, task.family, "cpp", budget=2), memory.values())
+        search(task, policy, (), Parts(memory.store, memory, made, FakeEngine(), "cpp", ledger=ledger), Silence())
+        held = [e.experience.lesson for e in memory.listing(Filter(kind="success"))[0]]
+    finally:
+        memory.close()
+    assert len(held) == 2
+    with_words, by_rules = sorted(held, key=lambda lesson: "Learned" not in lesson)
+    assert with_words.endswith("Learned: Short rows are bound by latency.")
+    assert "passed every check" in with_words
+    assert "Learned" not in by_rules

@@ -154,6 +154,26 @@ def test_no_sample_recalls_what_another_learned(call: Call, home: Path, two: str
     store.close()
 
 
+def test_a_bench_is_listed_once_and_its_samples_when_asked_for(
+    call: Call, home: Path, two: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script(home, kernel("passed 1.5"))
+    _, data = call(*bench(two, attempts=1))
+    (home / "runs" / "bench-broken").mkdir()
+    (home / "runs" / "bench-broken" / "bench.json").write_text("{")
+    _, listed = call("runs")
+    assert [row["bench"] for row in listed["runs"]] == [data["bench"]] * 2
+    first, broken = listed["benches"]
+    assert [first[key] for key in ("bench", "status", "tasks", "solved", "samples")] == [data["bench"], "finished", 2, 2, 2]
+    assert (broken["bench"], broken["status"]) == ("bench-broken", "unreadable")
+    assert run(["runs"]) == 0
+    out = capfd.readouterr().out
+    assert data["bench"] in out
+    assert f"{data['bench']}-s1" not in out
+    assert run(["runs", "--samples"]) == 0
+    assert f"{data['bench']}-s1" in capfd.readouterr().out
+
+
 def test_the_budget_is_the_benchs_and_shared_evenly(call: Call, home: Path, two: str) -> None:
     script(home, *(kernel("passed 1.5", n) for n in range(9)))  # 0.25 US dollars each
     code, data = call(*bench(two, "--max-usd", "2", attempts=3))

@@ -135,7 +135,7 @@ def test_a_file_that_is_no_task_alone_is_a_run_with_a_refusal(call: Run, tmp_pat
         (["optimize", "missing.py"], "missing.py", "path"),
         (["optimize", "--suite", "moon"], "unknown suite 'moon'", "quickstart"),
         (["optimize", "add.py", "--backend", "fortran"], "unknown backend 'fortran'", "cpp, triton"),
-        (["optimize", "add.py", "--policy", "random"], "unknown policy 'random'", "evokernel, greedy"),
+        (["optimize", "add.py", "--policy", "random"], "unknown policy 'random'", "beam, evokernel, evolve, greedy, mcts"),
         (["optimize", "add.py", "--engine", "moon"], "unknown engine 'moon'", "bundle, local"),
         (["optimize", "add.py", "--device", "tpu"], "unknown device 'tpu'", "cpu"),
         (["optimize", "add.py", "--model", "nonsense"], "unknown model 'nonsense'", "playbook"),
@@ -197,7 +197,7 @@ def test_a_workspace_that_cannot_be_written(call: Run, tmp_path: Path) -> None:
 def test_a_workspace_of_a_newer_schema(call: Run, home: Path, tmp_path: Path) -> None:
     import sqlite3
 
-    assert call("runs") == (0, {"runs": []})
+    assert call("runs") == (0, {"runs": [], "benches": []})
     with sqlite3.connect(home / "store.db") as db:
         db.execute("update kernelwright set value = '999' where key = 'schema'")
     db.close()

@@ -12,11 +12,11 @@ import torch
 from plain import kernel, task
 
 from kernelwright.evaluator.judge import Judge
-from kernelwright.evaluator.runner.admission import WEAK, admit
+from kernelwright.evaluator.runner.admission import WEAK, admit, further
 from kernelwright.evaluator.runner.cases import Case
 from kernelwright.evaluator.session import DRAWS
 from kernelwright.tasks.errors import NotAdmitted, TaskError
-from kernelwright.tasks.records import ShapeCase, Use
+from kernelwright.tasks.records import ShapeCase, Status, Use
 
 PLANNED = [dict(zip(("scale", "spikes", "vary"), draw, strict=True)) for draw in DRAWS]
 
@@ -72,6 +72,27 @@ def test_mean_of_everything_is_hardened_by_one_dominating_element(tmp_path: Path
 def test_inputs_of_one_sign_are_hardened_by_mixed_ones(tmp_path: Path) -> None:
     found = admitted(tmp_path, "return torch.relu(x)", inputs="torch.rand(ROWS, COLS)")
     assert found == {"passing": [], "harden": ["signed"], "weak": []}, "passing its input through would do otherwise"
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "spikes"),
+    [
+        ("return x / (1 + x.abs())", "torch.rand(ROWS, COLS)", ["signed"]),
+        ("return x / (1 + x.abs())", "torch.randn(ROWS, COLS)", []),
+        ("return torch.log(x + 0.5)", "torch.rand(ROWS, COLS)", []),  # negative inputs have no logarithm
+        ("return torch.cumprod(x, 1)", "torch.rand(64, 512)", ["signed", "ones"]),
+        ("return torch.exp(-x.abs() * 1e4)", "torch.rand(64, 512) + 1", ["signed"]),  # fades near one, too
+    ],
+)
+def test_draws_are_added_that_show_what_ordinary_ones_hide(
+    tmp_path: Path, forward: str, inputs: str, spikes: list[str]
+) -> None:
+    assert further(Case(task(tmp_path, forward, inputs=inputs), {}, "float32", "cpu", None, 11), 1234) == spikes
+
+
+def test_kernel_that_takes_positive_inputs_for_granted_is_rejected(bare_judge: Judge, tmp_path: Path) -> None:
+    softsign = task(tmp_path, "return x / (1 + x.abs())", inputs="torch.rand(ROWS, COLS)")
+    assert bare_judge.judge(kernel("return x / (1 + x)"), softsign).status is Status.INCORRECT
 
 
 def test_what_even_that_cannot_tell_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,22 @@ def test_each_failure_has_its_verdict_and_the_next_kernel_is_judged_right(
     verdict = judge.judge(wrong, task)
     assert (verdict.status, verdict.stage) == (status, stage), verdict.reason
     assert judge.judge(kernel(), task).status is Status.PASSED
+
+
+def test_a_strangers_reference_is_confined_and_recorded_seeds_give_the_same_inputs(tmp_path: Path, task: Task) -> None:
+    settings = Settings(baselines=("eager", "compile"), timing_seconds=2.0, record=True, stranger=True)
+    with Judge("triton", "cuda", tmp_path / "cache", settings) as judge:
+        verdict = judge.judge(kernel(), task)
+        assert verdict.status is Status.PASSED, verdict.reason
+        assert verdict.timing is not None
+        assert set(verdict.timing.baselines) == {"eager", "compile"}, verdict.timing.cases[0].notes
+        layers = verdict.environment["reference_sandbox"]
+        assert (layers["landlock"], layers["seccomp"]) == ("on", "on")
+        record = verdict.evidence["record"]
+        (timed,) = record["timing"].values()
+        assert timed["clock"] == "events"
+        assert all(own for side in timed["sides"].values() for _, _, own in side["readings"])
+        judge.settings = Settings(timing=False, record=True, stranger=True)
+        again = judge.judge(kernel(), task, record).evidence["record"]
+    drawn = [[(draw["case"], draw["seed"], draw["inputs"]) for draw in found["draws"]] for found in (record, again)]
+    assert drawn[0] == drawn[1]

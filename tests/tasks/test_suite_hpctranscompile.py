@@ -86,3 +86,9 @@ def test_a_wrong_path_and_another_version_are_told(tmp_path: Path, clone: Path) 
         file.rename(file.with_name("reference.py"))
     with pytest.raises(TaskError, match="hold no <id>_<name>.py"):
         HpcTransCompile().load(clone, Selection())
+
+
+def test_its_rule_is_one_for_all(clone: Path) -> None:
+    suite = HpcTransCompile()
+    rule = suite.upstream(suite.load(clone, Selection(names=("2",))).tasks[0], clone)
+    assert (rule.trials, rule.tolerance[""].atol, rule.tolerance[""].rtol) == (5, 1e-2, 1e-2)
