@@ -204,7 +204,9 @@ class _Contest:
         while len(shares) < _FOUND:
             sampler = self._sampled()
             share = sampler.library_share()
-            found: dict[str, Any] = {"samples": dict(sampler.counts)} | ({"problem": sampler.problem} if sampler.problem else {})
+            found: dict[str, Any] = {"samples": dict(sampler.counts)}
+            if sampler.problem:
+                found["problem"] = sampler.problem
             if share is None or share < _LIBRARY_SHARE or self._trial.library:
                 return found
             shares.append(share)  # nothing is asked in between: no kernel can tell that it is looked at again
