@@ -15,7 +15,7 @@ from kernelwright.agent.desk import Desk
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.policies.policy import Policy
 from kernelwright.agent.watch import Watch
-from kernelwright.agent.writers.writer import Assignment, Writer
+from kernelwright.agent.writers.writer import Assignment, Learner, Writer
 from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Step
@@ -118,8 +118,20 @@ def _known(kernel: Kernel, step: Step, parts: Parts) -> Verdict | None:
 def _learn(step: Step, task: Task, parts: Parts) -> Attempt:
     if step.attempt is None:
         raise HarnessError(f"idea {step.idea.id} is neither answered nor judged, and came to be learned")
-    parts.memory.learn(step, task, parts.backend, parts.engine.device().name)
+    device = parts.engine.device()
+    said = _said(Assignment(step.idea, task, parts.backend, device, step.context), step.attempt, parts)
+    parts.memory.learn(step, task, parts.backend, device.name, said)
     return step.attempt
+
+
+def _said(assignment: Assignment, attempt: Attempt, parts: Parts) -> str:
+    """The writer's own lesson from a judged attempt; empty where it has none, or none that can be paid for."""
+    if attempt.verdict is None or attempt.duplicate_of is not None or not isinstance(parts.writer, Learner):
+        return ""
+    try:
+        return parts.writer.lesson(assignment, attempt)
+    except BudgetSpent:
+        return ""
 
 
 def _give_up(step: Step, error: BudgetSpent, parts: Parts) -> None:

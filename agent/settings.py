@@ -14,8 +14,10 @@ from kernelwright.tasks.errors import InputError
 
 _Check = tuple[str, object, bool, str]
 """Option, value, whether it holds, what is expected."""
-STEPS = (("code",), ("plan", "code"), ("code", "review"), ("plan", "code", "review"))
-"""What a model may be asked for one kernel: first a plan, then the code, then a look at it by other eyes."""
+_WRITING = (("code",), ("plan", "code"), ("code", "review"), ("plan", "code", "review"))
+STEPS = (*_WRITING, *((*steps, "lesson") for steps in _WRITING))
+"""What a model may be asked for one kernel: first a plan, then the code, then a look at it by other eyes; and once it is
+judged, what is to be learned from it (memory's own rules say that where nobody is asked)."""
 
 
 @dataclass(frozen=True)

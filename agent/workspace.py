@@ -74,10 +74,18 @@ class Workspace:
         return Store(self.store_url, self.home / "artifacts")
 
     def open_memory(self, exclude: Collection[str] = ()) -> Memory:
-        """The memory, with the store in it; the caller closes it. The index opens when it is first needed."""
-        from kernelwright.memory.memory import open_memory
+        """The memory, with the store in it; the caller closes it. The index opens when it is first needed.
 
-        return open_memory(self.home, self.store_url, exclude=exclude)
+        ``KERNELWRIGHT_INDEX`` names a Chroma server in place of ``chroma/``, ``KERNELWRIGHT_MEMORY_CAPACITY`` how many learned
+        experiences recall may choose from.
+
+        Raises:
+            InputError: one of them makes no sense; WorkspaceError: the store cannot be opened.
+        """
+        from kernelwright.memory.memory import Settings, open_memory
+
+        index = os.environ.get("KERNELWRIGHT_INDEX") or None
+        return open_memory(self.home, self.store_url, Settings(capacity=_capacity()), exclude, index)
 
     @contextmanager
     def hold(self, run: str) -> Iterator[None]:
@@ -101,3 +109,10 @@ class Workspace:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def _capacity() -> int:
+    said = os.environ.get("KERNELWRIGHT_MEMORY_CAPACITY") or "100000"
+    if not said.isdecimal() or not 100 <= int(said) <= 10_000_000:
+        raise InputError(f"KERNELWRIGHT_MEMORY_CAPACITY is {said!r}", "give a whole number from 100 to 10000000")
+    return int(said)

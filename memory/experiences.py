@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from kernelwright.memory import alike, archive
+from kernelwright.memory.archive import Gone
 from kernelwright.memory.artifacts import Artifacts
 from kernelwright.memory.records import Experience
 from kernelwright.memory.schema import ANY, experiences
@@ -36,20 +41,44 @@ def api_scopes(backend: str) -> tuple[str, ...]:
     return (scope("api", backend), scope("api", ""))
 
 
-def insert(
-    tx: Connection, new: Sequence[Experience], content: str, origin: str, artifacts: Artifacts
-) -> tuple[Experience, ...]:
-    """Add what is new, and return that. Known is the same kind about the same ``content``, for one backend and device.
+@dataclass(frozen=True)
+class Changed:
+    """What recall gained and lost."""
 
-    ``origin`` says where they come from: a run, or a knowledge file.
+    added: tuple[Experience, ...] = ()
+    gone: tuple[Gone, ...] = ()
+
+
+def insert(tx: Connection, new: Sequence[Experience], content: str, origin: str, artifacts: Artifacts) -> Changed:
+    """Take in what is new; the rest is counted. Known is the same kind about the same ``content``, for one backend and device.
+
+    A near-duplicate (:mod:`~kernelwright.memory.alike`) is merged: the better of the two is recalled from now on and stands
+    for both, the other is archived. ``origin`` says where they come from: a run, a knowledge file, another memory.
     """
     c = experiences.c
-    there = tx.execute(sa.select(c.kind, c.backend, c.device).where(c.content == content)).all()
-    known = {(row.kind, row.backend, row.device) for row in there}
-    added = tuple(e for e in new if (e.kind, e.backend, e.device) not in known)
-    if added:
-        tx.execute(experiences.insert(), [_row(e, content, origin, artifacts) for e in added])
-    return added
+    there = tx.execute(sa.select(c.id, c.kind, c.backend, c.device, c.archived).where(c.content == content)).all()
+    known = {(row.kind, row.backend, row.device): row for row in there}
+    added, gone = list[Experience](), list[Gone]()
+    for e in new:
+        if (same := known.get((e.kind, e.backend, e.device))) is not None:
+            archive.count_again(tx, same.id)
+            if same.archived == archive.EVICTED:  # it is met again: there is room for it
+                archive.restore(tx, [same.id])
+                added += load(tx, [same.id], artifacts).values()
+            continue
+        row = _row(e, content, origin, artifacts)
+        standing = alike.find(tx, e)
+        if standing is not None and not alike.better(e, standing):
+            row |= {"retired": True, "archived": archive.MERGED, "successor": standing.id}
+            tx.execute(experiences.insert(), row)
+            tx.execute(experiences.update().where(c.id == standing.id).values(seen=c.seen + e.seen))
+            continue
+        if standing is not None:
+            gone.append(archive.supersede(tx, standing, e.id))
+            row["seen"] = standing.seen + e.seen
+        tx.execute(experiences.insert(), row)
+        added.append(dataclasses.replace(e, seen=row["seen"]))
+    return Changed(tuple(added), tuple(gone))
 
 
 def load(tx: Connection, ids: Collection[str], artifacts: Artifacts) -> dict[str, Experience]:
@@ -58,11 +87,11 @@ def load(tx: Connection, ids: Collection[str], artifacts: Artifacts) -> dict[str
     return {row["id"]: _experience(row, artifacts) for row in _by_id(tx, query, ids)}
 
 
-def outlines(tx: Connection, ids: Collection[str]) -> dict[str, RowMapping]:
-    """id -> (id, task, content, bottleneck) of those that are not retired: what choosing needs."""
+def outlines(tx: Connection, ids: Collection[str], clause: sa.ColumnElement[bool] | None = None) -> dict[str, RowMapping]:
+    """id -> (id, task, content, bottleneck) of those that are not retired, or that ``clause`` keeps: what choosing needs."""
     c = experiences.c
-    query = sa.select(c.id, c.task, c.content, c.bottleneck).where(sa.not_(c.retired))
-    return {row["id"]: row for row in _by_id(tx, query, ids)}
+    kept = sa.not_(c.retired) if clause is None else clause
+    return {row["id"]: row for row in _by_id(tx, sa.select(c.id, c.task, c.content, c.bottleneck).where(kept), ids)}
 
 
 def of_scope(tx: Connection, name: str, artifacts: Artifacts) -> tuple[Experience, ...]:
@@ -79,20 +108,38 @@ def counts(tx: Connection, column: str) -> dict[str, int]:
 
 
 def scopes(tx: Connection) -> dict[str, int]:
-    """Scope -> experiences, retired ones too: what the index holds."""
-    by = experiences.c.scope
-    return {row[0]: row[1] for row in tx.execute(sa.select(by, sa.func.count()).group_by(by).order_by(by))}
+    """Scope -> experiences that are not retired, where there are any or were: what the index holds."""
+    c = experiences.c
+    current = sa.func.sum(sa.case((c.retired, 0), else_=1))
+    return {row[0]: row[1] for row in tx.execute(sa.select(c.scope, current).group_by(c.scope).order_by(c.scope))}
 
 
 def ids_of_scope(tx: Connection, name: str) -> set[str]:
-    """Ids of one scope, retired ones too."""
-    return set(tx.execute(sa.select(experiences.c.id).where(experiences.c.scope == name)).scalars())
-
-
-def ids_of_origin(tx: Connection, prefix: str) -> set[str]:
-    """Ids of all, retired or not, whose origin starts so."""
+    """Ids of those of one scope that are not retired."""
     c = experiences.c
-    return set(tx.execute(sa.select(c.id).where(c.origin.startswith(prefix, autoescape=True))).scalars())
+    return set(tx.execute(sa.select(c.id).where(c.scope == name, sa.not_(c.retired))).scalars())
+
+
+def origins(tx: Connection, prefix: str) -> dict[str, str]:
+    """id -> origin of all, retired or not, whose origin starts so."""
+    c = experiences.c
+    found = tx.execute(sa.select(c.id, c.origin).where(c.origin.startswith(prefix, autoescape=True)))
+    return {row.id: row.origin for row in found}
+
+
+def set_origin(tx: Connection, id_: str, origin: str) -> None:
+    """Say anew where an experience comes from."""
+    tx.execute(experiences.update().where(experiences.c.id == id_).values(origin=origin))
+
+
+def ids_of_tasks(tx: Connection, names: Collection[str]) -> set[str]:
+    """Ids of all, retired or not, of tasks of these names, in full or by their end."""
+    c = experiences.c
+    found: set[str] = set()
+    for name in names:
+        named = (c.task == name) | c.task.endswith(f"/{name}", autoescape=True)
+        found.update(tx.execute(sa.select(c.id).where(named)).scalars())
+    return found
 
 
 def texts(tx: Connection, ids: Collection[str]) -> dict[str, str]:
@@ -100,16 +147,19 @@ def texts(tx: Connection, ids: Collection[str]) -> dict[str, str]:
     return {row["id"]: row["text"] for row in _by_id(tx, sa.select(experiences.c.id, experiences.c.text), ids)}
 
 
-def retire_others(tx: Connection, keep: Collection[str], prefix: str) -> None:
-    """Make the experiences ``keep`` current, and retire the rest under origins that start with ``prefix``.
+def retire_others(tx: Connection, keep: Collection[str], prefix: str) -> bool:
+    """Make the experiences ``keep`` current, and retire the rest under origins that start with ``prefix``; whether any changed.
 
     Retired items are recalled no more, but old contexts still show them.
     """
     c = experiences.c
     there = tx.execute(sa.select(c.id, c.origin, c.retired).where(c.origin.startswith(prefix, autoescape=True))).all()
-    for row in there:
-        if row.retired != (row.id not in keep):
-            tx.execute(experiences.update().where(c.id == row.id).values(retired=row.id not in keep))
+    changed = [row.id for row in there if row.retired != (row.id not in keep)]
+    for id_ in changed:
+        old = id_ not in keep
+        state = {"retired": old, "archived": archive.REPLACED if old else ""}
+        tx.execute(experiences.update().where(c.id == id_).values(**state))
+    return bool(changed)
 
 
 def _by_id(tx: Connection, query: sa.Select[Any], ids: Collection[str]) -> Iterator[RowMapping]:
@@ -135,6 +185,11 @@ def _row(e: Experience, content: str, origin: str, artifacts: Artifacts) -> dict
         "origin": origin,
         "content": content,
         "retired": False,
+        "seen": e.seen,
+        "gist": alike.gist(e),
+        "archived": "",
+        "successor": "",
+        "created": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         "code": artifacts.put(e.code) if e.code else "",
         "lesson": e.lesson,
         "text": e.text,
@@ -158,4 +213,5 @@ def _experience(row: RowMapping, artifacts: Artifacts) -> Experience:
         bottleneck=row["bottleneck"],
         speedup=row["speedup"],
         parents=tuple(row["parents"]),
+        seen=row["seen"],
     )

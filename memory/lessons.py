@@ -18,6 +18,12 @@ _PLAIN = frozenset(
     )
 )
 """What references call to be set up: it says nothing of the operator."""
+LONGEST_SAID = 400
+"""Characters of a model's own lesson."""
+MARK = " Learned: "
+"""In a lesson, what stands before it are the judge's facts, and what follows is what a model made of them."""
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""What :func:`printable` takes out."""
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _COMPLAINT = re.compile(r"error|fatal|exception|assert|undefined|invalid|illegal|mismatch|race|overflow", re.IGNORECASE)
 
@@ -56,19 +62,21 @@ def content(attempt: Attempt) -> str:
 
 
 def from_attempt(
-    attempt: Attempt, start: Attempt | None, task: Task, backend: str, device: str
+    attempt: Attempt, start: Attempt | None, task: Task, backend: str, device: str, said: str = ""
 ) -> tuple[Experience, ...]:
     """The experiences of a finished attempt: a trace and a success lesson, or a failure lesson.
 
     None when it was unreadable or a duplicate: that was learned from the first such attempt.
 
-    A trace carries its lesson; the lesson apart is for backends that cannot use the code.
+    A trace carries its lesson; the lesson apart is for backends that cannot use the code. What a model ``said`` of it stands
+    behind the facts, cut to :data:`LONGEST_SAID` characters.
     """
     verdict, kernel = attempt.verdict, attempt.answer.kernel
     if verdict is None or kernel is None or attempt.duplicate_of is not None:
         return ()
     limit = bottleneck(verdict)
     lesson = _success(attempt, start, task, backend, device) if attempt.feasible else _failure(attempt, task, backend)
+    lesson += f"{MARK}{one_line(said, LONGEST_SAID)}" if said.strip() else ""
     words = (describe(task), backend, attempt.idea.stage.value, attempt.status, limit and f"{limit} bound", lesson)
 
     def experience(id_: str, kind: str, code: str) -> Experience:
@@ -104,9 +112,14 @@ def trouble(attempt: Attempt) -> str:
     return one_line(f"{attempt.status} at {verdict.stage.value}: {verdict.reason}", 240)
 
 
+def printable(text: str) -> str:
+    """``text`` without what no database and no prompt takes: control characters but tab and line feed, halves of pairs."""
+    return UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def one_line(text: str, limit: int) -> str:
-    """``text`` on one line, cut to ``limit`` characters."""
-    flat = " ".join(text.split())
+    """``text`` on one line, printable, cut to ``limit`` characters."""
+    flat = " ".join(printable(text).split())
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 
 

@@ -9,10 +9,16 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kernelwright.memory import experiences, lessons, recall, seeds, values
+from kernelwright.memory import archive, catalog, experiences, lessons, portable, recall, seeds, values
+from kernelwright.memory.catalog import Entry, Filter
+from kernelwright.memory.chroma_folder import Folder
+from kernelwright.memory.chroma_server import Server
+from kernelwright.memory.embed import embed
 from kernelwright.memory.index import Index, Near
+from kernelwright.memory.portable import Moved
 from kernelwright.memory.recall import Candidate, Settings
 from kernelwright.memory.records import Context, Experience, Recalled, Stats, Step
+from kernelwright.memory.scan import Scan
 from kernelwright.memory.schema import ANY, item_values, steps
 from kernelwright.memory.store import Store
 from kernelwright.memory.values import StoredValues, Values
@@ -23,15 +29,23 @@ __all__ = ["Context", "Experience", "Memory", "Recalled", "Settings", "Stats", "
 
 
 def open_memory(
-    home: Path, url: str | None = None, settings: Settings | None = None, exclude: Collection[str] = ()
+    home: Path,
+    url: str | None = None,
+    settings: Settings | None = None,
+    exclude: Collection[str] = (),
+    index: str | None = None,
 ) -> Memory:
     """The memory of a workspace: ``store.db`` (or the store at ``url``), ``artifacts/`` and ``chroma/`` under ``home``.
 
+    ``index`` is the URL of a Chroma server in place of ``chroma/``, for several processes at once.
+
     Raises:
         WorkspaceError: it cannot be opened or written, or has a newer schema.
+        InputError: ``index`` is no URL.
     """
+    place = Server(index) if index else Folder(home / "chroma")
     store = Store(url or f"sqlite:///{home / 'store.db'}", home / "artifacts")
-    return Memory(store, Index(home / "chroma"), settings or Settings(), exclude)
+    return Memory(store, Index(place), settings or Settings(), exclude)
 
 
 class Memory:
@@ -39,11 +53,12 @@ class Memory:
 
     ``exclude`` names tasks (in full or by the end of their name) whose experiences are left out of recall, for transfer
     tests. Not for several threads: the process that runs the loop owns it.
+
+    Over a folder one process at a time learns (:meth:`hold`); others may look, and see what was there when they began. Over a
+    Chroma server and a database that several processes reach, all of them learn.
     """
 
-    def __init__(
-        self, store: Store, index: Index, settings: Settings | None = None, exclude: Collection[str] = ()
-    ) -> None:
+    def __init__(self, store: Store, index: Index, settings: Settings | None = None, exclude: Collection[str] = ()) -> None:
         self.store = store
         self.settings = settings or Settings()
         self._index = index
@@ -51,6 +66,18 @@ class Memory:
         self._ready = False
         self._budgets: dict[str, int] = {}
         self._apis: dict[str, dict[str, tuple[Experience, set[str]]]] = {}
+        self._scans: dict[tuple[str, ...], Scan] = {}
+        """Where tasks are excluded: scopes -> the vectors of the rest."""
+        self._held: int | None = None
+        """Learned experiences that may be recalled, as far as this process knows."""
+
+    def hold(self) -> None:
+        """Be the process that learns, until :meth:`close`.
+
+        Raises:
+            WorkspaceError: another process is; its number is in the message.
+        """
+        self._index.hold()
 
     def close(self) -> None:
         """Close index and store. May be repeated."""
@@ -94,6 +121,7 @@ class Memory:
             recall.between(self.settings.epsilon, share),
             lessons.bottleneck(start.verdict) if start else "",
             random.Random(f"recall {idea.seed}"),
+            self.settings.matched,
         )
         with self.store.read() as tx:
             loaded = experiences.load(tx, [c.id for c in chosen], self.store.artifacts)
@@ -118,20 +146,23 @@ class Memory:
 
     # Learning
 
-    def learn(self, step: Step, task: Task, backend: str, device: str) -> None:
+    def learn(self, step: Step, task: Task, backend: str, device: str, said: str = "") -> None:
         """Take in a finished step: experiences, values, normaliser and the learned flag in one transaction.
 
-        Learning a step again changes nothing.
+        ``said`` is what a model makes of it; the facts of the lesson are the judge's all the same. Learning a step again
+        changes nothing.
 
         Raises:
             HarnessError: the step is not in the store as it is given: not asked, still in flight, or judged otherwise.
+            WorkspaceError: another process learns.
         """
+        self.hold()
         attempt = step.attempt
         if attempt is None:
             raise HarnessError(f"idea {step.idea.id} has no verdict yet", "commit answer and verdict first")
-        made = lessons.from_attempt(attempt, step.context.start, task, backend, device)
+        made = lessons.from_attempt(attempt, step.context.start, task, backend, device, said)
 
-        def commit(tx: Connection) -> tuple[Experience, ...]:
+        def commit(tx: Connection) -> experiences.Changed:
             row = tx.execute(_STEP, {"of_id": attempt.id}).one_or_none()
             if row is None or row.status != attempt.status:
                 held = "nothing" if row is None else repr(row.status)
@@ -140,22 +171,46 @@ class Memory:
                     "commit answer and verdict first",
                 )
             if row.learned:
-                return ()
+                return experiences.Changed()
             target = self._reward(tx, attempt, task, backend, device)
             if target is not None:
-                change = values.Change(attempt.idea.stage.value, backend, task.family, step.context.valued, target)
+                moved = step.context.valued
+                recalled = {r.experience.id for r in step.context.items} | {e.id for e in step.context.knowledge}
+                moved = tuple(dict.fromkeys([*moved, *archive.forwarded(tx, recalled)]))
+                change = values.Change(attempt.idea.stage.value, backend, task.family, moved, target)
                 values.update(tx, change, self.settings.alpha)
             artifacts = self.store.artifacts
-            added = experiences.insert(tx, made, lessons.content(attempt), f"run:{attempt.idea.run}", artifacts)
-            tx.execute(
-                steps.update().where(steps.c.id == attempt.id).values(learned=True, backend=backend, device=device)
-            )
-            return added
+            changed = experiences.insert(tx, made, lessons.content(attempt), f"run:{attempt.idea.run}", artifacts)
+            tx.execute(steps.update().where(steps.c.id == attempt.id).values(learned=True, backend=backend, device=device))
+            return self._with_room(tx, changed)
 
-        added = self.store.write(commit)
-        if self._ready:  # else it catches up when it is opened
-            for new in added:
-                self._index.add(experiences.scope(new.kind, new.backend), {new.id: new.text})
+        self._follow(self.store.write(commit))
+
+    def _with_room(self, tx: Connection, changed: experiences.Changed) -> experiences.Changed:
+        """What is worth least is archived where memory holds more than its capacity, a twentieth at a time."""
+        capacity, grown = self.settings.capacity, len(changed.added) - len(changed.gone)
+        if self._held is not None and self._held + grown <= capacity:
+            return changed
+        gone = archive.evict(tx, capacity - capacity // 20) if archive.held(tx) > capacity else ()
+        return experiences.Changed(changed.added, (*changed.gone, *gone))
+
+    def _follow(self, changed: experiences.Changed) -> None:
+        """Once it is committed: tell the index, if it is open; else it catches up when it is opened."""
+        if self._held is not None:
+            self._held += len(changed.added) - len(changed.gone)
+        if self._held is None or self._held < 0:
+            with self.store.read() as tx:
+                self._held = archive.held(tx)
+        if not self._ready:
+            return
+        for new in changed.added:
+            scope = experiences.scope(new.kind, new.backend)
+            self._index.add(scope, {new.id: new.text})
+            if not recall.excluded(new.task, self._exclude):
+                for scan in [scan for scopes, scan in self._scans.items() if scope in scopes]:
+                    scan.add(new.id, embed([new.text])[0])
+        for old in changed.gone:
+            self._index.remove(old.scope, [old.id])
 
     def _reward(self, tx: Connection, attempt: Attempt, task: Task, backend: str, device: str) -> float | None:
         """The reward of an attempt; b is the best that this search had before: its own attempts and the start point.
@@ -176,8 +231,8 @@ class Memory:
 
     # For people
 
-    def search(self, text: str, backend: str | None = None, n: int = 10) -> tuple[Recalled, ...]:
-        """The ``n`` experiences nearest to a text, of one backend (and those that any can use) or of all.
+    def search(self, text: str, backend: str | None = None, n: int = 10, only: Filter | None = None) -> tuple[Recalled, ...]:
+        """The ``n`` experiences nearest to a text, of one backend (and those that any can use) or of all, that ``only`` keeps.
 
         Their value is the one away from any backend and family, at the stage where it is larger in size.
         """
@@ -187,15 +242,73 @@ class Memory:
                 scopes = tuple(experiences.scopes(tx))
         else:
             scopes = (*experiences.usable(backend), *experiences.api_scopes(backend))
-        near = [item for item, _ in self._current(text, scopes, n, ())]
+        near = [item for item, _ in self._current(text, scopes, n, (), only)]
         with self.store.read() as tx:
             found = experiences.load(tx, [item.id for item in near], self.store.artifacts)
             by_stage = [values.lookup(tx, stage.value, ANY, ANY, list(found)) for stage in IdeaStage]
         worth = {i: max((v.get(i, 0.0) for v in by_stage), key=abs) for i in found}
         return tuple(Recalled(found[x.id], x.similarity, worth[x.id]) for x in near if x.id in found)
 
+    def listing(self, only: Filter, limit: int | None = None) -> tuple[tuple[Entry, ...], int]:
+        """The experiences that a filter keeps, newest first, at most ``limit``; and how many there are."""
+        self._planted()
+        with self.store.read() as tx:
+            return tuple(catalog.entries(tx, only, self.store.artifacts, limit)), catalog.count(tx, only)
+
+    def entry(self, id_: str) -> Entry:
+        """One experience in full, archived or not, by its id or a beginning that only it has.
+
+        Raises:
+            UnknownName: there is none; InputError: several begin so.
+        """
+        self._planted()
+        with self.store.read() as tx:
+            return catalog.entry(tx, id_, self.store.artifacts)
+
+    def restore(self, ids: Sequence[str]) -> None:
+        """Let archived experiences be recalled again; all of them, or none.
+
+        Raises:
+            UnknownName, InputError: one is not there, not archived, or a seed that its file replaced.
+            WorkspaceError: another process learns.
+        """
+        self.hold()
+        self._open()
+        self.store.write(lambda tx: archive.restore(tx, ids))
+        self._held = None
+        with self.store.read() as tx:
+            back = tuple(experiences.load(tx, ids, self.store.artifacts).values())
+        self._follow(experiences.Changed(back))
+
+    def export(self, path: Path, only: Filter) -> Moved:
+        """Write what was learned, and values, to one file (:mod:`~kernelwright.memory.portable`); an old file is replaced.
+
+        Raises:
+            WorkspaceError: it cannot be written.
+        """
+        return portable.export(self.store, path, only)
+
+    def take_in(self, path: Path) -> Moved:
+        """Merge another memory's file into this one, all of it or nothing; the second time changes nothing.
+
+        Raises:
+            InputError: it is not such a file, damaged, of a newer format, or holds what it must not: the store is untouched.
+            WorkspaceError: another process learns.
+        """
+        self.hold()
+        self._open()
+        moved, changed = portable.take_in(self.store, path, self._with_room)
+        self._held = None
+        self._follow(changed)
+        return moved
+
     def rebuild(self) -> int:
-        """Make the index anew from the store; how many experiences it holds."""
+        """Make the index anew from the store; how many experiences it holds.
+
+        Raises:
+            WorkspaceError: another process learns.
+        """
+        self.hold()
         self._open()
         return self._index.rebuild()
 
@@ -204,22 +317,29 @@ class Memory:
         self._open()
         with self.store.read() as tx:
             kinds, backends = experiences.counts(tx, "kind"), experiences.counts(tx, "backend")
+            old = catalog.archived(tx)
             own = item_values.c.backend != ANY
             of_values, visits = tx.execute(
                 sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(item_values.c.visits), 0)).where(own)
             ).one()
         runs, attempts = self.store.count()
-        return Stats(sum(kinds.values()), kinds, backends, of_values, visits, self._index.count(), runs, attempts)
+        return Stats(sum(kinds.values()), kinds, backends, of_values, visits, self._index.count(), runs, attempts, old)
 
     # How it is done
 
     def _open(self) -> None:
+        """Knowledge from files, then the index. A process that only looks while another one learns changes neither."""
         if self._ready:
             return
-        known = seeds.read(self.settings.seeds) if self.settings.seeds else ()
-        self.store.write(lambda tx: seeds.plant(tx, known, self.store.artifacts))
-        self._index.sync(_Source(self.store))
+        self._index.sync(_Source(self.store), exact=self._planted())
         self._ready = True
+
+    def _planted(self) -> bool:
+        """Bring the store level with the knowledge files, unless another process learns; whether anything changed."""
+        if self._ready or not self._index.claim():
+            return False
+        known = seeds.read(self.settings.seeds) if self.settings.seeds else ()
+        return self.store.write(lambda tx: seeds.plant(tx, known, self.store.artifacts))
 
     def _budget(self, run: str) -> int:
         """Attempts a task that the run was given, where it says so."""
@@ -237,17 +357,19 @@ class Memory:
         return start
 
     def _current(
-        self, text: str, scopes: Sequence[str], wanted: int, shown: Collection[str]
+        self, text: str, scopes: Sequence[str], wanted: int, shown: Collection[str], only: Filter | None = None
     ) -> list[tuple[Near, str]]:
         """The nearest that may be recalled, with their bottlenecks: current, each kernel once, of no excluded task.
 
         ``shown`` are contents that stand in the context already.
         """
+        clause = None if only is None else only.clause()
         n = 2 * (wanted + len(shown)) + 8  # a kernel has a trace and a lesson
+        vector, scan = embed([text])[0], self._scans.get(tuple(scopes))
         while True:
-            near = self._index.query(text, scopes, n)
+            near = self._index.near(vector, scopes, n) if scan is None else scan.near(vector, n)
             with self.store.read() as tx:
-                outlines = experiences.outlines(tx, [item.id for item in near])
+                outlines = experiences.outlines(tx, [item.id for item in near], clause)
             pool: list[tuple[Near, str]] = []
             seen = set(shown)
             for item in near:
@@ -258,7 +380,15 @@ class Memory:
                 pool.append((item, outline["bottleneck"]))
             if len(pool) >= wanted or len(near) < n:
                 return pool[:wanted]
-            n *= 4
+            if self._exclude and scan is None:  # what is near is excluded: go through the rest
+                scan = self._scans[tuple(scopes)] = self._scan(scopes)
+            else:
+                n *= 4
+
+    def _scan(self, scopes: Sequence[str]) -> Scan:
+        with self.store.read() as tx:
+            without = experiences.ids_of_tasks(tx, self._exclude)
+        return Scan(self._index, scopes, without)
 
     def _api_items(self, backend: str) -> Mapping[str, tuple[Experience, set[str]]]:
         if backend not in self._apis:

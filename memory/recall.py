@@ -35,10 +35,14 @@ class Settings:
     """Ideas a task, over which λ and ε are annealed, for runs whose configuration gives no ``budget``."""
     knowledge: int = 3
     """API items beside the N places."""
+    matched: int = 2
+    """Of the N, examples for the start point's bottleneck at least, where the pool has them."""
     children: int = 3
     """Earlier refinements of the start point that are shown."""
     complements: int = 2
     """Other fast variants of the task that are shown."""
+    capacity: int = 100_000
+    """Learned experiences that recall may choose from; beyond that, those worth least are archived."""
     seeds: Path | None = field(default_factory=seeds.folder)
     """Backend knowledge to start from: the package's own; None for none."""
 
@@ -73,21 +77,30 @@ def query_text(idea: Idea, task: Task, backend: str, start: Attempt | None, hist
 
 
 def choose(
-    pool: Sequence[Candidate], places: int, epsilon: float, bottleneck: str, draw: random.Random
+    pool: Sequence[Candidate], places: int, epsilon: float, bottleneck: str, draw: random.Random, matched: int = 0
 ) -> list[Candidate]:
     """``places`` of the pool, best value first: each place by Q, or with probability ``epsilon`` at random.
 
     Among equals, those for the same bottleneck come first, then the nearer ones: what was never tried has Q₀ = 0 and
-    goes before all that did harm.
+    goes before all that did harm. Of what is chosen, at least ``matched`` are for the same bottleneck as far as the pool has
+    such: the best of them take the places of the least.
     """
 
+    def fits(c: Candidate) -> bool:
+        return bool(bottleneck) and c.bottleneck == bottleneck
+
     def merit(c: Candidate) -> tuple[float, bool, float]:
-        return (c.q, bool(bottleneck) and c.bottleneck == bottleneck, c.similarity)
+        return (c.q, fits(c), c.similarity)
 
     left = sorted(pool, key=merit, reverse=True)
     chosen: list[Candidate] = []
     while left and len(chosen) < places:
         chosen.append(left.pop(draw.randrange(len(left)) if draw.random() < epsilon else 0))
+    chosen.sort(key=merit, reverse=True)
+    spare, wanted = [c for c in left if fits(c)], min(matched, places) - sum(map(fits, chosen))
+    for best in spare[: max(0, wanted)]:
+        chosen.remove(next(c for c in reversed(chosen) if not fits(c)))
+        chosen.append(best)
     return sorted(chosen, key=merit, reverse=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kernelwright.tasks.records import Answer, Attempt, Idea, Task, Verdict
@@ -11,6 +11,10 @@ from kernelwright.tasks.records import Answer, Attempt, Idea, Task, Verdict
 RUN_STATUSES = ("running", "finished", "interrupted", "waiting")
 OUTCOMES = ("improved", "solved", "unsolved", "refused", "waiting")
 KINDS = ("api", "practice", "success", "failure", "trace")
+LEARNED = ("success", "failure", "trace")
+"""Kinds that attempts give; exemplars are traces, too."""
+SEEDED = "seed:"
+"""How the origin of backend knowledge starts."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Experience:
     """Against eager, as of :attr:`~kernelwright.tasks.records.Verdict.speedup`."""
     parents: tuple[str, ...]
     """The attempt it comes from, and that attempt's start point."""
+    seen: int = 1
+    """How many attempts it stands for: near-duplicates are kept once."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -218,3 +224,5 @@ class Stats:
     indexed: int
     runs: int
     attempts: int
+    archived: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> experiences that are recalled no more: ``merged``, ``evicted``, ``replaced`` (seeds)."""

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from kernelwright.tasks.errors import HarnessError, WorkspaceError
 
-VERSION = 2
+VERSION = 3
 """Of the schema below. A store with a higher one was written by a newer Kernelwright."""
 
 ANY = "*"
@@ -127,9 +127,18 @@ experiences = Table(
     Column("code", String(64), nullable=False),
     Column("lesson", Text, nullable=False),
     Column("text", Text, nullable=False),
+    # How many attempts it stands for; what near-duplicates have in common; why it was retired and what stands for it now.
+    Column("seen", Integer, nullable=False, server_default="1"),
+    Column("gist", String(20), nullable=False, server_default=""),
+    Column("archived", String(10), nullable=False, server_default=""),
+    Column("successor", String(200), nullable=False, server_default=""),
+    Column("created", String(40), nullable=False, server_default=""),
     Index("experiences_by_scope", "scope", "retired"),
     Index("experiences_by_content", "content"),
     Index("experiences_by_origin", "origin"),
+    Index("experiences_by_gist", "gist", "retired"),
+    Index("experiences_by_task", "task", "kind"),
+    Index("experiences_by_successor", "successor"),
 )
 
 item_values = Table(
@@ -241,8 +250,10 @@ def _ensure_schema(tx: Connection, url: sa.URL) -> None:
         tx.execute(meta.insert(), [{"key": key, "value": value} for key, value in rows.items()])
         return
     found = tx.execute(sa.select(meta.c.value).where(meta.c.key == "schema")).scalar_one_or_none()
-    if found == "1":
-        _from_1_to_2(tx)
+    if found in _MIGRATIONS:
+        while found in _MIGRATIONS:
+            found = _MIGRATIONS[found](tx)
+        tx.execute(meta.update().where(meta.c.key == "schema").values(value=found))
     elif found != str(VERSION):
         newer = found is not None and found.isdigit() and int(found) > VERSION
         raise WorkspaceError(
@@ -251,13 +262,35 @@ def _ensure_schema(tx: Connection, url: sa.URL) -> None:
         )
 
 
-def _from_1_to_2(tx: Connection) -> None:
+def _from_1(tx: Connection) -> str:
     """Calls are kept, and how long a run was worked on. What an earlier Kernelwright wrote stays as it is.
 
     Another process may be doing the same at the same time: SQLite lets only one write, and elsewhere the loser's
     transaction fails and its process is started again.
     """
     calls.create(tx, checkfirst=True)
-    if "seconds" not in {column["name"] for column in sa.inspect(tx).get_columns(runs.name)}:
-        tx.exec_driver_sql("ALTER TABLE runs ADD COLUMN seconds FLOAT NOT NULL DEFAULT 0")
-    tx.execute(meta.update().where(meta.c.key == "schema").values(value="2"))
+    _add_columns(tx, runs, ("seconds",))
+    return "2"
+
+
+def _from_2(tx: Connection) -> str:
+    """Near-duplicates merge and what is evicted is archived. What is there stands for itself; retired were only seeds."""
+    _add_columns(tx, experiences, ("seen", "gist", "archived", "successor", "created"))
+    tx.execute(experiences.update().where(experiences.c.retired).values(archived="replaced"))
+    known = {index["name"] for index in sa.inspect(tx).get_indexes(experiences.name)}
+    for index in experiences.indexes:
+        if index.name not in known:
+            index.create(tx)
+    return "3"
+
+
+_MIGRATIONS = {"1": _from_1, "2": _from_2}
+
+
+def _add_columns(tx: Connection, table: Table, names: tuple[str, ...]) -> None:
+    known = {column["name"] for column in sa.inspect(tx).get_columns(table.name)}
+    for name in names:
+        if name not in known:
+            # The definition as a new table has it: name, type, default, NOT NULL.
+            definition = sa.schema.CreateColumn(table.c[name]).compile(dialect=tx.dialect)
+            tx.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {definition}")

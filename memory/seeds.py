@@ -1,7 +1,8 @@
 """What memory knows before its first attempt: backend knowledge from ``prompts/backends/<name>/``.
 
 ``facts.md`` gives API items, ``pitfalls.md`` and ``practices.md`` practices, one a ``##`` section; ``exemplars/*.py``
-give traces.
+give traces. ``seeds.yaml`` says which version of them this is and where each comes from. A new backend needs no more than
+such a folder.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from sqlalchemy.engine import Connection
 
 from kernelwright.memory import experiences
 from kernelwright.memory.lessons import one_line
-from kernelwright.memory.records import Experience
+from kernelwright.memory.records import SEEDED, Experience
 from kernelwright.tasks.errors import WorkspaceError
 from kernelwright.tasks.records import digest
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 _KINDS = {"facts.md": "api", "pitfalls.md": "practice", "practices.md": "practice"}
 _HINT = re.compile(r"<!--\s*for:(.*?)-->\n?", re.DOTALL)
-ORIGIN = "seed:"
+ORIGIN = SEEDED
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def read(root: Path) -> tuple[Seed, ...]:
     """All knowledge under ``root``, in a fixed order; none where the folder is not there.
 
     Raises:
-        WorkspaceError: a file that is there cannot be read.
+        WorkspaceError: a file that is there cannot be read, or lacks a field; file and field are named.
     """
     if not root.is_dir():
         return ()
@@ -58,14 +60,16 @@ def read(root: Path) -> tuple[Seed, ...]:
         raise WorkspaceError(f"cannot read knowledge under {root}: {error}", "install Kernelwright anew") from error
 
 
-def plant(tx: Connection, seeds: tuple[Seed, ...], artifacts: Artifacts) -> None:
-    """Make ``seeds`` the store's knowledge: new ones are added, changed and removed ones retired."""
-    there = experiences.ids_of_origin(tx, ORIGIN)
-    for seed in seeds:
-        if seed.experience.id in there:
-            continue
+def plant(tx: Connection, seeds: tuple[Seed, ...], artifacts: Artifacts) -> bool:
+    """Make ``seeds`` the store's knowledge: new ones are added, changed and removed ones retired. Whether any was."""
+    there = experiences.origins(tx, ORIGIN)
+    new = [seed for seed in seeds if seed.experience.id not in there]
+    for seed in new:
         experiences.insert(tx, [seed.experience], seed.content, seed.origin, artifacts)
-    experiences.retire_others(tx, {seed.experience.id for seed in seeds}, ORIGIN)
+    for seed in seeds:
+        if there.get(seed.experience.id, seed.origin) != seed.origin:  # the same text of a later version, or a better source
+            experiences.set_origin(tx, seed.experience.id, seed.origin)
+    return experiences.retire_others(tx, {seed.experience.id for seed in seeds}, ORIGIN) or bool(new)
 
 
 def sections(text: str) -> Iterator[tuple[str, str]]:
@@ -84,29 +88,63 @@ def sections(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _backend(path: Path) -> Iterator[Seed]:
-    for name, kind in _KINDS.items():
-        file = path / name
-        if file.is_file():
-            for heading, body in sections(file.read_text(encoding="utf-8")):
-                yield _section(path.name, file.stem, kind, heading, body)
-    for file in sorted((path / "exemplars").glob("*.py")):
-        yield _exemplar(path.name, file.stem, file.read_text(encoding="utf-8"))
+    files = [path / name for name in _KINDS if (path / name).is_file()]
+    exemplars = sorted((path / "exemplars").glob("*.py"))
+    if not files and not exemplars:
+        return
+    origins = _origins(path, [*(file.stem for file in files), *(["exemplars"] if exemplars else [])])
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        for heading, body in sections(text):
+            if not body:
+                raise WorkspaceError(f"{file}: section {heading!r} has no text", "write one, or take the heading away")
+            yield _section(path.name, file.stem, _KINDS[file.name], origins[file.stem], heading, body)
+    for file in exemplars:
+        yield _exemplar(path.name, file, origins["exemplars"])
 
 
-def _section(backend: str, source: str, kind: str, heading: str, body: str) -> Seed:
+def _origins(path: Path, stems: list[str]) -> dict[str, str]:
+    """Stem -> where its seeds come from, with the version, as ``seeds.yaml`` says."""
+    file = path / "seeds.yaml"
+    remedy = "give it `version: 1` and, under `sources:`, a line for each of " + ", ".join(stems)
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WorkspaceError(f"{path} has knowledge and no seeds.yaml", remedy) from error
+    except yaml.YAMLError as error:
+        raise WorkspaceError(f"{file} is no YAML: {one_line(str(error), 120)}", remedy) from error
+    fields = data if isinstance(data, dict) else {}
+    version, sources = fields.get("version"), fields.get("sources")
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise WorkspaceError(f"{file} has no field 'version', a whole number", remedy)
+    if not isinstance(sources, dict):
+        raise WorkspaceError(f"{file} has no field 'sources'", remedy)
+    for stem in stems:
+        if not isinstance(sources.get(stem), str) or not sources[stem].strip():
+            raise WorkspaceError(f"{file} has no field 'sources: {stem}'", remedy)
+    return {stem: one_line(f"{ORIGIN}{path.name}/{stem} v{version}: {sources[stem]}", 300) for stem in stems}
+
+
+def _section(backend: str, source: str, kind: str, origin: str, heading: str, body: str) -> Seed:
     hints = " ".join(" ".join(_HINT.findall(body)).split())
     lesson = f"{heading}\n{_HINT.sub('', body).strip()}"
     text = one_line(f"{backend} {source} {heading} {hints} {lesson}", 1500)
-    return _seed(kind, backend, source, hints.split(" ")[0], text, "", lesson)
+    return _seed(origin, kind, backend, source, hints.split(" ")[0], text, "", lesson)
 
 
-def _exemplar(backend: str, stem: str, code: str) -> Seed:
-    said = ast.get_docstring(ast.parse(code)) or stem
+def _exemplar(backend: str, file: Path, origin: str) -> Seed:
+    code, stem = file.read_text(encoding="utf-8"), file.stem
+    try:
+        said = ast.get_docstring(ast.parse(code))
+    except (SyntaxError, ValueError) as error:
+        raise WorkspaceError(f"{file} is no Python: {one_line(str(error), 120)}", "mend it, or take it away") from error
+    if not said:
+        raise WorkspaceError(f"{file} has no docstring", "begin it with one that says what the kernel computes and how")
     text = one_line(f"{stem} {backend} draft {said}", 1500)
-    return _seed("trace", backend, f"exemplars/{stem}", stem, text, code, one_line(said, 500))
+    return _seed(origin, "trace", backend, f"exemplars/{stem}", stem, text, code, one_line(said, 500))
 
 
-def _seed(kind: str, backend: str, source: str, family: str, text: str, code: str, lesson: str) -> Seed:
+def _seed(origin: str, kind: str, backend: str, source: str, family: str, text: str, code: str, lesson: str) -> Seed:
     content = digest(kind, backend, source, text, lesson, code)
     experience = Experience(
         id=f"{kind}-{content}",
@@ -124,4 +162,4 @@ def _seed(kind: str, backend: str, source: str, family: str, text: str, code: st
         speedup=None,
         parents=(),
     )
-    return Seed(experience, f"{ORIGIN}{backend}/{source}", content)
+    return Seed(experience, origin, content)

@@ -64,13 +64,13 @@ class Store:
             yield tx
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """``work`` in one transaction, again where another process added the same row first (not on SQLite: it queues)."""
+        """``work`` in one transaction, again where another process was first or in the way (not on SQLite: it queues)."""
         for left in (2, 1, 0):
             try:
                 with self.begin() as tx:
                     return work(tx)
-            except HarnessError as error:
-                if not left or not isinstance(error.__cause__, sa.exc.IntegrityError):
+            except (HarnessError, WorkspaceError) as error:
+                if not left or not _passing(error.__cause__):
                     raise
         raise AssertionError("the last round returns or raises")
 
@@ -316,6 +316,13 @@ class Store:
             self._settled.clear()
         self._settled.update({row.id: read[row.id] for row in wanted if row.learned and row.id in read})
         return {i: attempt for i, attempt in known.items() if attempt is not None}
+
+
+def _passing(cause: BaseException | None) -> bool:
+    """Whether a transaction failed of another one: the same row added first, or each waiting for the other."""
+    if isinstance(cause, sa.exc.IntegrityError):
+        return True
+    return isinstance(cause, sa.exc.DBAPIError) and getattr(cause.orig, "sqlstate", None) in ("40001", "40P01")
 
 
 _MOST_SETTLED = 2000

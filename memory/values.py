@@ -129,6 +129,13 @@ def update(tx: Connection, change: Change, alpha: float) -> None:
         tx.execute(_UPDATE, changed)
 
 
+def inherit(tx: Connection, old: str, new: str) -> None:
+    """Give the item ``new``, which has no values yet, those of ``old``, visits included; ``old`` keeps its own."""
+    v = item_values.c
+    held = sa.select(sa.literal(new), v.stage, v.backend, v.family, v.q, v.visits).where(v.item == old)
+    tx.execute(item_values.insert().from_select(["item", "stage", "backend", "family", "q", "visits"], held))
+
+
 class StoredValues:
     """:class:`Values` as the store holds them now."""
 
@@ -165,7 +172,7 @@ _READ = (
         ((_COLUMN.backend == sa.bindparam("of_backend")) & (_COLUMN.family == sa.bindparam("of_family")))
         | ((_COLUMN.backend == ANY) & (_COLUMN.family == ANY)),
     )
-    .order_by(_COLUMN.item)
+    .order_by(_COLUMN.item, _COLUMN.backend)  # locks are taken in one order, so that processes wait and never block each other
 )
 _READ_TO_WRITE = _READ.with_for_update()
 _NEW: dict[str, Any] = {"q": sa.bindparam("new_q"), "visits": sa.bindparam("new_visits")}

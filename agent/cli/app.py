@@ -24,7 +24,7 @@ VERBS = {
     "resume": "go on with a run that was interrupted or waits",
     "runs": "list the runs",
     "report": "write a run's report again",
-    "memory": "look into the memory, or rebuild its index",
+    "memory": "what was learned: list, show, search, export, import, rebuild, stats",
     "exchange": "answer prompts by hand, and see them: next, submit, list, show",
     "mcp": "serve a coding agent over the Model Context Protocol",
     "bench": "run a suite and measure, judge kernels of others, compare",

@@ -57,7 +57,7 @@ def compare(
 
 def export(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A results.jsonl by path, or a bench by id.")],
-    layout: Annotated[str, typer.Option("--format", help="kernelbench: its eval_results.json; upstream: its rule beside ours.")],
+    layout: Annotated[str, typer.Option("--format", help="kernelbench: eval_results.json; upstream: its rule beside ours.")],
     level: Annotated[str | None, typer.Option(help="Of a bench with several.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write there; default: print it.")] = None,
     home: Home = None,

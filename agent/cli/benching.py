@@ -54,7 +54,7 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
         list[str] | None, typer.Option(metavar="TASK", help="Leave this task's experiences out, too.")
     ] = None,
     engine: Annotated[str, typer.Option(help="local, or an import path.")] = "local",
-    steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code; plan before, review and lesson after.")] = "code",
+    steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, with plan, review, lesson.")] = "code",
     repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel.")] = 2,
     max_usd: Annotated[float | None, typer.Option(help="US dollars that the whole bench may spend, hard.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Tokens in and out that it may spend, hard.")] = None,

@@ -56,7 +56,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         bool, typer.Option("--warm-start", help="Begin with kernels of earlier runs on this or a similar task, judged anew.")
     ] = False,
     engine: Annotated[str, typer.Option(help="local, or bundle: judge on another machine.")] = "local",
-    steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code; plan before, review and lesson after.")] = "code",
+    steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, with plan, review, lesson.")] = "code",
     repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel; 0: draft anew.")] = 2,
     weights: Annotated[
         str | None, typer.Option(metavar="W,W", help="Of several models; default: a bandit on improvement per dollar.")

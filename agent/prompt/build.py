@@ -98,6 +98,11 @@ def compose(assignment: Assignment, cap_tokens: int = CAP, role: str = "code", p
     return Prompt(_tidy("".join(texts.values())), sections, cap_tokens)
 
 
+def render(template: str, view: Mapping[str, Any]) -> str:
+    """Another template of ``prompts/``, tidied as a prompt is."""
+    return _tidy(_environment().get_template(template).render(view))
+
+
 @functools.cache
 def section_names() -> tuple[str, ...]:
     """The sections in the order in which ``universal.j2`` includes them."""

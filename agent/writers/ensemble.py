@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from kernelwright.agent.ensemble.bandit import choose, tally
 from kernelwright.agent.ensemble.gains import Outcome
-from kernelwright.agent.writers.writer import Assignment, Writer
+from kernelwright.agent.writers.writer import Assignment, Learner, Writer
 from kernelwright.tasks.errors import BudgetSpent, InputError
 from kernelwright.tasks.records import Answer, Attempt, digest
 
@@ -71,6 +71,11 @@ class Ensemble:
             self._told[attempt.id] = Outcome.of(attempt)
         for writer in self._members.values():
             writer.told(attempt)
+
+    def lesson(self, assignment: Assignment, attempt: Attempt) -> str:
+        """Of the member that wrote it."""
+        member = self._members.get(attempt.answer.model)
+        return member.lesson(assignment, attempt) if isinstance(member, Learner) else ""
 
     def close(self) -> None:
         for writer in self._members.values():

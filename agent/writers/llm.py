@@ -10,6 +10,7 @@ from kernelwright.agent.answer.read import read_answer, read_for, spoken
 from kernelwright.agent.answer.sources import finished
 from kernelwright.agent.llm.client import Client, Reply
 from kernelwright.agent.prompt.build import build_prompt
+from kernelwright.agent.prompt.lesson import lesson_prompt, lesson_text
 from kernelwright.agent.writers.writer import Assignment, Setup
 from kernelwright.tasks.errors import BudgetSpent, HarnessError
 from kernelwright.tasks.records import Answer, Attempt, Kernel
@@ -41,6 +42,15 @@ class LlmWriter:
 
     def told(self, attempt: Attempt) -> None:
         return None
+
+    def lesson(self, assignment: Assignment, attempt: Attempt) -> str:
+        """What the model makes of the verdict, where the run's steps have a ``lesson``; paid for like any call."""
+        if "lesson" not in self._setup.steps:
+            return ""
+        if self._setup.ledger is None:
+            raise HarnessError(f"model {self._client.model} was asked without a ledger", "make the writer by make_writer")
+        reply = self._setup.ledger.ask(self._client, assignment.idea, "lesson", lesson_prompt(assignment, attempt))
+        return lesson_text(spoken(reply.text))
 
     def close(self) -> None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.llm.options import ModelOptions
@@ -52,6 +52,19 @@ class Setup:
     wait: bool = False
     stopping: Callable[[], bool] = never
     """Whether the run is being left: a writer that waits for somebody then gives up. May be called from any thread."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A writer that can also say what is to be learned from an attempt. Others leave that to memory's rules."""
+
+    def lesson(self, assignment: Assignment, attempt: Attempt) -> str:
+        """One or two sentences for other tasks, on a judged attempt of the assignment; empty: nothing beyond the facts.
+
+        Raises:
+            BudgetSpent: it cannot be paid for; WriterError: the writer cannot work at all.
+        """
+        ...
 
 
 class Writer(Protocol):

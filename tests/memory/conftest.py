@@ -30,6 +30,12 @@ def scenes() -> ModuleType:
     return _load()
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second writer is refused at once; a test of its own is about the wait."""
+    monkeypatch.setattr("kernelwright.memory.chroma_folder.PATIENCE", 0.0)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store(f"sqlite:///{tmp_path / 'home' / 'store.db'}")

@@ -41,6 +41,8 @@ CREATE INDEX steps_of_run ON steps (run, task, number);
 CREATE INDEX attempts_of_task ON steps (task_id, backend, status);
 INSERT INTO kernelwright VALUES ('schema', '1'), ('store', 'an identity');
 """
+SINCE = {"runs": ("seconds",), "experiences": ("seen", "gist", "archived", "successor", "created")}
+"""Columns that later schemas added."""
 CARRIED = ("runs", "run_tasks", "steps", "experiences", "item_values", "rewards")
 
 
@@ -194,7 +196,7 @@ def old(tmp_path: Path, scenes) -> Path:
     columns: dict[str, str] = {}
     with sqlite3.connect(path) as db:
         for table in CARRIED:
-            names = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if (table, row[1]) != ("runs", "seconds")]
+            names = [row[1] for row in db.execute(f"PRAGMA table_info({table})") if row[1] not in SINCE.get(table, ())]
             columns[table] = ", ".join(names)
             rows[table] = db.execute(f"SELECT {columns[table]} FROM {table}").fetchall()
     db.close()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from kernelwright.memory.chroma_folder import Folder
+from kernelwright.memory.chroma_server import Server
 from kernelwright.memory.index import Index
-from kernelwright.tasks.errors import WorkspaceError
+from kernelwright.tasks.errors import InputError, WorkspaceError
 
 
 class Notes:
@@ -39,7 +44,7 @@ def source() -> Notes:
 
 @pytest.fixture
 def index(tmp_path: Path, source: Notes) -> Iterator[Index]:
-    opened = Index(tmp_path / "chroma")
+    opened = Index(Folder(tmp_path / "chroma"))
     opened.sync(source)
     yield opened
     opened.close()
@@ -68,7 +73,7 @@ def test_added_items_are_found_at_once_and_after_opening_again(index, source, tm
     index.add("cpp", {"pool": "pooling over windows"})
     assert found(index, "window pooling", n=1) == ["pool"]
     index.close()
-    again = Index(tmp_path / "chroma")
+    again = Index(Folder(tmp_path / "chroma"))
     again.sync(source)
     assert found(again, "window pooling", n=1) == ["pool"]
     assert again.notes == []
@@ -80,7 +85,7 @@ def test_what_the_folder_lacks_or_has_too_much_is_levelled_when_opened(index, so
     source.scopes["cpp"]["late"] = "cross entropy loss"
     del source.scopes["cpp"]["mm"]
     del source.scopes["cpp"]["conv"]
-    again = Index(tmp_path / "chroma")
+    again = Index(Folder(tmp_path / "chroma"))
     again.sync(source)
     assert set(found(again, "loss")) == {"soft", "late"}
     again.close()
@@ -88,7 +93,7 @@ def test_what_the_folder_lacks_or_has_too_much_is_levelled_when_opened(index, so
 
 def test_a_new_folder_is_no_news_a_missing_one_is_said_once(tmp_path, source):
     for expected in ([], ["missing"]):
-        index = Index(tmp_path / "chroma")
+        index = Index(Folder(tmp_path / "chroma"))
         index.sync(source)
         assert [word for note in index.notes for word in ("missing",) if word in note] == expected
         assert index.count() == 5
@@ -111,7 +116,7 @@ def test_a_broken_folder_is_rebuilt_from_the_source(index, source, tmp_path, how
     else:
         shutil.rmtree(folder)
         folder.write_text("not a folder")
-    again = Index(folder)
+    again = Index(Folder(folder))
     again.sync(source)
     assert found(again, "row softmax", n=1) == ["soft"]
     assert len(again.notes) == 1
@@ -123,7 +128,7 @@ def test_a_folder_that_took_its_last_process_down_is_rebuilt(index, source, tmp_
     index.close()
     (tmp_path / "chroma.opening").touch()
     for notes in (1, 0):
-        again = Index(tmp_path / "chroma")
+        again = Index(Folder(tmp_path / "chroma"))
         again.sync(source)
         assert len(again.notes) == notes
         assert again.count() == 5
@@ -132,14 +137,14 @@ def test_a_folder_that_took_its_last_process_down_is_rebuilt(index, source, tmp_
 
 def test_vector_files_that_are_gone_are_noticed(tmp_path):
     many = Notes(cpp={f"n{i}": f"note number {i}" for i in range(1500)})  # enough that Chroma writes vector files
-    index = Index(tmp_path / "chroma")
+    index = Index(Folder(tmp_path / "chroma"))
     index.sync(many)
     index.close()
     folders = [p for p in (tmp_path / "chroma").iterdir() if p.is_dir()]
     assert folders, "the test is about these folders"
     for folder in folders:
         shutil.rmtree(folder)
-    again = Index(tmp_path / "chroma")
+    again = Index(Folder(tmp_path / "chroma"))
     again.sync(many)
     assert "rebuilt" in again.notes[0]
     assert found(again, "note number 7", n=1) == ["n7"]
@@ -148,14 +153,14 @@ def test_vector_files_that_are_gone_are_noticed(tmp_path):
 
 def test_vectors_of_another_store_are_dropped(index, tmp_path):
     index.close()
-    other = Index(tmp_path / "chroma")
+    other = Index(Folder(tmp_path / "chroma"))
     other.sync(Notes("two", cpp={"mine": "softmax over rows"}))
     assert found(other, "softmax") == ["mine"]
     other.close()
 
 
 def test_a_second_opener_reads_and_sees_its_own_additions_but_writes_nothing(index, source, tmp_path):
-    reader = Index(tmp_path / "chroma")
+    reader = Index(Folder(tmp_path / "chroma"))
     source.scopes["cpp"]["new"] = "pooling over windows"
     reader.sync(source)
     assert index.writes
@@ -178,4 +183,101 @@ def test_rebuild_counts_what_it_holds(index):
 def test_a_place_that_cannot_be_written_is_named(tmp_path, source):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match="file"):
-        Index(tmp_path / "file" / "chroma").sync(source)
+        Index(Folder(tmp_path / "file" / "chroma")).sync(source)
+
+
+def foreign(folder: Path, name: str, dimensions: int) -> None:
+    import chromadb
+
+    client = chromadb.PersistentClient(f"{folder}/./.")  # a spelling of its own: Chroma keeps a client each
+    with contextlib.suppress(Exception):
+        client.delete_collection(name)
+    made = client.create_collection(name, embedding_function=None)
+    made.upsert(ids=["soft", "x"], embeddings=[[0.5] * dimensions, [0.1] * dimensions])
+    client.close()
+
+
+def test_vectors_of_another_dimension_are_made_anew(index, source, tmp_path):
+    name = index._collection("cpp").name
+    index.close()
+    foreign(tmp_path / "chroma", name, 8)
+    again = Index(Folder(tmp_path / "chroma"))
+    again.sync(source)
+    assert found(again, "row softmax", n=1) == ["soft"]
+    assert set(found(again, "row softmax")) == set(CPP)
+    assert again.count() == 5
+    assert "rebuilt" in "".join(again.notes)
+    again.close()
+
+
+def test_an_index_of_something_else_is_replaced_by_ours(source, tmp_path):
+    foreign(tmp_path / "chroma", "recipes", 8)
+    index = Index(Folder(tmp_path / "chroma"))
+    index.sync(source)
+    assert set(found(index, "row softmax")) == set(CPP)
+    assert [c.name for c in index._client.list_collections() if c.name == "recipes"] == []
+    index.close()
+
+
+def test_equal_counts_hide_nothing_after_a_writer_was_killed(index, source, tmp_path):
+    """One experience gone and one come: the counts agree, the ids do not."""
+    index.close()
+    del source.scopes["cpp"]["mm"]
+    source.scopes["cpp"]["late"] = "cross entropy loss"
+    (tmp_path / "chroma.dirty").touch()  # as a writer leaves it that is killed
+    again = Index(Folder(tmp_path / "chroma"))
+    again.sync(source)
+    assert set(found(again, "loss")) == {"soft", "conv", "late"}
+    again.close()
+    assert not (tmp_path / "chroma.dirty").exists(), "it ended well"
+
+
+def test_what_is_removed_is_found_no_more_here_and_after_opening_again(index, source, tmp_path):
+    del source.scopes["cpp"]["mm"]
+    index.remove("cpp", ["mm"])
+    index.add("cpp", {"late": "cross entropy loss"})
+    index.remove("cpp", ["late"])
+    assert set(found(index, "matmul")) == {"soft", "conv"}
+    assert index.count() == 4
+    index.close()
+    again = Index(Folder(tmp_path / "chroma"))
+    again.sync(source)
+    assert set(found(again, "matmul")) == {"soft", "conv"}
+    again.close()
+
+
+def test_the_lock_goes_with_its_holder_and_is_handed_on(index, tmp_path):
+    second = Index(Folder(tmp_path / "chroma"))
+    with pytest.raises(WorkspaceError, match=r"another process \(\d+\) is writing the memory"):
+        second.hold()
+    index.close()
+    second.hold()
+    assert second.writes
+    second.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "localhost:8000", "ftp://host", "http://", "http://host:port", "http://u:secret@h", "http://h/x"]
+)
+def test_a_url_that_is_no_server_is_refused(url):
+    with pytest.raises(InputError, match="no URL") as caught:
+        Server(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_one_clear_error(source):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(WorkspaceError, match=f"the Chroma server http://127.0.0.1:{port} failed") as caught:
+        Index(Server(f"http://127.0.0.1:{port}")).sync(source)
+    assert "start it" in caught.value.remedy
+
+
+def test_a_writer_waits_for_somebody_who_only_looks(index, tmp_path, monkeypatch):
+    monkeypatch.setattr("kernelwright.memory.chroma_folder.PATIENCE", 5.0)
+    second = Index(Folder(tmp_path / "chroma"))
+    threading.Timer(0.2, index.close).start()
+    second.hold()
+    assert second.writes
+    second.close()

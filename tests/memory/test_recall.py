@@ -37,6 +37,22 @@ def test_among_equal_values_the_same_bottleneck_comes_first():
     assert ids(choose(pool, 1, 0.0, "", random.Random(0))) == ["near"]
 
 
+def test_a_refinement_holds_examples_for_its_bottleneck_however_little_they_are_worth_yet():
+    valued = [Candidate(f"v{i}", 0.9, 0.9 - i / 100, "compute") for i in range(5)]
+    pool = [
+        *valued,
+        Candidate("m1", 0.5, -0.2, "memory"),
+        Candidate("m2", 0.4, 0.1, "memory"),
+        Candidate("m3", 0.3, 0.0, "memory"),
+    ]
+    assert ids(choose(pool, 5, 0.0, "memory", random.Random(0), 2)) == ["v0", "v1", "v2", "m2", "m3"]
+    assert ids(choose(pool, 5, 0.0, "memory", random.Random(0), 1)) == ["v0", "v1", "v2", "v3", "m2"]
+    assert ids(choose(pool, 5, 0.0, "latency", random.Random(0), 2)) == ["v0", "v1", "v2", "v3", "v4"]
+    assert ids(choose(pool, 1, 0.0, "memory", random.Random(0), 2)) == ["m2"]
+    assert ids(choose(pool[:6], 5, 0.0, "memory", random.Random(0), 3)) == ["v0", "v1", "v2", "v3", "m1"]
+    assert ids(choose(pool, 5, 0.0, "", random.Random(0), 2)) == ["v0", "v1", "v2", "v3", "v4"], "a draft has no bottleneck"
+
+
 def test_epsilon_gives_every_candidate_its_chance_at_its_rate():
     counts: Counter[str] = Counter()
     for seed in range(4000):
@@ -191,6 +207,24 @@ def test_excluded_tasks_are_left_out_however_near_they_are(tmp_path, scenes):
         note(memory.store, f"o{i}", f"convolution of images {i}", task="core/convolution/conv2d")
     items = memory.recall(scenes.idea(task), task, "cpp").items
     assert {r.experience.id for r in items} == {"o0", "o1", "o2"}
+    memory.close()
+
+
+def test_what_is_learned_after_a_look_through_the_rest_is_recalled_too(tmp_path, scenes):
+    task, other = scenes.task(), scenes.task("core/reduce/log_softmax")
+    memory = scenes.open_here(tmp_path / "home", exclude=("reduce/softmax",), places=3)
+    memory.store.create_run(scenes.run("r1", task, other))
+    for i in range(60):
+        note(memory.store, f"x{i}", f"{task.summary} softmax cpp draft {i}", task=task.name)
+    note(memory.store, "far", "convolution of images", task="core/convolution/conv2d")
+    assert [r.experience.id for r in memory.recall(scenes.idea(task), task, "cpp").items] == ["far"]
+    scenes.work(memory, task, scenes.idea(task, 1), scenes.answer("own"), scenes.verdict(task, 2.0), Context())
+    new = scenes.work(
+        memory, other, scenes.idea(other, 1), scenes.answer("new", "other"), scenes.verdict(other, 2.0), Context()
+    )
+    found = memory.recall(scenes.idea(task, 2), task, "cpp").items
+    assert [r.experience.id for r in found] == [new.idea.id, "far"]
+    assert memory.rebuild() == memory.stats().experiences
     memory.close()
 
 

@@ -1,0 +1,223 @@
+"""One memory for several processes: PostgreSQL and a Chroma server, both started here by the commands of docs/memory.md.
+
+Run by name: ``scripts/test tests/memory/test_shared.py -m requires_postgres``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from kernelwright.memory.catalog import Filter
+from kernelwright.memory.memory import Memory, Settings, open_memory
+from kernelwright.memory.schema import ANY, experiences, item_values, steps
+from kernelwright.memory.schema import rewards as statistics
+
+# Chroma's client shares its connections within a process, and leaves them to the garbage collector.
+pytestmark = [pytest.mark.requires_postgres, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+PROCESSES, STEPS = 4, 40
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None, "the server ended"
+        time.sleep(0.1)
+    raise AssertionError(f"nobody listens at {port}")
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a database of our own."""
+    if shutil.which("initdb") is None or shutil.which("postgres") is None:
+        pytest.skip("PostgreSQL's initdb and postgres are not on the PATH")
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed: pip install 'kernelwright[postgres]'")
+    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
+    as_other: dict[str, Any] = {}
+    if os.geteuid() == 0:  # PostgreSQL does not run as root
+        owner = _nobody()
+        for path in (folder, *folder.parents):
+            if path.name.startswith("pytest-"):
+                path.chmod(0o755)
+        os.chown(folder, owner, owner)
+        as_other = {"user": owner, "group": owner, "extra_groups": []}
+    data = folder / "data"
+    made = ["initdb", "-D", str(data), "-U", "kernelwright", "--auth=trust", "--no-sync"]
+    subprocess.run(made, check=True, capture_output=True, cwd="/", **as_other)
+    run = ["postgres", "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
+    with (folder / "log").open("wb") as log, subprocess.Popen(run, stdout=log, stderr=log, cwd="/", **as_other) as server:
+        wait_for(port, server)
+        _when_ready(f"postgresql+psycopg://kernelwright@127.0.0.1:{port}/postgres")
+        try:
+            yield f"postgresql+psycopg://kernelwright@127.0.0.1:{port}/postgres"
+        finally:
+            server.send_signal(signal.SIGINT)  # at once; SIGTERM would wait for every client
+
+
+def _nobody() -> int:
+    import pwd
+
+    return pwd.getpwnam("nobody").pw_uid
+
+
+def _when_ready(url: str) -> None:
+    engine = sa.create_engine(url)
+    for _ in range(100):
+        try:
+            with engine.connect():
+                break
+        except sa.exc.OperationalError:
+            time.sleep(0.1)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Chroma server of our own."""
+    folder, port = tmp_path_factory.mktemp("chroma"), free_port()
+    run = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(folder), "--host", "127.0.0.1"]
+    with (folder / "log").open("wb") as log, subprocess.Popen([*run, "--port", str(port)], stdout=log, stderr=log) as server:
+        wait_for(port, server)
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def opened(home: Path, store: str, index: str) -> Memory:
+    return open_memory(home, store, Settings(seeds=None), (), index)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where code lies: a folder that all processes reach."""
+    return tmp_path_factory.mktemp("shared") / "home"
+
+
+@pytest.fixture
+def memory(postgres: str, chroma: str, home: Path) -> Iterator[Memory]:
+    """The first of those that share it."""
+    made = opened(home, postgres, chroma)
+    yield made
+    made.close()
+
+
+def _work(folder: str, home: str, urls: tuple[str, str], number: int, said: Connection) -> None:
+    """One process: its own run, whose every context holds the one shared item, and one of its own at the end."""
+    sys.path.insert(0, folder)
+    import scenes  # type: ignore[import-not-found]
+
+    memory = opened(Path(home), *urls)
+    memory.hold()
+    run, task = f"p{number}", scenes.task(f"core/reduce/softmax_{number}")
+    memory.store.create_run(scenes.run(run, task))
+    context = memory.recall(scenes.idea(task, 1, run_id=run), task, "cpp")
+    said.send([r.experience.id for r in context.items])
+    said.recv()  # all begin together
+    start = scenes.work(memory, task, scenes.idea(task, 1, run_id=run), scenes.answer("a"), scenes.verdict(task, 1.0), context)
+    for n in range(2, STEPS + 1):
+        what = scenes.idea(task, n, start.idea.id, run)
+        judged = scenes.verdict(task, 1.0 + (n * (number + 1)) % 7 / 7)
+        scenes.work(memory, task, what, scenes.answer(f"B = {n}", "tiles"), judged, context)
+    said.send("done")
+    memory.close()
+
+
+def test_four_processes_share_one_memory_and_lose_no_update(
+    memory: Memory, postgres: str, chroma: str, home: Path, scenes: Any
+) -> None:
+    first = memory
+    first.hold()
+    task = scenes.task()
+    first.store.create_run(scenes.run("r0", task))
+    shared = scenes.work(first, task, scenes.idea(task, 1, run_id="r0"), scenes.answer("x"), scenes.verdict(task, 2.0)).idea.id
+    first.search("softmax")  # writes what is pending
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["kernelwright.memory.memory", "chromadb", "sklearn.feature_extraction.text", "psycopg"])
+    pipes, children = [], []
+    for number in range(PROCESSES):
+        ours, theirs = context.Pipe()
+        args = (str(Path(__file__).parent), str(home), (postgres, chroma), number, theirs)
+        children.append(context.Process(target=_work, args=args))
+        children[-1].start()
+        theirs.close()
+        pipes.append(ours)
+    assert [pipe.recv() for pipe in pipes] == [[shared]] * PROCESSES, "each sees what the first one learned"
+    for pipe in pipes:
+        pipe.send("go")
+    assert [pipe.recv() for pipe in pipes] == ["done"] * PROCESSES
+    for child in children:
+        child.join(60)
+        assert child.exitcode == 0
+    with first.store.read() as tx:
+        v = item_values.c
+        found = tx.execute(sa.select(v.stage, v.visits).where(v.item == shared, v.backend == ANY))
+        visits = {row.stage: row.visits for row in found}
+        seen = tx.execute(sa.select(statistics.c.seen).where(statistics.c.backend == "cpp")).scalar_one()
+        learned = tx.execute(sa.select(sa.func.count()).select_from(steps).where(steps.c.learned)).scalar_one()
+        counted = tx.execute(sa.select(sa.func.sum(experiences.c.seen)).where(experiences.c.kind == "trace")).scalar_one()
+    assert visits == {"draft": PROCESSES, "refine": PROCESSES * (STEPS - 1)}, "every update of Q is there"
+    assert seen == PROCESSES * (STEPS - 1)
+    assert learned == PROCESSES * STEPS + 1
+    assert counted >= learned, "each attempt is counted in what stands for it"
+    assert first.stats().indexed == first.stats().experiences, "and one index holds what all of them learned"
+    assert first.rebuild() == first.stats().experiences
+
+
+def test_bytes_that_postgresql_does_not_take_do_not_stop_learning(
+    postgres: str, chroma: str, tmp_path: Path, scenes: Any
+) -> None:
+    memory = opened(tmp_path / "home", postgres, chroma)
+    task = scenes.task("core/odd/task")
+    memory.store.create_run(scenes.run("odd", task))
+    judged = scenes.verdict(
+        task,
+        status=scenes.Status.BUILD_FAILED,
+        stage=scenes.Stage.BUILD,
+        reason="a \x00 \udc80",
+        evidence={"log": "\x00\udc80"},
+    )
+    done = scenes.work(memory, task, scenes.idea(task, 1, run_id="odd"), scenes.answer("x"), judged)
+    assert done.learned
+    assert memory.listing(Filter(task="core/odd/task"))[1] == 1
+
+
+def test_export_and_import_work_over_servers(memory: Memory, tmp_path: Path, scenes: Any) -> None:
+    memory.export(tmp_path / "m.jsonl", Filter())
+    assert memory.take_in(tmp_path / "m.jsonl").added == 0
+    other = scenes.open_here(tmp_path / "elsewhere")
+    assert other.take_in(tmp_path / "m.jsonl").added == other.stats().experiences > 0
+    other.close()
+
+
+def test_code_that_lies_on_another_machine_is_left_out_of_an_export_and_said(
+    memory: Memory, postgres: str, chroma: str, tmp_path: Path
+) -> None:
+    away = opened(tmp_path / "another machine", postgres, chroma)
+    moved = away.export(tmp_path / "m.jsonl", Filter(kind="trace"))
+    away.close()
+    assert (moved.experiences, moved.elsewhere) == (0, memory.listing(Filter(kind="trace"))[1])
