@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 from kernelwright.agent.policies.policy import Book, Search, Values
@@ -9,10 +10,17 @@ from kernelwright.tasks.records import Attempt, Idea, IdeaStage
 
 EPSILON = (0.2, 0.05)
 """Exploration at the first and at the last attempt of the budget."""
+SPREAD = 0.5
+"""Difference of ln speedup that counts as much as one of Q₂, whose rewards are in deviations. With 0.2 to 0.5 searches need
+about as few evaluations (docs/search-proof.md); the largest of these departs least from Q₂."""
 
 
 class EvoKernel:
     """Draft until something is feasible, then refine start points chosen ε-greedily by Q₂ over all feasible variants.
+
+    Q₂ of a start point was learned against the best of its day, and is 0 for one that was never refined, however slow. A
+    refinement that gains ln g from a start point of speed s earns about ln g + ln(s/b), b the best now: so ln(s/b) is added to
+    Q₂, in deviations. By Q₂ alone every regression would be refined next as soon as the best has had one poor child.
 
     What is rejected on the way is repaired first, ``Search.repairs`` times in a row.
     """
@@ -39,13 +47,15 @@ class EvoKernel:
     def _start(self, feasible: tuple[Attempt, ...], number: int, rng: random.Random) -> Attempt:
         if rng.random() < epsilon(number, self._book.search.budget):
             return rng.choice(feasible)
-        return max(feasible, key=self._worth)
+        best = max(attempt.speedup or 0.0 for attempt in feasible)
+        return max(feasible, key=lambda attempt: self._worth(attempt, best))
 
-    def _worth(self, attempt: Attempt) -> tuple[float, float, int]:
-        """Q₂ first; equal values (none is known yet) go to the faster, then to the newer variant."""
+    def _worth(self, attempt: Attempt, best: float) -> tuple[float, float, int]:
+        """Q₂ and what the start point lacks to ``best``; equals go to the faster, then to the newer variant."""
         search = self._book.search
         q = self._values.q(IdeaStage.REFINE.value, search.backend, search.family, attempt.id)
-        return q, attempt.speedup or 0.0, attempt.idea.number
+        behind = math.log(attempt.speedup / best) / SPREAD if attempt.speedup else 0.0
+        return q + behind, attempt.speedup or 0.0, attempt.idea.number
 
 
 def epsilon(number: int, budget: int) -> float:

@@ -79,10 +79,22 @@ def test_evokernel_refines_what_is_worth_most_not_what_is_fastest() -> None:
         policy = EvoKernel(search(seed=seed, jobs=2, budget=30), Worth({slow: 1.0}))
         one, two = ask(policy), ask(policy)
         policy.tell(one, attempt(one, 0.8))
-        policy.tell(two, attempt(two, 1.6))
+        policy.tell(two, attempt(two, 1.2))
         asked.append(ask(policy).parent)
     share = asked.count(slow) / len(asked)
     assert 0.75 <= share < 1.0  # the rest is ε-greedy's exploration
+
+
+def test_evokernel_does_not_leave_the_best_for_a_slow_start_that_was_never_refined() -> None:
+    asked: list[str | None] = []
+    fast = search().idea(2, IdeaStage.DRAFT).id
+    for seed in range(40):
+        policy = EvoKernel(search(seed=seed, jobs=2, budget=30), Worth({fast: -0.3}))  # it had one poor child
+        one, two = ask(policy), ask(policy)
+        policy.tell(one, attempt(one, 0.8))
+        policy.tell(two, attempt(two, 1.6))
+        asked.append(ask(policy).parent)
+    assert asked.count(fast) / len(asked) >= 0.75
 
 
 def test_evokernel_prefers_the_faster_while_nothing_is_known_of_their_worth() -> None:

@@ -64,7 +64,7 @@ class Playbook:
         emitter = importlib.import_module(f"kernelwright.agent.writers.playbook.{EMITTERS[backend]}")
         try:
             choices = emitter.space(program)
-            point = _point(choices, assignment)
+            point = next_point(choices, assignment)
             if point is None:
                 return _no("playbook: every point of the parameter space was tried")
             strategy = f"playbook: {summary(program)} at {spaces.key(point)}"
@@ -90,7 +90,8 @@ def summary(program: Program) -> str:
     return f"{len(kinds)} kernel{'s' if len(kinds) != 1 else ''} ({', '.join(dict.fromkeys(kinds)) or 'views only'})"
 
 
-def _point(choices: Mapping[str, list[Any]], assignment: Assignment) -> spaces.Point | None:
+def next_point(choices: Mapping[str, list[Any]], assignment: Assignment) -> spaces.Point | None:
+    """The point of the space that an idea is answered with: one that its task's history lacks; None when it seems spent."""
     context = assignment.context
     tried = [spaces.key(p) for a in context.history if (p := _read(a)) is not None]
     start = None if context.start is None else _read(context.start)

@@ -1,0 +1,143 @@
+"""The recorder: every configuration of the playbook for given tasks, each kernel judged once; it goes on where it stopped."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from queue import SimpleQueue
+
+from kernelwright.agent.bench.search.recording import Judged, Recorded, Recording, narrowed, points
+from kernelwright.agent.writers.playbook.graph import Unsupported
+from kernelwright.agent.writers.playbook.writer import EMITTERS, trace_task
+from kernelwright.evaluator.engines.engine import Engine, Job
+from kernelwright.evaluator.settings import Settings
+from kernelwright.tasks.errors import InputError
+from kernelwright.tasks.records import Interval, Kernel, Task, Verdict
+
+JUDGING = Settings(baselines=("eager",), timing_seconds=1.0, min_blocks=6, sanitize="off")
+"""Correct in every case, then timed against eager alone: one figure a kernel is enough to compare searches by."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be recorded."""
+
+    backend: str
+    kind: str
+    """Of device: ``cpu`` or ``cuda``."""
+    most: int
+    """Points of a task at most."""
+    seconds: float | None = None
+    """Begin no further judging after this."""
+    jobs: int = 1
+    """Kernels judged at once; on a CPU one."""
+    command: str = ""
+    """What was asked for, for the file."""
+
+
+Prepared = tuple[Recorded, dict[str, Kernel]]
+"""A task with no verdicts yet, and its kernels by id."""
+
+
+def record(
+    path: Path,
+    tasks: Iterable[Task],
+    order: Order,
+    engines: Callable[[], Engine],
+    say: Callable[[str], None],
+    prepare: Callable[[Task, Order], Prepared | str] | None = None,
+) -> Recording:
+    """Judge what ``path`` lacks, saved after every verdict; ``order.jobs`` kernels at once, each by an engine of its own.
+
+    ``prepare`` gives a task's kernels, or says why there are none: :func:`prepared`, unless another is given.
+
+    Raises:
+        InputError: the file holds something else, or another space of one of the tasks.
+    """
+    ends = None if order.seconds is None else time.monotonic() + order.seconds
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    found = Recording.load(path) if path.exists() else Recording(order.command, created, {}, asdict(JUDGING))
+    found.loads.append(round(os.getloadavg()[0], 2))
+    with ExitStack() as stack:
+        free: SimpleQueue[Engine] = SimpleQueue()
+        for _ in range(order.jobs):
+            engine = engines()
+            stack.callback(engine.close)
+            free.put(engine)
+        for task in tasks:
+            made = (prepare or prepared)(task, order)
+            if isinstance(made, str):
+                say(f"{task.name}: left out: {made}")
+                continue
+            new, kernels = made
+            known = found.tasks.setdefault(task.name, new)
+            if (known.kernels, known.space, known.task_id) != (new.kernels, new.space, new.task_id):
+                why = "was recorded from other kernels, another space or another task"
+                raise InputError(f"{task.name} in {path} {why}", "give a new file, or the same --most and checkout")
+            work = [Job(f"record-{id_}", kernels[id_], task) for id_ in known.missing]
+            say(f"{task.name}: {len(work)} of {len(kernels)} kernels to judge, {len(known.kernels)} points")
+            with closing(_verdicts(work, free, order.jobs, ends)) as verdicts:
+                for verdict in verdicts:
+                    found.environment = found.environment or dict(verdict.environment)
+                    known.judged[verdict.kernel_id] = reduced(verdict)
+                    found.save(path)
+            if known.missing:
+                say(f"{task.name}: {len(known.missing)} kernels are left: run the same command again")
+    found.loads.append(round(os.getloadavg()[0], 2))
+    found.save(path)
+    return found
+
+
+def prepared(task: Task, order: Order) -> Prepared | str:
+    """The playbook's points and kernels for a task, or why there are none."""
+    if order.backend not in EMITTERS:
+        return f"the playbook has no templates for {order.backend}"
+    program = trace_task(task, order.kind)
+    if isinstance(program, str):
+        return program
+    emitter = importlib.import_module(f"kernelwright.agent.writers.playbook.{EMITTERS[order.backend]}")
+    try:
+        space = narrowed(emitter.space(program), order.most)
+        kernels = [Kernel(emitter.emit(program, point), order.backend) for point in points(space)]
+    except Unsupported as reason:
+        return f"playbook: {reason}"
+    ids = [kernel.kernel_id for kernel in kernels]
+    return Recorded(task.family, order.backend, task.task_id, space, ids), dict(zip(ids, kernels, strict=True))
+
+
+def _verdicts(work: Sequence[Job], free: SimpleQueue[Engine], jobs: int, ends: float | None) -> Generator[Verdict, None, None]:
+    """The verdicts, in order, until ``ends`` (monotonic clock)."""
+
+    def judged(job: Job) -> Verdict | None:
+        if ends is not None and time.monotonic() > ends:
+            return None
+        engine = free.get()
+        try:
+            return engine.evaluate(job)
+        finally:
+            free.put(engine)
+
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield from (verdict for verdict in pool.map(judged, work) if verdict is not None)
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever interrupts waits for what is being judged, and for nothing else
+
+
+def reduced(verdict: Verdict) -> Judged:
+    """What of a verdict is kept."""
+    timing = verdict.timing
+    latency, speedup = (None, None) if timing is None else (_three(timing.latency_us), _three(timing.speedup["eager"]))
+    return Judged(verdict.kernel_id, verdict.status.value, verdict.stage.value, verdict.reason[:120], latency, speedup)
+
+
+def _three(interval: Interval) -> tuple[float, float, float]:
+    low, middle, high = (float(f"{x:.5g}") for x in (interval.low, interval.median, interval.high))
+    return middle, min(low, middle), max(high, middle)
