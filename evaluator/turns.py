@@ -38,4 +38,6 @@ def _turn(device: str, kind: int) -> Iterator[float]:
 
 
 def _file(device: str, use: str) -> TextIO:
-    return (Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{device.replace(':', '-')}.{use}").open("w")
+    """The lock file, never through a link that somebody else laid in the common folder."""
+    path = Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{device.replace(':', '-')}.{use}"
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+")
