@@ -29,6 +29,7 @@ from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import ForkServer
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.turns import exclusive
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.hardware import lookup
 from kernelwright.tasks.records import (
@@ -203,7 +204,8 @@ class Judge:
             probe = Task("device", "", "", ())
             session = Session(probe, self.device, self.server({}), {})
             try:
-                self._ceilings = Ceilings.load(self.cache, session)
+                with exclusive(self.device):
+                    self._ceilings = Ceilings.load(self.cache, session)
             finally:
                 session.close()
         return self._ceilings

@@ -24,7 +24,7 @@ from kernelwright.evaluator.engines.local import LocalEngine
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import InputError, KernelwrightError, TaskError
-from kernelwright.tasks.records import Kernel, Task
+from kernelwright.tasks.records import Kernel, Status, Task, Verdict
 
 FORMAT = 1
 
@@ -89,6 +89,7 @@ def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = Lo
     _say(f"{len(manifest.jobs)} jobs, {len(left)} to judge")
     waiting = _by_task(bundle, left)
     shift = _Shift(bundle, manifest, partial(make, manifest.backend, device or manifest.device, bundle / "cache"), len(left))
+    shift.company = min(jobs, len(waiting)) > 1
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
             for each in [pool.submit(shift.work, waiting) for _ in range(min(jobs, len(waiting)))]:
@@ -96,6 +97,10 @@ def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = Lo
         except BaseException:  # an interrupt, or one judge's failure: the others end after the kernel they are at
             shift.over = True
             raise
+    shift.company = False
+    if shift.again:
+        _say(f"{len(shift.again)} again, alone on the device: what they lacked may have been their neighbours' doing")
+        shift.work(_by_task(bundle, shift.again))
     return shift.failed
 
 
@@ -120,6 +125,10 @@ class _Shift:
         self._done = 0
         self.failed = 0
         self.over = False
+        self.company = False
+        """Others are judged at the same time, and share the device's memory."""
+        self.again: list[str] = []
+        """Jobs that ended in company as they might not have alone."""
 
     def work(self, waiting: list[list[str]]) -> None:
         """Take groups of jobs until none is left; every thread has an engine of its own."""
@@ -143,22 +152,31 @@ class _Shift:
         engine = engine or self._make(self._manifest.settings)
         failed = False
         try:
-            status = _judge_one(self._bundle, job, self._manifest.jobs[job], engine)
-            failure.unlink(missing_ok=True)
+            verdict = _judge_one(self._bundle, job, self._manifest.jobs[job], engine)
+            status, doubtful = (
+                f"{verdict.status.value}: {verdict.reason}",
+                self.company and verdict.status is Status.OUT_OF_MEMORY,
+            )
+            if not doubtful:
+                put(self._bundle / "results" / f"{job}.json", {"job": self._manifest.jobs[job], "verdict": to_json(verdict)})
+                failure.unlink(missing_ok=True)
         except KernelwrightError as error:
-            failed, status = True, f"failed: {error.message}"
+            failed, doubtful, status = not self.company, self.company, f"failed: {error.message}"
             kind = "task" if isinstance(error, TaskError) else "harness"
             put(failure, {"kind": kind, "message": error.message, "remedy": error.remedy})
             engine.close()
             engine = None  # what failed may have left a child in any state
         with self._lock:
-            self._done += 1
+            if doubtful:
+                self.again.append(job)
+            else:
+                self._done += 1
             self.failed += failed
             _say(f"{self._done}/{self._left} {job}: {status}")
         return engine
 
 
-def _judge_one(bundle: Path, job_id: str, sha: str, engine: Engine) -> str:
+def _judge_one(bundle: Path, job_id: str, sha: str, engine: Engine) -> Verdict:
     path = bundle / "jobs" / f"{job_id}.json"
     if not path.is_file():
         raise InputError(f"{path} is not there", "copy the whole bundle")
@@ -167,9 +185,7 @@ def _judge_one(bundle: Path, job_id: str, sha: str, engine: Engine) -> str:
         raise InputError(f"job {job_id} is not what the manifest says", "create the bundle again")
     data = json.loads(text)
     job = Job(job_id, from_json(Kernel, data["kernel"]), from_json(Task, data["task"]))
-    verdict = engine.evaluate(job)
-    put(bundle / "results" / f"{job_id}.json", {"job": sha, "verdict": to_json(verdict)})
-    return f"{verdict.status.value}: {verdict.reason}"
+    return engine.evaluate(job)
 
 
 def _say(line: str) -> None:

@@ -117,6 +117,8 @@ def _place(home: Path | None, store: str | None) -> dict[str, Any]:
     try:
         place = workspace(home, store)
         place.open_store().close()
+    except ModuleNotFoundError as error:  # said among the packages, with its remedy
+        return _row("workspace", "", f"cannot be opened without {error.name}", needed=True)
     except KernelwrightError as error:
         return _row("workspace", "", str(error), needed=True)
     return _row("workspace", str(place.home), needed=True)

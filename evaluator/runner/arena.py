@@ -21,6 +21,7 @@ ALIGN = 512
 
 _IPC_HANDLE_BYTES = 64
 _LAZY_PEER_ACCESS = 1
+_OUT_OF_MEMORY = 2
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -82,7 +83,12 @@ class Arena:
             return cls(device, nbytes, 0, mmap.mmap(fd, nbytes), ""), [fd]
         driver = _driver()
         address = ctypes.c_uint64()
-        _check(driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(nbytes)), "cuMemAlloc")
+        code = driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(nbytes))
+        if code == _OUT_OF_MEMORY:  # what torch keeps for later is in the way
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            code = driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(nbytes))
+        _check(code, "cuMemAlloc")
         handle = ctypes.create_string_buffer(_IPC_HANDLE_BYTES)
         _check(driver.cuIpcGetMemHandle(handle, address), "cuIpcGetMemHandle")
         return cls(device, nbytes, address.value, None, handle.raw.hex()), []

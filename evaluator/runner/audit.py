@@ -81,6 +81,7 @@ _COMPILING = _FILES | {"subprocess.Popen", "os.posix_spawn", "os.putenv", "os.un
 _CTYPES = frozenset(name for name in RULES if name.startswith("ctypes."))
 _REASONS: tuple[tuple[str, frozenset[str]], ...] = (
     ("triton/", _COMPILING | _CTYPES),
+    ("torch/cuda/__init__.py", _CTYPES),
     ("torch/cuda/_utils.py", _CTYPES),
     ("evaluator/native.py", _CTYPES | {"open"}),
     ("evaluator/tape.py", _CTYPES | {"open"}),
@@ -127,7 +128,7 @@ class Audit:
             frame = sys._getframe(1)
             author = None if self._reads_source(frame, event, arguments) else self._author(frame, event)
             if author is not None:
-                self.seen.setdefault(rule, f"{event} at line {author.f_lineno}")
+                self.seen.setdefault(rule, f"{event} at line {author.f_lineno} of {Path(author.f_code.co_filename).name}")
                 raise PermissionError(f"{event} is not there for kernels")
         finally:
             self._busy.discard(thread)

@@ -151,6 +151,9 @@ class Reference:
         pool = self._pools.pop(request["key"], None)
         if pool is not None:
             pool.close()
+            del pool
+            if self._cuda:  # other judges' processes have need of it
+                torch.cuda.empty_cache()
         return {"ok": True}, []
 
     def shuffle(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
