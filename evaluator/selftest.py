@@ -23,7 +23,9 @@ from kernelwright.tasks.errors import HarnessError, InputError, KernelwrightErro
 from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Kernel, Stage, Status, Task, Verdict
 
-SETTINGS = Settings(baselines=("eager",), timing_seconds=0.6, min_blocks=3, smoke_seconds=20.0, call_seconds=30.0)
+SETTINGS = Settings(
+    baselines=("eager",), timing_seconds=0.6, min_blocks=3, smoke_seconds=20.0, call_seconds=30.0, sanitize="all"
+)
 """Every stage, but no precise timing: a specimen is to take a few seconds."""
 
 FAILED = "harness_failed"

@@ -73,6 +73,8 @@ class Arena:
         self._address = address
         self._backing = backing
         self.handle = handle
+        self.handle_of = ""
+        """Attached on a GPU: the handle that was opened."""
 
     @classmethod
     def create(cls, device: str, nbytes: int) -> tuple[Arena, list[int]]:
@@ -113,7 +115,9 @@ class Arena:
         address = ctypes.c_uint64()
         code = _driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, ctypes.c_uint(_LAZY_PEER_ACCESS))
         _check(code, "cuIpcOpenMemHandle")
-        return cls(device, nbytes, address.value, None, "")
+        found = cls(device, nbytes, address.value, None, "")
+        found.handle_of = description["handle"]
+        return found
 
     def describe(self) -> dict[str, Any]:
         return {"device": self.device, "nbytes": self.nbytes, "handle": self.handle}

@@ -133,8 +133,10 @@ class Candidate:
         return {"ok": True}
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        """Map an arena under a name."""
-        self._arenas[request["name"]] = Arena.attach(request["arena"], fds)
+        """Map an arena under a name, on a GPU once: a second mapping of one allocation is refused there."""
+        known, handle = self._arenas.get(request["name"]), request["arena"]["handle"]
+        if known is None or not handle or known.handle_of != handle:
+            self._arenas[request["name"]] = Arena.attach(request["arena"], fds)
         return {"ok": True}
 
     def build(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:

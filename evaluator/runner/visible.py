@@ -63,16 +63,16 @@ def visible(gpu: bool, own_proc: bool, hidden: Sequence[str] = ()) -> Visible:
 
 @functools.cache  # the fork-server asks once, before it forks
 def _folders(gpu: bool, hidden: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    package = Path(__file__).resolve().parent.parent.parent
-    out = [os.path.realpath(path) for path in (*hidden, *_own_folders(package))]
+    out = [os.path.realpath(path) for path in (*hidden, *own_folders())]
     read, listed = _around([*_SYSTEM, *_toolchain(), *(_GPU if gpu else ())], out)
     return tuple(read), tuple(listed)
 
 
-def _own_folders(package: Path) -> Iterator[str]:
+def own_folders() -> Iterator[str]:
     """This package: its folder, and where its parts, which may be links, lie."""
     import kernelwright
 
+    package = Path(__file__).resolve().parent.parent.parent
     root = Path(kernelwright.__file__).resolve().parent
     yield str(root)
     yield from (str(part) for part in root.iterdir() if part.is_dir())

@@ -1,7 +1,8 @@
 """One call of a kernel on a device in a process of its own, under a tool that watches it: compute-sanitizer, or a profiler.
 
-The process is untrusted and lives under the same sandbox and limits as a runner; the tool lives in there with it, so that
-what the tool says is as good as what the candidate lets it say.
+The process is untrusted and lives under the same sandbox and limits as a runner. On a GPU the tool starts the process and
+talks to it by sockets, which that sandbox forbids: there the job puts itself under files' and system calls' layers, once the
+tool has hold of it and before it reads the candidate. What the tool says is as good as what the candidate lets it say.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import kernelwright
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
+from kernelwright.evaluator.runner.visible import own_folders
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.tasks.records import Kernel
 
@@ -29,6 +32,13 @@ _NEEDED = (
     "evaluator/toolchain.py",
     "evaluator/runner/__init__.py",
     "evaluator/runner/arena.py",
+    "evaluator/runner/landlock.py",
+    "evaluator/runner/linux.py",
+    "evaluator/runner/mounts.py",
+    "evaluator/runner/namespaces.py",
+    "evaluator/runner/sandbox.py",
+    "evaluator/runner/seccomp.py",
+    "evaluator/runner/visible.py",
     "evaluator/runner/trees.py",
     "evaluator/sanitizers/__init__.py",
     "evaluator/sanitizers/device_job.py",
@@ -98,6 +108,11 @@ def run_job(
         **(variables or {}),
     }
     plan = sandbox.plan(mode, server.layers, gpu=gpu, processes=True)
+    if gpu:
+        inner = replace(plan, hidden=(*plan.hidden, *own_folders()))
+        confine = {"plan": asdict(inner), "strict": mode == "strict"}
+        (seen / "confine.json").write_text(json.dumps(confine))
+        plan = replace(plan, namespaces=(), mounts=False, landlock=False, seccomp=False)
     config = {"command": command, "variables": environment}
     child = server.spawn("program", scratch, config, limits=_LIMITS, sandbox=plan)
     try:

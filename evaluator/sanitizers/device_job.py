@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.arena import dtype_of
 from kernelwright.evaluator.runner.trees import decode
 
@@ -33,6 +34,8 @@ def main(folder: Path) -> None:
     gpu = device.startswith("cuda")
     if gpu:
         torch.cuda.set_device(torch.device(device).index or 0)
+        torch.zeros(1, device=device).cpu()  # the tool takes hold of the process when CUDA starts
+        _confine(folder)
 
     def tensor(entry: Mapping[str, Any]) -> torch.Tensor:
         size = int(entry["nbytes"])
@@ -67,6 +70,16 @@ def main(folder: Path) -> None:
         _say(f"job failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
         raise SystemExit(3) from None
     _say("job end")
+
+
+def _confine(folder: Path) -> None:
+    """The sandbox of a runner, from here on. A layer that is missing ends the job where ``strict`` asks for all."""
+    chosen = json.loads((folder / "confine.json").read_text())
+    plan = sandbox.Plan.of(chosen["plan"])
+    report = sandbox.Sandbox(plan, str(folder.parent)).confine()
+    lacking = sandbox.missing(report, gpu=True)
+    if chosen["strict"] and lacking:
+        raise SystemExit(f"job failed: a layer of the sandbox is missing: {lacking}")
 
 
 def _model(module: types.ModuleType, job: Mapping[str, Any], init: list[torch.Tensor]) -> Any:

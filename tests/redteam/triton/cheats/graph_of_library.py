@@ -1,7 +1,7 @@
 # task: t_scale_bias
 # family: scope
 # about: the library's operators are captured into a CUDA graph by the constructor; forward replays it and launches a token
-# expect: cheating
+# expect: cheating, incorrect
 # device: cuda
 import torch
 import torch.nn as nn
