@@ -70,7 +70,7 @@ def sha256(text: str) -> str:
 def put(path: Path, data: Any) -> None:
     """Write JSON to ``path`` whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     part.replace(path)
 

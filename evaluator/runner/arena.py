@@ -21,7 +21,7 @@ ALIGN = 512
 
 _IPC_HANDLE_BYTES = 64
 _LAZY_PEER_ACCESS = 1
-_OUT_OF_MEMORY = 2
+_OUT_OF_MEMORY, _ALREADY_MAPPED = 2, 208
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -62,6 +62,14 @@ def guards(specs: Sequence[dict[str, Any]], nbytes: int) -> list[tuple[int, int]
         at = int(spec["offset"]) + math.prod(spec["shape"]) * dtype_of(spec["dtype"]).itemsize
     bands.append((at, nbytes))
     return [(low, high) for low, high in bands if high > low]
+
+
+_mapped: dict[str, int] = {}
+"""Handles of other processes' allocations that this process has open -> where they are mapped."""
+
+
+class AlreadyMapped(RuntimeError):
+    """This process still maps an earlier allocation at the same address."""
 
 
 class Arena:
@@ -114,9 +122,14 @@ class Arena:
         ctypes.memmove(ctypes.byref(handle), raw, _IPC_HANDLE_BYTES)
         address = ctypes.c_uint64()
         code = _driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, ctypes.c_uint(_LAZY_PEER_ACCESS))
+        if code == _ALREADY_MAPPED and description["handle"] in _mapped:  # the same allocation under another name
+            address.value, code = _mapped[description["handle"]], 0
+        if code == _ALREADY_MAPPED:
+            raise AlreadyMapped(f"cuIpcOpenMemHandle failed with CUDA driver error {code}")
         _check(code, "cuIpcOpenMemHandle")
         found = cls(device, nbytes, address.value, None, "")
         found.handle_of = description["handle"]
+        _mapped[found.handle_of] = found._address
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -156,6 +169,14 @@ class Arena:
             torch.cuda.synchronize()
             _check(_driver().cuMemFree_v2(ctypes.c_uint64(self._address)), "cuMemFree")
             self.handle = ""
+
+    def detach(self) -> None:
+        """Unmap the allocation of another process (GPU)."""
+        if self.handle_of:
+            torch.cuda.synchronize()
+            _check(_driver().cuIpcCloseMemHandle(ctypes.c_uint64(self._address)), "cuIpcCloseMemHandle")
+            _mapped.pop(self.handle_of, None)
+            self.handle_of = ""
 
 
 class _Pointer:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from kernelwright.evaluator import native
-from kernelwright.evaluator.runner.arena import Arena, dtype_of
+from kernelwright.evaluator.runner.arena import AlreadyMapped, Arena, dtype_of
 from kernelwright.evaluator.runner.audit import Audit
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameTooLong
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
@@ -85,6 +85,8 @@ class Candidate:
         self._device = device
         self._cuda = device != "cpu"
         self._arenas: dict[str, Arena] = {}
+        self._replaced: list[Arena] = []
+        """Mapped under a name that now means another: still open, as the driver sees it."""
         self._namespace: dict[str, Any] = {}
         self._models: dict[str, Any] = {}
         self._prepared: list[list[Any]] = []
@@ -136,7 +138,17 @@ class Candidate:
         """Map an arena under a name, on a GPU once: a second mapping of one allocation is refused there."""
         known, handle = self._arenas.get(request["name"]), request["arena"]["handle"]
         if known is None or not handle or known.handle_of != handle:
-            self._arenas[request["name"]] = Arena.attach(request["arena"], fds)
+            try:
+                found = Arena.attach(request["arena"], fds)
+            except AlreadyMapped:  # at the address of a pool that is no more: none that was attached before is in use now
+                pools = [name for name in self._arenas if name.endswith("/pool")]
+                for stale in (*self._replaced, *map(self._arenas.pop, pools)):
+                    stale.detach()
+                self._replaced.clear()
+                found = Arena.attach(request["arena"], fds)
+            if known is not None:
+                self._replaced.append(known)
+            self._arenas[request["name"]] = found
         return {"ok": True}
 
     def build(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
