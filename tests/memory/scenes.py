@@ -110,8 +110,10 @@ def open_here(home: Path, seeds: Path | None = None, exclude: tuple[str, ...] = 
 def work(memory: Memory, of: Task, what: Idea, given: Answer, judged: Verdict | None, context: Context | None = None) -> Step:
     """One step of the loop, from recall to learning, committed at each point; the step as it is stored."""
     context = memory.recall(what, of, "cpp") if context is None else context
-    memory.store.ask(what, context)
-    memory.store.answer(what.id, given)
+    there = memory.store.step(what.id)
+    if there is None or there.answer is None:  # else it was answered before the process was killed
+        memory.store.ask(what, context)
+        memory.store.answer(what.id, given)
     if judged is not None:
         memory.store.judge(what.id, judged)
     memory.learn(Step(what, context, given, judged, False), of, "cpp", DEVICE)
