@@ -133,6 +133,22 @@ def test_several_judges_share_the_tasks_and_each_closes_what_it_opened(place: Wo
         main([str(tmp_path / "out"), "--jobs", "0"])
 
 
+def test_out_of_memory_beside_others_is_judged_again_alone(place: Workspace, task: Task, tmp_path: Path) -> None:
+    script(place.home, kernel("passed 1.2"))
+    create(run(place, task, replace(task, name="other", path="other.py"), budget=1).run.id, tmp_path / "out", place)
+    seen: list[str] = []
+
+    class Crowded(FakeEngine):
+        def evaluate(self, job: Job) -> Verdict:
+            seen.append(job.id)
+            crowded = replace(job.kernel, source=job.kernel.source.replace("passed 1.2", "out_of_memory"))
+            return super().evaluate(job if seen.count(job.id) > 1 else replace(job, kernel=crowded))
+
+    assert judge_all(tmp_path / "out", None, Crowded, jobs=2) == 0
+    found = [json.loads(path.read_text())["verdict"]["status"] for path in (tmp_path / "out" / "results").glob("*.json")]
+    assert (len(seen), found) == (4, ["passed", "passed"])
+
+
 def test_a_job_that_fails_costs_no_other_and_is_tried_again(place: Workspace, task: Task, tmp_path: Path) -> None:
     script(place.home, kernel("broken"), kernel("passed 1.3", 2))
     result = run(place, task, jobs=2, budget=2)
