@@ -26,7 +26,7 @@ from kernelwright.tasks.records import Kernel, Stage, Status, Task, Verdict
 SETTINGS = Settings(
     baselines=("eager",), timing_seconds=0.6, min_blocks=3, smoke_seconds=20.0, call_seconds=30.0, sanitize="all"
 )
-"""Every stage, but no precise timing: a specimen is to take a few seconds."""
+"""Every stage, those of a winner's audit too, but no precise timing: a specimen is to take a few seconds."""
 
 FAILED = "harness_failed"
 """Status of a row whose judging raised: a miss, whatever the kernel is."""

@@ -153,10 +153,8 @@ class _Shift:
         failed = False
         try:
             verdict = _judge_one(self._bundle, job, self._manifest.jobs[job], engine)
-            status, doubtful = (
-                f"{verdict.status.value}: {verdict.reason}",
-                self.company and verdict.status is Status.OUT_OF_MEMORY,
-            )
+            status = f"{verdict.status.value}: {verdict.reason}"
+            doubtful = self.company and verdict.status is Status.OUT_OF_MEMORY
             if not doubtful:
                 put(self._bundle / "results" / f"{job}.json", {"job": self._manifest.jobs[job], "verdict": to_json(verdict)})
                 failure.unlink(missing_ok=True)

@@ -64,10 +64,6 @@ def guards(specs: Sequence[dict[str, Any]], nbytes: int) -> list[tuple[int, int]
     return [(low, high) for low, high in bands if high > low]
 
 
-_mapped: dict[str, int] = {}
-"""Handles of other processes' allocations that this process has open -> where they are mapped."""
-
-
 class AlreadyMapped(RuntimeError):
     """This process still maps an earlier allocation at the same address."""
 
@@ -122,14 +118,11 @@ class Arena:
         ctypes.memmove(ctypes.byref(handle), raw, _IPC_HANDLE_BYTES)
         address = ctypes.c_uint64()
         code = _driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, ctypes.c_uint(_LAZY_PEER_ACCESS))
-        if code == _ALREADY_MAPPED and description["handle"] in _mapped:  # the same allocation under another name
-            address.value, code = _mapped[description["handle"]], 0
         if code == _ALREADY_MAPPED:
             raise AlreadyMapped(f"cuIpcOpenMemHandle failed with CUDA driver error {code}")
         _check(code, "cuIpcOpenMemHandle")
         found = cls(device, nbytes, address.value, None, "")
         found.handle_of = description["handle"]
-        _mapped[found.handle_of] = found._address
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -175,7 +168,6 @@ class Arena:
         if self.handle_of:
             torch.cuda.synchronize()
             _check(_driver().cuIpcCloseMemHandle(ctypes.c_uint64(self._address)), "cuIpcCloseMemHandle")
-            _mapped.pop(self.handle_of, None)
             self.handle_of = ""
 
 

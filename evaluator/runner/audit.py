@@ -81,13 +81,14 @@ _COMPILING = _FILES | {"subprocess.Popen", "os.posix_spawn", "os.putenv", "os.un
 _CTYPES = frozenset(name for name in RULES if name.startswith("ctypes."))
 _REASONS: tuple[tuple[str, frozenset[str]], ...] = (
     ("triton/", _COMPILING | _CTYPES),
-    ("torch/cuda/__init__.py", _CTYPES),
     ("torch/cuda/_utils.py", _CTYPES),
     ("evaluator/native.py", _CTYPES | {"open"}),
     ("evaluator/tape.py", _CTYPES | {"open"}),
     ("evaluator/backends/", _COMPILING | _CTYPES),
 )
 """Files of libraries, and of this package, that raise events of their own while a kernel's frame is further out."""
+_NVML = ("/torch/cuda/__init__.py", frozenset({"_raw_device_count_nvml", "_raw_device_uuid_nvml"}))
+"""Where torch asks NVML for devices; others in that file call what they are given (``_lazy_call``)."""
 _WRAPPERS = (
     "torch/utils/_contextlib.py",
     "torch/nn/modules/module.py",
@@ -147,7 +148,7 @@ class Audit:
             elif not name.startswith(self._libraries):
                 return frame
             else:
-                if doer is None and self._has_reason(name, event):
+                if doer is None and self._has_reason(frame, event):
                     return None
                 doer = doer or frame
                 ours = Path(name).name if name.startswith(self._ours) else ""
@@ -170,10 +171,13 @@ class Audit:
             frame = frame.f_back
         return False
 
-    def _has_reason(self, name: str, event: str) -> bool:
-        """Whether a file of a library raises this event on its own account."""
+    def _has_reason(self, frame: FrameType, event: str) -> bool:
+        """Whether a library's code raises this event on its own account."""
+        name = frame.f_code.co_filename
         if any(f"/{wrapper}" in name for wrapper in _WRAPPERS):
             return False
+        if name.endswith(_NVML[0]) and frame.f_code.co_name in _NVML[1] and event in _CTYPES:
+            return True
         return event in _DIRECT or any(event in events and f"/{place}" in name for place, events in _REASONS)
 
     def _passes_on(self, name: str) -> bool:

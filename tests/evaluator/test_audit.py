@@ -59,6 +59,9 @@ REFUSED = {
     "a hook that is a builtin": (
         "import functools, os\nm = torch.nn.Identity()\nm.register_forward_pre_hook(lambda *a: None)\n"
         "m.forward = functools.partial(os.listdir)\nm('/')", "files"),
+    "torch.cuda around CDLL": (
+        "import ctypes, functools\ntorch.cuda._initialized = True\ntorch.cuda._lazy_call(functools.partial(ctypes.CDLL, None))",
+        "raw_memory"),
     "torch's loader": ("torch.ops.load_library('/nowhere.so')", "raw_memory"),
     "torch's files": ("torch.load('/proc/self/maps')", "files"),
     "triton's subprocess": ("import triton.testing\ntriton.testing.nvsmi(['x'])", "files"),
@@ -78,6 +81,7 @@ SWALLOWED = {"a thread", "a thread through no_grad", "another hook", "torch's lo
 """Where the refusal does not come out: it raises in the thread, or who called drops or rewords it."""
 
 FREE = {
+    "torch asks NVML": "try:\n    torch.cuda._raw_device_count_nvml()\nexcept OSError:\n    pass",
     "nothing": "x = torch.empty(3)",
     "dataclasses": "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass A:\n    x: int = 1\nA(2)",
     "namedtuple": "import collections\ncollections.namedtuple('P', 'x y')(1, 2)",

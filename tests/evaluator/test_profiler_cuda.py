@@ -57,7 +57,7 @@ def test_a_streaming_kernel_is_memory_bound_by_its_profile(tmp_path: Path) -> No
         verdict = judge.judge(Kernel(KERNEL, "triton"), load_task(str(path)))
     assert verdict.passed, verdict.reason
     found = verdict.evidence["profile"]
-    if "ERR_NVGPUCTRPERM" in found.get("problem", ""):
+    if any(why in found.get("problem", "") for why in ("ERR_NVGPUCTRPERM", "Nsight Compute is not installed")):
         pytest.skip(found["problem"])
     assert "problem" not in found, found
     assert found["launches"] == 1
