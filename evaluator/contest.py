@@ -73,6 +73,7 @@ def time_case(trial: Trial, session: Session, opened: OpenCase, settings: Settin
             cross_examine(samples, contest.calls, contest.again())
             if kind == "cpu":
                 evidence.setdefault("executed", {})[opened.key] = contest.executed()
+            trial.detach_pool(opened)
         except Outside as outside:
             raise Rejected(Status.INCORRECT, Stage.TIME, f"raises OutsideEnvelope on a timing shape: {outside}") from None
         finally:
@@ -139,6 +140,7 @@ class _Contest:
             self._head = math.ceil(_HEAD_MARGIN * 3 * self._n * (host + _LAUNCH_US) / flush_us)
         wanted = max(4 * self._n, min(_CACHE_BYTES[self._kind] // max(self._opened.nbytes, 1), 256))
         if wanted > self._pool.copies:
+            self._trial.detach_pool(self._opened)
             self._enter(wanted)
 
     def _flush_us(self) -> float:

@@ -244,7 +244,7 @@ class Hearing:
         if judge.kind == "cpu" and built.libraries:
             self._evidence["sanitize"] = sanitizing.native(bench, inside)
         elif judge.kind == "cuda" and judge.settings.sanitize == "all":
-            self._evidence["sanitize"] = sanitizing.on_device(bench, judge.device, inside[0])
+            self._evidence["sanitize"] = sanitizing.on_device(bench, judge.device, inside)
 
     def _correct(self, session: Session, cases: list[OpenCase]) -> None:
         """Every case and dtype, several secret draws each, parameters changed in place between them."""

@@ -177,6 +177,7 @@ _OUTPUT: Mapping[str, Check] = {"tree": tree, "outputs": sequence(_tensor), "pla
 _REPLIES: Mapping[str, Mapping[str, Check]] = {
     "load": _DONE,
     "attach": _DONE,
+    "detach": _DONE,
     "build": _PARAMETERS,
     "refresh": _PARAMETERS,
     "call": {**_OUTPUT, "at": sequence(sequence(_address)), "native_calls": count},

@@ -276,6 +276,10 @@ class Trial:
     def attach_pool(self, opened: OpenCase, pool: Pool) -> None:
         self.ask("attach", None, pool.fds, name=f"{opened.key}/pool", arena=pool.facts["arena"])
 
+    def detach_pool(self, opened: OpenCase) -> None:
+        """To be called before the pool is dropped: other judges have need of its memory."""
+        self.ask("detach", name=f"{opened.key}/pool")
+
     def pool_inputs(self, opened: OpenCase, pool: Pool) -> dict[str, Any]:
         """What ``prepare`` needs to find the slots' tensors."""
         return {"arena": f"{opened.key}/pool", "specs": pool.facts["specs"], "inputs": opened.facts["inputs"]}

@@ -41,6 +41,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
     handlers: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {
         "load": candidate.load,
         "attach": candidate.attach,
+        "detach": candidate.detach,
         "build": candidate.build,
         "refresh": candidate.refresh,
         "call": candidate.call,
@@ -149,6 +150,16 @@ class Candidate:
             if known is not None:
                 self._replaced.append(known)
             self._arenas[request["name"]] = found
+        return {"ok": True}
+
+    def detach(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Let go of an arena that is used no more, and of what torch keeps: on a GPU it is freed only when nobody maps it."""
+        self._prepared, self._outputs = [], []
+        found = self._arenas.pop(request["name"], None)
+        if found is not None:
+            found.detach()
+        if self._cuda:
+            torch.cuda.empty_cache()
         return {"ok": True}
 
     def build(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:

@@ -120,13 +120,19 @@ def interpreted(session: Session, trial: Trial, cases: Sequence[OpenCase]) -> di
     return evidence
 
 
-def on_device(bench: Bench, device: str, smallest: OpenCase) -> dict[str, Any]:
+def on_device(bench: Bench, device: str, cases: Sequence[OpenCase]) -> dict[str, Any]:
     """A kernel on a GPU, under compute-sanitizer in a process of its own. Returns evidence.
+
+    One case is looked at (a process under the tool takes seconds to start): the smallest unaligned one, where what is not
+    masked leaves its tensor, else the smallest. ``cases``: those inside the kernel's envelope, smallest first.
 
     Raises:
         Rejected: an access out of bounds, or a hazard in shared memory.
     """
-    finding, evidence = sanitize_on_device(bench.kernel, bench.session, smallest, bench.server, device, bench.sandbox)
+    key = next(iter(_unaligned(cases)), cases[0].key)
+    opened = next(c for c in cases if c.key == key)
+    finding, evidence = sanitize_on_device(bench.kernel, bench.session, opened, bench.server, device, bench.sandbox)
+    evidence["case"] = key
     if finding is not None:
         raise _rejected(finding, evidence)
     return evidence

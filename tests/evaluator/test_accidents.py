@@ -130,7 +130,9 @@ def kill_server(judge: Judge) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("op", ["load", "attach", "build", "refresh", "call", "export", "trace", "prepare", "time", "describe"])
+@pytest.mark.parametrize(
+    "op", ["load", "attach", "detach", "build", "refresh", "call", "export", "trace", "prepare", "time", "describe"]
+)
 def test_a_runner_that_is_killed_in_any_stage_costs_one_attempt(
     judge: Judge, task: Task, patch: pytest.MonkeyPatch, op: str
 ) -> None:
