@@ -28,7 +28,7 @@ class Settings:
     max_blocks: int = 200
     half_width: float = 0.01
     """Stop when the speedup's interval is this narrow (half width over median)."""
-    timing_seconds: float = 4.0
+    timing_seconds: float = 3.0
     """Cap on the interleaved blocks of one timing case and dtype."""
     thorough_blocks: int = 30
     """``min_blocks`` of a thorough judging, the protocol's."""

@@ -35,6 +35,11 @@ class Varying:
     values: tuple[float, ...]
 
 
+def varies(value: Any) -> bool:
+    """Whether an argument is a number that differs between traces, or a list with one."""
+    return isinstance(value, Varying) or (isinstance(value, (list, tuple)) and any(map(varies, value)))
+
+
 @dataclass(frozen=True)
 class Call:
     """One ATen call of the graph: arguments by schema name; numbers that differ between traces are :class:`Varying`."""

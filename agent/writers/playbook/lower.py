@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernelwright.agent.writers.playbook.defs import Defs, Index, Red, Tensor, as_kind, kind_of, num, op, point, source
-from kernelwright.agent.writers.playbook.graph import Call, Graph, Symbols, Unsupported
+from kernelwright.agent.writers.playbook.graph import Call, Graph, Symbols, Unsupported, varies
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Kind, Position
 
@@ -83,7 +83,13 @@ class Lowering:
         found = RULES.get(full) or RULES.get(full.split(".")[0])
         if found is None or not call.op.startswith("aten."):
             raise Unsupported(f"operator {call.op.replace('aten.', 'aten::').removesuffix('.default')} has no template")
-        result = found(self, {k: self.value(v) for k, v in call.args.items()}, call)
+        given = {k: self.value(v) for k, v in call.args.items()}
+        try:
+            result = found(self, given, call)
+        except TypeError as error:  # a dimension or the like that follows from the sizes: rules reckon with plain numbers there
+            if not any(map(varies, given.values())):
+                raise
+            raise Unsupported(f"{call.op} takes another number in each shape where its template needs one") from error
         self._check(call, result, call.out)
         return result
 

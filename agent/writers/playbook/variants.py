@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from kernelwright.tasks.errors import TaskError
@@ -10,6 +11,8 @@ from kernelwright.tasks.shapes import integers, with_sizes
 
 SMALL = 16
 """Integers below this are taken for hyperparameters (taps, strides, heads): changed one at a time."""
+_PLACE, _PLACES = re.compile(r"(^|_)(dim|axis)$"), 8
+"""Names of integers that say which dimension, where below so much: another value is another program, and they stay."""
 CASES = 3
 """Of the task's own shapes at most so many are traced."""
 
@@ -17,7 +20,7 @@ CASES = 3
 def variants(task: Task, device: str) -> list[list[str]]:
     """Lists of alternative sources: of each the first that exports counts. The first list is one of the task's own shapes."""
     own = _own(task, device)
-    base = {**_integers(task.source), **own[0]}
+    base = {n: v for n, v in {**_integers(task.source), **own[0]}.items() if v >= _PLACES or not _PLACE.search(n.lower())}
     large = {n: v for n, v in base.items() if v >= SMALL}
     lists: list[list[Mapping[str, int]]] = [[sizes] for sizes in own]
     lists.append([*_joint(base, 1)[:3], *_joint(large, 1), *_joint(dict(list(large.items())[:1]), 1)])

@@ -71,6 +71,8 @@ class Playbook:
             source = emitter.emit(program, point)
         except Unsupported as reason:
             return _no(f"playbook: {reason}")
+        except Exception as error:  # noqa: BLE001 - an emitter's bug costs this task, and is shown; a bench of hundreds goes on
+            return _no(f"playbook: its emitter failed: {type(error).__name__}: {error}")
         return Answer(source, Kernel(source, backend), strategy=strategy, model=self.name)
 
     def _program(self, task: Task, device: str) -> Program | str:
