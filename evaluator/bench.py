@@ -56,8 +56,10 @@ def run(options: argparse.Namespace, cache: Path) -> dict[str, Any]:
         found = {name: parts[name]() for name in options.only or _PARTS if name in parts}
         environment = judge.environment()
     if _REPEAT in (options.only or ()):
-        plain = replace(settings, sanitize="off")
-        found[_REPEAT] = repeat(options.backend, options.device, cache, plain, heavy(options.backend, options.quick))
+        plain = replace(settings, sanitize="off", baselines=("eager", "compile"))  # max-autotune would take most of the time
+        found[_REPEAT] = repeat(
+            options.backend, options.device, cache, plain, heavy(options.backend, options.quick), options.processes
+        )
     load.append(os.getloadavg()[0])
     return {"environment": environment, "load": load, "quick": bool(options.quick), **found}
 
@@ -101,10 +103,10 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("  the first kernel of the task", f"{part['first_seconds']:.2f} s", ""))
         rows += _busy(part)
     if part := found.get(_REPEAT):
-        rows.append(("speedups of 9 judgings, largest less least", f"{part['single_spread']:.1%}", ""))
-        rows.append(("  pooled over 3 processes each", f"{part['pooled_spread']:.1%}", "<= 5 % on a CPU"))
+        rows.append((f"speedups of {len(part['single'])} judgings, largest less least", f"{part['single_spread']:.1%}", ""))
+        rows.append((f"  pooled over {len(part['single']) // len(part['pooled'])} processes each", f"{part['pooled_spread']:.1%}", "<= 5 % on a CPU"))
         if "latency_spread" in part:
-            rows.append(("latencies of 9 judgings", f"{part['latency_spread']:.1%}", "<= 2 %"))
+            rows.append((f"latencies of {len(part['single'])} judgings", f"{part['latency_spread']:.1%}", "<= 2 %"))
     if part := found.get("honesty"):
         rows.append((f"cost of honesty, a call of {part['call_ms']:.1f} ms", f"{part['ratio']:.2f}x", "<= 5x"))
         rows.append(("  cascade, naive check-and-time", f"{part['cascade_seconds']:.2f} s, {part['naive_seconds']:.2f} s", ""))
@@ -131,6 +133,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--backend", help="cpp or triton; default: the device's own")
     parser.add_argument("--kernels", type=_count, default=5, metavar="N", help="kernels judged for each figure (default 5)")
     parser.add_argument("--starts", type=_count, default=30, metavar="N", help="runners started (default 30)")
+    parser.add_argument("--processes", type=_count, default=3, metavar="N", help="of repeat: judgings pooled (default 3)")
     parts = (*_PARTS, _REPEAT)
     parser.add_argument("--only", action="append", choices=parts, help="measure only this; may be given several times")
     parser.add_argument("--quick", action="store_true", help="small shapes, eager alone: not to be quoted")

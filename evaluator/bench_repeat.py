@@ -13,19 +13,19 @@ from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.errors import HarnessError
 from kernelwright.tasks.records import Verdict
 
-GROUPS, PROCESSES = 3, 3
-"""Groups that are compared, and judgings pooled in each."""
+GROUPS = 3
+"""Groups that are compared."""
 
 
-def repeat(backend: str, device: str, cache: Path, settings: Settings, work: Work) -> dict[str, Any]:
+def repeat(backend: str, device: str, cache: Path, settings: Settings, work: Work, processes: int = 3) -> dict[str, Any]:
     """Speedups against the best baseline, one a judging and one a group; ``spread``: of either, largest less least over median.
 
-    On a GPU also latencies in µs. Without sanitizers: they say nothing of time.
+    ``processes``: judgings pooled in each group. On a GPU also latencies in µs. Without sanitizers: they say nothing of time.
 
     Raises:
         HarnessError: the kernel did not pass.
     """
-    groups = [[_judged(backend, device, cache, settings, work) for _ in range(PROCESSES)] for _ in range(GROUPS)]
+    groups = [[_judged(backend, device, cache, settings, work) for _ in range(processes)] for _ in range(GROUPS)]
     single = [_speedup(v) for group in groups for v in group]
     pooled = [_speedup(pool(group)) for group in groups]
     found = {"single": single, "single_spread": _spread(single), "pooled": pooled, "pooled_spread": _spread(pooled)}
