@@ -103,10 +103,11 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("  the first kernel of the task", f"{part['first_seconds']:.2f} s", ""))
         rows += _busy(part)
     if part := found.get(_REPEAT):
-        rows.append((f"speedups of {len(part['single'])} judgings, largest less least", f"{part['single_spread']:.1%}", ""))
-        rows.append((f"  pooled over {len(part['single']) // len(part['pooled'])} processes each", f"{part['pooled_spread']:.1%}", "<= 5 % on a CPU"))
+        many, pooled = len(part["single"]), len(part["single"]) // len(part["pooled"])
+        rows.append((f"speedups of {many} judgings, largest less least", f"{part['single_spread']:.1%}", ""))
+        rows.append((f"  pooled over {pooled} processes each", f"{part['pooled_spread']:.1%}", "<= 5 % on a CPU"))
         if "latency_spread" in part:
-            rows.append((f"latencies of {len(part['single'])} judgings", f"{part['latency_spread']:.1%}", "<= 2 %"))
+            rows.append((f"latencies of {many} judgings", f"{part['latency_spread']:.1%}", "<= 2 %"))
     if part := found.get("honesty"):
         rows.append((f"cost of honesty, a call of {part['call_ms']:.1f} ms", f"{part['ratio']:.2f}x", "<= 5x"))
         rows.append(("  cascade, naive check-and-time", f"{part['cascade_seconds']:.2f} s, {part['naive_seconds']:.2f} s", ""))
