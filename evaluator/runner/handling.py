@@ -25,7 +25,10 @@ def failure(error: BaseException) -> dict[str, Any]:
         return {"outside": str(error) or "outside the kernel's envelope"}
     while type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
         error = error.__cause__  # Triton's interpreter quotes the error it wraps
-    text = f"{type(error).__name__}: {error}"
+    said = str(error)
+    if type(error).__name__ == "CompilationError" and "\n" in said:  # Triton quotes the source first: what is wrong comes last
+        said = f"{said.splitlines()[-1]}\n{said}"
+    text = f"{type(error).__name__}: {said}"
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     tail = [line[:_LINE] for line in "".join(lines).splitlines()[-_TRACEBACK_LINES:]]
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text

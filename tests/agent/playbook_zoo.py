@@ -50,6 +50,17 @@ ZOO: list[tuple[str, str]] = [
     ("log_softmax_zero", function("return F.log_softmax(x, dim=0)", X)),
     ("sums", function("return x.sum(), x.sum(0), x.mean(1), x.mean((0, 2)), x.sum(1, keepdim=True)", "torch.randn(N, 7, M)")),
     ("mean_middle", function("return x.mean(dim=(1, 2))", "torch.randn(N, 5, 7, M)")),
+    (
+        "which_dimension",
+        module(
+            "self.dim = dim",
+            "return x.sum(dim=self.dim)",
+            "torch.randn(N, 9, M)",
+            "sum_dim",
+            "N = 6\nM = 40\nsum_dim = 1",
+            "dim",
+        ),
+    ),
     ("extremes", function("return x.abs().max(dim=-1)", X)),
     (
         "amin_argmin",
@@ -340,6 +351,7 @@ ZOO: list[tuple[str, str]] = [
 """(name, source)"""
 FAST = (
     "relu_scale",
+    "which_dimension",
     "softmax_one",
     "extremes",
     "rms",

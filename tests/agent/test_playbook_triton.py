@@ -92,6 +92,15 @@ CASES: dict[str, tuple[str, list[str], str, list[dict[str, Any]]]] = {
         "n, m = 41, 37",
         [{}, {"schedule": "row"}],
     ),
+    "row_mean": (reference(ROWS, "x.mean(1)", "torch.randn(n, m)"), [ROWS, "n, m = 33, 129"], "n, m = 7, 301", [{}]),
+    "reduced_again": (  # over the one element that a reduction left
+        reference(
+            ROWS, "F.gelu(x.amax(1, keepdim=True) * 2 - x.amax(1, keepdim=True).mean(1, keepdim=True))", "torch.randn(n, m)"
+        ),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 7, 301",
+        [{}],
+    ),
     "argmax": (
         reference(ROWS, "x.argmax(-1)", "torch.randn(n, m)"),
         [ROWS, "n, m = 33, 129"],
@@ -151,6 +160,7 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "softmax": ("n, m = 64, 8192", {}, "LDG.E.128"),
     "layer_norm": ("n, m = 64, 4096", {}, "LDG.E.128"),
     "row_sum_ragged": ("n, m = 64, 50257", {}, "LDG(STS)?.E(.BYPASS)?.*128"),
+    "row_mean": ("n, m = 64, 1", {}, "STG"),  # Triton hands an argument that is 1 to the compiler as a plain number
     "linear_relu": ("n, k, m = 2048, 2048, 2048", {}, "HGMMA"),
     "transposed_map": ("n, m = 64, 64", {}, "STG.E.128"),
 }

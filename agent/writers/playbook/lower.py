@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernelwright.agent.writers.playbook.defs import Defs, Index, Red, Tensor, as_kind, kind_of, num, op, point, source
+from kernelwright.agent.writers.playbook.defs import Defs, Index, Map, Red, Tensor, as_kind, kind_of, num, op, point, source
 from kernelwright.agent.writers.playbook.graph import Call, Graph, Symbols, Unsupported, varies
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Kind, Position
@@ -199,7 +199,10 @@ class Lowering:
             at = sum((p * s for p, s in zip(point(inner), strides(shape), strict=True)), ZERO)
             kind = value.kind
         real = tuple(a for a in inner if a.extent is not ONE)
-        result = self.defs.add(outer, dtype, Red(operator, real, as_kind(value, kind), at))
+        if real:
+            result = self.defs.add(outer, dtype, Red(operator, real, as_kind(value, kind), at))
+        else:  # over one element there is nothing to do
+            result = self.defs.add(outer, dtype, Map(num(0) if operator.startswith("arg") else as_kind(value, kind)))
         return unsqueeze(result, over) if keep else result
 
     def count(self, x: Tensor, dims: list[int]) -> Poly:

@@ -87,7 +87,7 @@ UNARY_TEXT: dict[str, str | dict[str, str]] = {
     "floor": "tl.floor({0})", "ceil": "tl.ceil({0})", "round": "kw_round({0})", "trunc": "kw_trunc({0})",
     "sign": {"float": "kw_sign({0})", "int": "kw_isign({0})", "bool": "{0}"},
     "isnan": "({0} != {0})", "isinf": '(tl.abs({0}) == float("inf"))', "not": "({0} == 0)", "bitnot": "~{0}",
-    "float": "({0}).to(tl.float32)", "int": "({0}).to(tl.int64)", "bool": "({0} != 0)",
+    "float": "tl.cast({0}, tl.float32)", "int": "tl.cast({0}, tl.int64)", "bool": "({0} != 0)",
 }  # fmt: skip
 
 BINARY_TEXT: dict[str, str | dict[str, str]] = {
