@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,3 +287,13 @@ def test_the_bundle_judges_with_nothing_of_ours_installed(place: Workspace, task
     step = resume(result.run.id, place, Silence()).steps[0]
     assert step.attempt is not None
     assert step.attempt.status == "build_failed"
+
+
+def test_two_hundred_jobs_are_bundled_in_five_seconds(place: Workspace, task: Task, tmp_path: Path) -> None:
+    script(place.home, *(kernel("passed 1.2", number) for number in range(200)))
+    result = run(place, task, jobs=200, budget=200)
+    began = time.perf_counter()
+    made = create(result.run.id, tmp_path / "out", place)
+    taken = time.perf_counter() - began
+    assert (made.jobs, made.new) == (200, 200)
+    assert taken <= 5
