@@ -297,3 +297,22 @@ def test_two_hundred_jobs_are_bundled_in_five_seconds(place: Workspace, task: Ta
     taken = time.perf_counter() - began
     assert (made.jobs, made.new) == (200, 200)
     assert taken <= 5
+
+
+@pytest.mark.parametrize(("name", "value"), [("rtol", 0.5), ("backend", "triton")])
+def test_a_manifest_with_other_rules_than_the_runs_is_refused(
+    place: Workspace, task: Task, tmp_path: Path, name: str, value: object
+) -> None:
+    script(place.home, kernel("passed 1.2"))
+    create(run(place, task, budget=1).run.id, tmp_path / "out", place)
+    path = tmp_path / "out" / "manifest.json"
+    whole = path.read_text()
+    data = json.loads(whole)
+    (data["settings"] if name == "rtol" else data)[name] = value
+    path.write_text(json.dumps(data))
+    judged(tmp_path / "out")
+    with pytest.raises(InputError, match="manifest has"):
+        merge(tmp_path / "out", place)
+    path.write_text(whole)
+    done = merge(tmp_path / "out", place)
+    assert done.already == 0, "the refused merge recorded nothing"
