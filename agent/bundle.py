@@ -98,12 +98,13 @@ def merge(bundle: Path, workspace: Workspace) -> Merged:
     """Record a judged bundle's verdicts in the store, each once however often it is merged.
 
     Raises:
-        InputError: no bundle, or a run that the store does not hold.
+        InputError: no bundle, one judged by other rules than its run's, or a run that the store does not hold.
     """
     manifest = read_manifest(bundle)
     store = workspace.open_store()
     try:
         run = store.run(manifest.run)
+        _same_rules(manifest, run)
         with workspace.hold(run.id):
             _note_device(bundle, run, workspace)
             return _merge(bundle, manifest, run, store)
@@ -135,6 +136,20 @@ def _merge(bundle: Path, manifest: Manifest, run: RunRecord, store: Store) -> Me
     for name, why in refusals.items():
         store.set_outcome(run.id, name, refused(name, why))
     return Merged(run.id, merged, already, missing, tuple(refusals), tuple(problems))
+
+
+def _same_rules(manifest: Manifest, run: RunRecord) -> None:
+    """The store is the truth: a manifest whose tolerance or backend was changed on its way judged something else."""
+    config = RunConfig.of(run.config)
+    for name, found, wanted in (
+        ("backend", manifest.backend, config.backend),
+        ("settings", to_json(manifest.settings), to_json(config.judging())),
+    ):
+        if found != wanted:
+            raise InputError(
+                f"the bundle's manifest has {name} {found}, run {run.id} has {wanted}",
+                "create the bundle again in a new folder and judge that; nothing of this one was merged",
+            )
 
 
 def _take(path: Path, sha: str, step: Step, store: Store) -> str:

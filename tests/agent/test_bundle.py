@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,3 +287,32 @@ def test_the_bundle_judges_with_nothing_of_ours_installed(place: Workspace, task
     step = resume(result.run.id, place, Silence()).steps[0]
     assert step.attempt is not None
     assert step.attempt.status == "build_failed"
+
+
+def test_two_hundred_jobs_are_bundled_in_five_seconds(place: Workspace, task: Task, tmp_path: Path) -> None:
+    script(place.home, *(kernel("passed 1.2", number) for number in range(200)))
+    result = run(place, task, jobs=200, budget=200)
+    began = time.perf_counter()
+    made = create(result.run.id, tmp_path / "out", place)
+    taken = time.perf_counter() - began
+    assert (made.jobs, made.new) == (200, 200)
+    assert taken <= 5
+
+
+@pytest.mark.parametrize(("name", "value"), [("rtol", 0.5), ("backend", "triton")])
+def test_a_manifest_with_other_rules_than_the_runs_is_refused(
+    place: Workspace, task: Task, tmp_path: Path, name: str, value: object
+) -> None:
+    script(place.home, kernel("passed 1.2"))
+    create(run(place, task, budget=1).run.id, tmp_path / "out", place)
+    path = tmp_path / "out" / "manifest.json"
+    whole = path.read_text()
+    data = json.loads(whole)
+    (data["settings"] if name == "rtol" else data)[name] = value
+    path.write_text(json.dumps(data))
+    judged(tmp_path / "out")
+    with pytest.raises(InputError, match="manifest has"):
+        merge(tmp_path / "out", place)
+    path.write_text(whole)
+    done = merge(tmp_path / "out", place)
+    assert done.already == 0, "the refused merge recorded nothing"
