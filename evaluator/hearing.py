@@ -109,7 +109,8 @@ class Hearing:
         self._admission(session, cases)
         self._trial = self._start(built, cases)
         if self._judge.simulated:
-            bench = Absent(self._judge.server({}), self._judge.device, self._judge.settings, self._allowed)
+            entry = {} if self._judge.backend.name == "triton" else self._judge.backend.run_entry(self._judge.kind)
+            bench = Absent(self._judge.server(entry), self._judge.device, self._judge.settings, self._allowed)
             self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
         if cases:
             self._smoke(session, cases)
