@@ -136,7 +136,9 @@ class Hearing:
                 problem = "; ".join(f"{target}: {text}" for target, text in ours.items())
         if problem and not problem.startswith("outside its envelope"):
             first = problem.splitlines()[0][:400]
-            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, f"it does not compile for TPU: {first}", {"compiler": problem[:4000]})
+            raise Rejected(
+                Status.BUILD_FAILED, Stage.BUILD, f"it does not compile for TPU: {first}", {"compiler": problem[:4000]}
+            )
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -402,7 +404,9 @@ class Hearing:
         """No case can be run here: say how far it was verified."""
         compiled = self._evidence.get("compiled", {})
         if "launches" in compiled:
-            reason = f"it compiles for {compiled.get('target', 'sm_90')}; numerics need a device here, so they were not verified"
+            reason = (
+                f"it compiles for {compiled.get('target', 'sm_90')}; numerics need a device here, so they were not verified"
+            )
             return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.COMPILED)
         reason = f"numerics need a device here, and it does not compile for sm_90: {compiled.get('problem', '')}"
         return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.STATIC)

@@ -200,7 +200,16 @@ def table(backend: str) -> Mapping[str, tuple[str, str]]:
     return {**TABLE, **dict.fromkeys(_PALLAS.split(), (ALLOW, "")), **rejected}
 
 
-PARENTS = frozenset({"kernelwright", "kernelwright.evaluator", "kernelwright.evaluator.native", "kernelwright.evaluator.pallas", "importlib", "importlib.util"})
+PARENTS = frozenset(
+    {
+        "kernelwright",
+        "kernelwright.evaluator",
+        "kernelwright.evaluator.native",
+        "kernelwright.evaluator.pallas",
+        "importlib",
+        "importlib.util",
+    }
+)
 """Packages that an import of something allowed binds on its way."""
 
 SWITCH_PREFIXES = ("torch._C._set_", "torch._C._cuda_set", "torch._C._jit_set", "torch._C._backport")

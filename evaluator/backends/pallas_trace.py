@@ -8,10 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _FREE = frozenset(
-    """
-    reshape broadcast_in_dim transpose squeeze expand_dims slice pad concatenate convert_element_type copy copy_p iota rev
-    dynamic_slice dynamic_update_slice bitcast_convert_type split stop_gradient reduce_precision create_token
-    """.split()
+    ["reshape", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "slice", "pad", "concatenate", "convert_element_type", "copy", "copy_p", "iota", "rev", "dynamic_slice", "dynamic_update_slice", "bitcast_convert_type", "split", "stop_gradient", "reduce_precision", "create_token"]
 )
 """Primitives that move, view or cast: free, as their counterparts in torch are."""
 _CLASSES = {"dot_general": "matmul", "conv_general_dilated": "convolution", "fft": "fft"}
@@ -20,6 +17,10 @@ _HOST = ("callback", "infeed", "outfeed", "custom_call", "ffi_call")
 
 class HostCode(RuntimeError):
     """A kernel calls back to the host's Python, or code that is not Pallas's."""
+
+
+class ReducedPrecision(RuntimeError):
+    """A product of float32 blocks that a TPU would do in bfloat16, though the simulator does not."""
 
 
 @dataclass
@@ -40,6 +41,7 @@ def inspect(jaxpr: Any) -> Traced:
 
     Raises:
         HostCode: a host callback or a foreign call, inside a kernel or outside.
+        ReducedPrecision: a product of float32 blocks without ``precision=HIGHEST``.
     """
     found = Traced()
     _walk(jaxpr, found, inside=False)
@@ -51,6 +53,10 @@ def _walk(jaxpr: Any, found: Traced, inside: bool) -> None:
         name = equation.primitive.name
         if any(word in name for word in _HOST):
             raise HostCode(f"{name}: a kernel may not call the host or foreign code")
+        if inside and name == "dot_general" and _halved(equation):
+            raise ReducedPrecision(
+                "jnp.dot of float32 multiplies in bfloat16 on a TPU unless precision=jax.lax.Precision.HIGHEST is passed"
+            )
         below = list(_inner(equation.params))
         kernel = name == "pallas_call"
         found.kernels += kernel
@@ -58,6 +64,15 @@ def _walk(jaxpr: Any, found: Traced, inside: bool) -> None:
             found.library[name] += 1
         for part in below:
             _walk(part, found, inside or kernel)
+
+
+def _halved(equation: Any) -> bool:
+    """Whether a product of float32 operands leaves its precision to the chip, or asks for less."""
+    if not all(str(operand.aval.dtype) == "float32" for operand in equation.invars):
+        return False
+    precision = equation.params.get("precision")
+    wanted = precision if isinstance(precision, tuple) else (precision,)
+    return not all("HIGHEST" in str(p) for p in wanted)
 
 
 def _inner(value: Any) -> Iterator[Any]:

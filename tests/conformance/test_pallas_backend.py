@@ -71,7 +71,9 @@ print(json.dumps(seen))
 
 def run(code: str) -> list[str]:
     environment = os.environ | dict(PallasBackend().run_entry("cpu"))
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found: list[str] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -88,7 +90,10 @@ class TestPallasBackend(BackendConformance):
 
     @pytest.fixture
     def broken(self) -> tuple[str, str]:
-        return "import torch\nclass ModelNew(torch.nn.Module):\n    def forward(self, x):\n        return x\n", "never calls launch"
+        return (
+            "import torch\nclass ModelNew(torch.nn.Module):\n    def forward(self, x):\n        return x\n",
+            "never calls launch",
+        )
 
     def test_the_screen_lets_the_language_in_and_nothing_else_of_jax(self) -> None:
         assert [f for f in screen(Kernel(GOOD, "pallas")) if f.tier == "reject"] == []
