@@ -42,7 +42,7 @@ class PallasBackend:
         if not found["launch"] or not found["pallas_call"]:
             missing = "launch" if not found["launch"] else "pl.pallas_call"
             log = (
-                f"the kernel never calls {missing}; a pallas kernel needs `from kernelwright.evaluator.pallas import launch` and "
+                f"the kernel never calls {missing}; it needs `from kernelwright.evaluator.pallas import launch` and "
                 "`launch(function, *tensors)` around a function that uses pl.pallas_call"
             )
             return Built(ok=False, log=log, seconds=time.monotonic() - began)

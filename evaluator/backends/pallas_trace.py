@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-_FREE = frozenset(
-    ["reshape", "broadcast_in_dim", "transpose", "squeeze", "expand_dims", "slice", "pad", "concatenate", "convert_element_type", "copy", "copy_p", "iota", "rev", "dynamic_slice", "dynamic_update_slice", "bitcast_convert_type", "split", "stop_gradient", "reduce_precision", "create_token"]
-)
+_FREE_NAMES = """
+    reshape broadcast_in_dim transpose squeeze expand_dims slice pad concatenate convert_element_type copy copy_p iota rev
+    dynamic_slice dynamic_update_slice bitcast_convert_type split stop_gradient create_token
+"""
+_FREE = frozenset(_FREE_NAMES.split())
 """Primitives that move, view or cast: free, as their counterparts in torch are."""
 _CLASSES = {"dot_general": "matmul", "conv_general_dilated": "convolution", "fft": "fft"}
 _HOST = ("callback", "infeed", "outfeed", "custom_call", "ffi_call")
