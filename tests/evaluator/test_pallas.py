@@ -13,7 +13,7 @@ from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Assurance, Kernel, Status
 
 pytest.importorskip("jax")
-pytestmark = [pytest.mark.requires_jax, pytest.mark.slow]
+pytestmark = pytest.mark.requires_jax
 
 TASKS = {
     "activation": "softmax",
