@@ -11,7 +11,7 @@ from kernelwright.evaluator.runner.processes import ForkServer
 from kernelwright.evaluator.session import Session
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
-from kernelwright.tasks.records import Kernel, Task, Use
+from kernelwright.tasks.records import Kernel, ShapeCase, Task, Use
 
 TARGET = "sm_90"
 
@@ -29,8 +29,16 @@ class Absent:
     def compile(self, kernel: Kernel, task: Task, session: Session, libraries: Mapping[str, str]) -> dict[str, Any]:
         """The launches of one call, compiled: ``target``, ``case`` and ``launches``, or a ``problem``."""
         uses = (Use.TIMING, Use.CORRECTNESS)
+        if kernel.backend == "pallas":  # the shapes that its writer was shown
+            case, dtype = next((c, d) for use in uses for c in task.cases_for("cpu", use) for d in c.dtypes)
+            return self._compiled(kernel, session, libraries, case, dtype)
         case, dtype = next((c, d) for use in uses for c in task.cases_for("cuda", use) for d in c.dtypes)
         case = next((c for c in task.cases_for("cpu", Use.CORRECTNESS) if dtype in c.dtypes), case)
+        return self._compiled(kernel, session, libraries, case, dtype)
+
+    def _compiled(
+        self, kernel: Kernel, session: Session, libraries: Mapping[str, str], case: ShapeCase, dtype: str
+    ) -> dict[str, Any]:
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries))}
         trial = Trial(self.server, kernel, self.device, self.settings, environment)
         try:
@@ -40,7 +48,8 @@ class Absent:
                 return {}
             trial.build(opened)
             launches = trial.ask("compile", key=opened.key, **trial.inputs(opened))["launches"]
-            return {"target": TARGET, "case": opened.key, "launches": launches}
+            target = "tpu" if kernel.backend == "pallas" else TARGET
+            return {"target": target, "case": opened.key, "launches": launches}
         except Outside as outside:
             return {"problem": f"outside its envelope: {outside}"}
         except Rejected as failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 _SIMULATOR_ELEMENTS = 1 << 18
 """Largest input, in elements, that a simulated backend is asked to run."""
-
+_REFUSED = re.compile(r"vmem|smem|RESOURCE_EXHAUSTED|Mosaic|INVALID_ARGUMENT|UNIMPLEMENTED", re.IGNORECASE)
+"""libtpu's words for what is the kernel's fault, not the toolchain's."""
 
 
 _FLOOR = 0.4
@@ -109,8 +111,10 @@ class Hearing:
         self._admission(session, cases)
         self._trial = self._start(built, cases)
         if self._judge.simulated:
-            bench = Absent(self._judge.server({}), self._judge.device, self._judge.settings, self._allowed)
+            entry = {} if self._judge.backend.name == "triton" else self._judge.backend.run_entry(self._judge.kind)
+            bench = Absent(self._judge.server(entry), self._judge.device, self._judge.settings, self._allowed)
             self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
+            self._lowers()
         if cases:
             self._smoke(session, cases)
             self._correct(session, cases)
@@ -118,6 +122,23 @@ class Hearing:
             self._honest(session, cases)
             self._robust(session, cases)
         return session, cases
+
+    def _lowers(self) -> None:
+        """What the TPU's compiler refuses is no Pallas kernel, whatever the simulator makes of it."""
+        if self._judge.backend.name != "pallas":
+            return
+        compiled = self._evidence["compiled"]
+        problem = compiled.get("problem", "")
+        for launch in compiled.get("launches", ()):
+            told = {target: aot["problem"] for target, aot in launch.get("aot", {}).items() if "problem" in aot}
+            ours = {target: text for target, text in told.items() if _REFUSED.search(text)}
+            if ours and len(ours) == len(launch["aot"]):
+                problem = "; ".join(f"{target}: {text}" for target, text in ours.items())
+        if problem and not problem.startswith("outside its envelope"):
+            first = problem.splitlines()[0][:400]
+            raise Rejected(
+                Status.BUILD_FAILED, Stage.BUILD, f"it does not compile for TPU: {first}", {"compiler": problem[:4000]}
+            )
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -194,7 +215,7 @@ class Hearing:
         """The cases of one use that can be judged here; the others are recorded as skipped."""
         found = []
         for case, dtype in self._judge.pairs(session, use):
-            if self._judge.simulated and dtype == "bfloat16":
+            if self._judge.simulated and not self._judge.bfloat16 and dtype == "bfloat16":
                 self._skip(case, dtype, "the interpreter's bfloat16 is wrong")
                 continue
             opened = session.open(case, dtype)
@@ -383,7 +404,9 @@ class Hearing:
         """No case can be run here: say how far it was verified."""
         compiled = self._evidence.get("compiled", {})
         if "launches" in compiled:
-            reason = "it compiles for sm_90; numerics need a device here, so they were not verified"
+            reason = (
+                f"it compiles for {compiled.get('target', 'sm_90')}; numerics need a device here, so they were not verified"
+            )
             return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.COMPILED)
         reason = f"numerics need a device here, and it does not compile for sm_90: {compiled.get('problem', '')}"
         return self._verdict(Status.UNSUPPORTED, Stage.BUILD, reason, assurance=Assurance.STATIC)

@@ -66,6 +66,8 @@ class Judge:
         if problem:
             raise InputError(f"backend {self.backend.name!r} cannot run on {self.device}: {problem}")
         self.simulated = self.kind == "cpu" and self.backend.name != "cpp"
+        self.bfloat16 = self.backend.name != "triton" or not self.simulated
+        """Whether bfloat16 is computed right here: Triton's interpreter does not."""
         self.cache = cache.resolve()
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
@@ -129,7 +131,7 @@ class Judge:
         found: list[OpenCase] = []
         for use in Use:
             for case, dtype in self.pairs(session, use):
-                if not (self.simulated and (dtype == "bfloat16" or use is Use.TIMING)):
+                if not (self.simulated and ((dtype == "bfloat16" and not self.bfloat16) or use is Use.TIMING)):
                     opened = session.open(case, dtype)
                     if opened is not None and use is Use.CORRECTNESS:
                         found.append(opened)

@@ -29,7 +29,7 @@ def screen(kernel: Kernel) -> tuple[Finding, ...]:
         tree = parse(kernel.source)
     except SyntaxError as error:
         return (Finding(rules.REJECT, "syntax", error.lineno or 0, error.msg or "cannot be parsed"),)
-    visitor = PythonScreen(tree)
+    visitor = PythonScreen(tree, kernel.backend)
     found = [*_model(tree, visitor), *visitor.run(), *screen_native(tree)]
     return tuple(sorted(set(found), key=lambda f: (_ORDER[f.tier], f.line, f.rule, f.detail)))
 

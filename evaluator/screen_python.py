@@ -32,8 +32,9 @@ class Finding:
 class PythonScreen(ast.NodeVisitor):
     """Walks a tree once and collects findings."""
 
-    def __init__(self, tree: ast.Module) -> None:
+    def __init__(self, tree: ast.Module, backend: str = "") -> None:
         self.tree = tree
+        self._backend = backend
         self.findings: list[Finding] = []
         self.names = Names(tree.body)
         self._functions: list[str] = []
@@ -103,7 +104,7 @@ class PythonScreen(ast.NodeVisitor):
 
     def _imported(self, path: str, node: ast.AST, star: bool = False) -> None:
         """An import alone proves nothing (what is used does), but the reference and the harness have no other use."""
-        tier, rule = _look_up(path)
+        tier, rule = _look_up(path, self._backend)
         if path.split(".")[-1] == "Model" or path.startswith("."):
             tier, rule = rules.REJECT, "reference"
         if tier == rules.REJECT and rule not in ("reference", "harness") and not star:
@@ -244,7 +245,7 @@ class PythonScreen(ast.NodeVisitor):
     def _used(self, path: str, node: ast.AST) -> None:
         if not path:
             return
-        tier, rule = _look_up(path)
+        tier, rule = _look_up(path, self._backend)
         if tier == rules.REJECT and path in rules.PARENTS:
             return
         if tier in (rules.REJECT, rules.FLAG):
@@ -308,16 +309,16 @@ class PythonScreen(ast.NodeVisitor):
 
 
 @functools.lru_cache(maxsize=4096)
-def _look_up(path: str) -> tuple[str, str]:
-    """Tier and rule of the longest prefix of ``path`` that the table knows."""
+def _look_up(path: str, backend: str) -> tuple[str, str]:
+    """Tier and rule of the longest prefix of ``path`` that the backend's table knows."""
     if path.startswith(rules.SWITCH_PREFIXES):
         return rules.REJECT, "global_switch"
     if path.startswith("torch.backends.") and path.rpartition(".")[2].startswith(("enable_", "preferred_")):
         return rules.REJECT, "global_switch"  # functions that set; reading `….matmul.allow_tf32` stays free
-    prefix = path
+    table, prefix = rules.table(backend), path
     while prefix:
-        if prefix in rules.TABLE:
-            return rules.TABLE[prefix]
+        if prefix in table:
+            return table[prefix]
         prefix = prefix.rpartition(".")[0]
     return "", ""
 

@@ -6,6 +6,7 @@ judge's run-time checks and for the audit of winners.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 REJECT, FLAG, RECORD, ALLOW = "reject", "flag", "record", "allow"
@@ -162,7 +163,7 @@ _ALLOWED = """
     io.StringIO io.BytesIO torch.jit.is_scripting torch.jit.is_tracing torch.jit.ignore torch.jit.export
     torch._C._nn torch._C._jit_internal torch.cuda.memory.empty_cache weakref.WeakKeyDictionary
     torch.cuda.current_stream torch.library.triton_op torch.library.wrap_triton torch.library.custom_op
-    torch.library.register_fake inspect.signature inspect.isfunction
+    torch.library.register_fake kernelwright.evaluator.pallas.launch inspect.signature inspect.isfunction
 """
 """Exceptions below rejected and flagged packages."""
 
@@ -176,7 +177,39 @@ def _table() -> dict[str, tuple[str, str]]:
 
 
 TABLE: Mapping[str, tuple[str, str]] = _table()
-PARENTS = frozenset({"kernelwright", "kernelwright.evaluator", "kernelwright.evaluator.native", "importlib", "importlib.util"})
+_PALLAS = """
+    jax.numpy jax.lax jax.nn jax.jit jax.vmap jax.Array jax.ShapeDtypeStruct jax.tree jax.named_scope jax.experimental.pallas
+"""
+"""Of JAX, what a Pallas kernel is written in; computing with it outside ``pallas_call`` is seen in the trace."""
+_PALLAS_REJECTED: Mapping[str, str] = {
+    "files": "jax.numpy.save jax.numpy.savez jax.numpy.load jax.numpy.fromfile",
+    "patching": """
+        jax.experimental.pallas.tpu.force_tpu_interpret_mode jax.experimental.pallas.tpu.set_tpu_interpret_mode
+        jax.experimental.pallas.tpu.reset_tpu_interpret_mode_state jax._src
+    """,
+    "global_switch": "jax.config",
+}
+
+
+@functools.cache
+def table(backend: str) -> Mapping[str, tuple[str, str]]:
+    """The table for kernels of one backend: what its language is made of is allowed there."""
+    if backend != "pallas":
+        return TABLE
+    rejected = {path: (REJECT, rule) for rule, paths in _PALLAS_REJECTED.items() for path in paths.split()}
+    return {**TABLE, **dict.fromkeys(_PALLAS.split(), (ALLOW, "")), **rejected}
+
+
+PARENTS = frozenset(
+    {
+        "kernelwright",
+        "kernelwright.evaluator",
+        "kernelwright.evaluator.native",
+        "kernelwright.evaluator.pallas",
+        "importlib",
+        "importlib.util",
+    }
+)
 """Packages that an import of something allowed binds on its way."""
 
 SWITCH_PREFIXES = ("torch._C._set_", "torch._C._cuda_set", "torch._C._jit_set", "torch._C._backport")

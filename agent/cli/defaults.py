@@ -9,6 +9,7 @@ from kernelwright.agent.llm.providers import present
 from kernelwright.evaluator.device import default_device
 from kernelwright.tasks.hardware import lookup
 
+_PALLAS = re.compile(r"^\s*(?:import|from)\b[^\n#]*\bpallas\b", re.MULTILINE)
 _TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
 
 
@@ -29,7 +30,9 @@ def backend(device: str | None) -> str:
 
 
 def language(source: str) -> str:
-    """The backend that a kernel's file is for: ``triton`` where it imports that, else ``cpp``."""
+    """The backend that a kernel's file is for: ``pallas`` or ``triton`` where it imports that, else ``cpp``."""
+    if _PALLAS.search(source):
+        return "pallas"
     return "triton" if _TRITON.search(source) else "cpp"
 
 

@@ -72,6 +72,7 @@ def _packages() -> Iterator[dict[str, Any]]:
         ("sqlalchemy", True, "runs cannot be kept"),
         ("chromadb", True, "memory cannot recall"),
         ("triton", False, "backend triton is unavailable"),
+        ("jax", False, "backend pallas is unavailable"),
         ("openai", False, "OpenAI and OpenAI-compatible servers cannot be asked"),
         ("litellm", False, "no other provider than OpenAI can be asked, and no price is known"),
     ):

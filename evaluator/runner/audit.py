@@ -81,6 +81,8 @@ _COMPILING = _FILES | {"subprocess.Popen", "os.posix_spawn", "os.putenv", "os.un
 _CTYPES = frozenset(name for name in RULES if name.startswith("ctypes."))
 _REASONS: tuple[tuple[str, frozenset[str]], ...] = (
     ("triton/", _COMPILING | _CTYPES),
+    ("jax/", _COMPILING | _CTYPES),
+    ("jaxlib/", _COMPILING | _CTYPES),
     ("torch/cuda/_utils.py", _CTYPES),
     ("evaluator/native.py", _CTYPES | {"open"}),
     ("evaluator/tape.py", _CTYPES | {"open"}),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ class Candidate:
         self._integrity: Integrity | None = None
         self._launches: Callable[[], int] = lambda: 0
         self._recorder: Any = None
+        self._pallas: Any = None
         torch.set_grad_enabled(False)
         if self._cuda:
             torch.cuda.set_device(torch.device(device).index or 0)
@@ -121,6 +122,8 @@ class Candidate:
             from kernelwright.evaluator.backends.triton_launches import install
 
             self._launches = install()
+        elif request["backend"] == "pallas":
+            self._pallas = self._install_pallas(request["library"])
         self._wire.install(request["library"])
         self._integrity = Integrity()
         path = Path.cwd() / f"{_MODULE}.py"
@@ -134,6 +137,17 @@ class Candidate:
         if not isinstance(self._namespace.get("ModelNew"), type):
             raise TypeError("the kernel defines no class ModelNew")
         return {"ok": True}
+
+    def _install_pallas(self, allowed: Sequence[str]) -> Any:
+        """Send the kernel's Pallas launches through the harness; JAX stays importable, its work is seen in each trace."""
+        from kernelwright.evaluator import pallas
+        from kernelwright.evaluator.backends.pallas_launch import Launches
+
+        launches = Launches(allowed, self._wire.report)
+        pallas.use(launches.launch)
+        self._launches = lambda: launches.count
+        self._wire.open("jax", "jaxlib", "scipy")
+        return launches
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """Map an arena under a name, on a GPU once: a second mapping of one allocation is refused there."""
@@ -243,6 +257,12 @@ class Candidate:
         from kernelwright.evaluator.backends.triton_compile import compile_launches
 
         arguments = self._arguments(request, 0)
+        if self._pallas is not None:
+            from kernelwright.evaluator.backends.pallas_aot import TARGETS, installed
+
+            with self._pallas.lowering(tuple(TARGETS) if installed() else ()) as lowered:
+                self._models[request["key"]](*arguments)
+            return {"launches": lowered}
         with compile_launches() as launches:
             self._models[request["key"]](*arguments)
         return {"launches": [entry if isinstance(entry, dict) else vars(entry) for entry in launches]}
@@ -270,9 +290,24 @@ class Candidate:
         from kernelwright.evaluator.backends.triton_memory import watch_races
 
         arguments = self._arguments(request, 0)
+        if self._pallas is not None:
+            return self._pallas_races(request["key"], arguments)
         with watch_races() as seen:
             self._models[request["key"]](*arguments)
         return {"races": seen.races, "launches": seen.launches, "unchecked": seen.unchecked}
+
+    def _pallas_races(self, key: str, arguments: list[Any]) -> dict[str, Any]:
+        """A call in each way in which a copy may be late: begun at once, or done only when it is waited for."""
+        from kernelwright.evaluator.backends.pallas_launch import Race
+
+        before, found = self._launches(), []
+        for dma in ("eager", "on_wait"):
+            try:
+                with self._pallas.races(dma):
+                    self._models[key](*arguments)
+            except Race as race:
+                found.append(str(race))
+        return {"races": found, "launches": self._launches() - before, "unchecked": ""}
 
     def upstream(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The whole judging by a suite's own rule, in a runner that serves nothing else; see :mod:`.upstream`."""

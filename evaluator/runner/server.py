@@ -47,6 +47,8 @@ def main(fd: int) -> None:
         import triton  # noqa: F401
     from kernelwright.evaluator.runner.tripwire import look_up_operators
 
+    for module in filter(None, os.environ.get("KERNELWRIGHT_IMPORT", "").split(",")):  # of the language; opens no device
+        importlib.import_module(module)
     _preload()
     look_up_operators()
     for gpu in (False, True):
@@ -72,7 +74,7 @@ def main(fd: int) -> None:
 
 
 def _preload() -> None:
-    for module in (*_ROLES.values(), "kernelwright.evaluator.tape"):
+    for module in (*_ROLES.values(), "kernelwright.evaluator.tape", "kernelwright.evaluator.pallas"):
         importlib.import_module(module)
     for package in map(importlib.import_module, _LAZY):
         for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):

@@ -51,6 +51,7 @@ class Tripwire:
         self._keys = _KEYS[device.partition(":")[0]]
         self._armed = [0]
         self._refuses = False
+        self._opened: frozenset[str] = frozenset()
         self._libraries: dict[str, Any] = {}
         self.tripped: dict[str, int] = {}
 
@@ -97,6 +98,15 @@ class Tripwire:
         if refuse:
             raise LibraryWork(f"{name} computes in forward: library work; the kernel must do it itself")
 
+    def report(self, name: str) -> None:
+        """Something that computes outside torch, seen by the harness of another language."""
+        if self._armed[0]:
+            self._trip(name, self._armed[0] > 1)
+
+    def open(self, *packages: str) -> None:
+        """Let these packages be imported after all: the kernel's language is one of them. Before :meth:`install`."""
+        self._opened = frozenset(packages)
+
     def arm(self) -> None:
         """From here on operators that compute are counted or, after :meth:`refuse`, refused."""
         self._armed[0] = 2 if self._refuses else 1
@@ -111,7 +121,7 @@ class Tripwire:
 
     def _shut(self) -> None:
         """Shut the bridges and the packages."""
-        sys.meta_path.insert(0, _Closed())
+        sys.meta_path.insert(0, _Closed(_PACKAGES - self._opened))
         for name in _BRIDGES:
             bridge = getattr(torch.Tensor, name, None)
             if callable(bridge) and not isinstance(bridge, property):
@@ -139,8 +149,11 @@ class _Closed(Loader):
     Libraries may look whether a package is there; only loading it fails.
     """
 
+    def __init__(self, packages: frozenset[str]) -> None:
+        self._packages = packages
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name not in _PACKAGES:
+        if name not in self._packages:
             return None
         found = PathFinder.find_spec(name, path)
         return None if found is None else ModuleSpec(name, self)

@@ -21,6 +21,12 @@ import json, os, sys, torch
 if {triton}:
     from kernelwright.evaluator.backends.triton_launches import install
     launches = install()
+elif {pallas}:
+    from kernelwright.evaluator import pallas
+    from kernelwright.evaluator.backends.pallas_launch import Launches
+    made = Launches()
+    pallas.use(made.launch)
+    launches = lambda: made.count
 else:
     from kernelwright.evaluator import native
     launches = native.calls
@@ -111,7 +117,7 @@ class BackendConformance:
         path.write_text(good)
         environment = os.environ | dict(backend.run_entry(device))
         environment |= {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries)), "TRITON_CACHE_DIR": str(tmp_path)}
-        code = RUN.format(triton=backend.name == "triton")
+        code = RUN.format(triton=backend.name == "triton", pallas=backend.name == "pallas")
         done = subprocess.run(
             [sys.executable, "-c", code, str(path)], env=environment, capture_output=True, text=True, timeout=120, check=False
         )

@@ -1,0 +1,80 @@
+"""JAX Pallas for TPU: interpreted as a TPU would run it where there is none, and lowered by the real compiler."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kernelwright.evaluator.backends.backend import Built
+from kernelwright.evaluator.backends.pallas_aot import installed
+from kernelwright.evaluator.syntax import dotted, import_aliases, parse
+from kernelwright.tasks.records import Kernel
+
+_LAUNCH = "kernelwright.evaluator.pallas.launch"
+_IMPORTS = "jax,jax.export,jax.experimental.pallas,jax.experimental.pallas.tpu,jax.experimental.topologies"
+"""Imported by the fork-server: none of them starts a thread or a device."""
+_PALLAS_CALL = ("jax.experimental.pallas.pallas_call",)
+
+
+class PallasBackend:
+    """Kernels whose work is done by ``pl.pallas_call``, called through :func:`kernelwright.evaluator.pallas.launch`."""
+
+    name = "pallas"
+
+    def available(self, device: str) -> str:
+        if device != "cpu":
+            return f"the pallas backend simulates a TPU on the CPU, it does not run on {device!r}; use --device cpu"
+        if importlib.util.find_spec("jax") is None:
+            return "JAX is not installed; pip install 'kernelwright[pallas]' (and libtpu to compile for v5e and v6e)"
+        return ""
+
+    def build(self, kernel: Kernel, cache: Path) -> Built:
+        """Parse, and find the calls; Pallas is traced in the runner, since a trace executes the kernel's Python."""
+        began = time.monotonic()
+        try:
+            found = pallas_calls(kernel.source)
+        except SyntaxError as error:
+            return Built(ok=False, log=f"line {error.lineno}: {error.msg}", seconds=time.monotonic() - began)
+        if not found["launch"] or not found["pallas_call"]:
+            missing = "launch" if not found["launch"] else "pl.pallas_call"
+            log = (
+                f"the kernel never calls {missing}; it needs `from kernelwright.evaluator.pallas import launch` and "
+                "`launch(function, *tensors)` around a function that uses pl.pallas_call"
+            )
+            return Built(ok=False, log=log, seconds=time.monotonic() - began)
+        return Built(ok=True, evidence={"pallas": {**found, "libtpu": installed()}}, seconds=time.monotonic() - began)
+
+    def run_entry(self, device: str) -> Mapping[str, str]:
+        # No metadata server is asked for a TPU, and JAX takes the CPU. Compiling ahead opens no TPU: no lock on one is needed.
+        return {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"} | {
+            "KERNELWRIGHT_IMPORT": _IMPORTS
+        }
+
+    def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
+        """Where the calls are; what lowering and libtpu say comes from the runner."""
+        return dict(built.evidence)
+
+
+def pallas_calls(source: str) -> dict[str, list[int]]:
+    """Lines of a source's uses of ``launch`` and ``pallas_call``.
+
+    Raises:
+        SyntaxError: it does not parse.
+    """
+    tree = parse(source)
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        names.update(import_aliases(node))
+    found: dict[str, list[int]] = {"launch": [], "pallas_call": []}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            path = dotted(node, names)
+            if path == _LAUNCH:
+                found["launch"].append(node.lineno)
+            elif path in _PALLAS_CALL:
+                found["pallas_call"].append(node.lineno)
+    return found

@@ -1,0 +1,177 @@
+"""Run, check and lower the Pallas launches of a kernel: TPU interpret mode here, the device where there is a TPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from kernelwright.evaluator.backends.pallas_trace import Traced, inspect
+
+_AS_BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
+_KEPT = 64
+"""Compiled functions kept."""
+_to_numpy = torch.Tensor.numpy  # before the runner shuts the bridges out of torch
+
+
+class Race(RuntimeError):
+    """TPU interpret mode saw two accesses that nothing orders."""
+
+
+class Launches:
+    """The launches of one process.
+
+    Args:
+        allowed: operator classes that may stay XLA's work.
+        trip: told of each primitive that computes outside ``pallas_call`` though it may not.
+    """
+
+    def __init__(self, allowed: Sequence[str] = (), trip: Callable[[str], None] | None = None) -> None:
+        self.count = 0
+        """``pallas_call`` run so far."""
+        self._allowed = frozenset(allowed)
+        self._trip = trip
+        self._compiled: dict[Any, tuple[Any, Traced]] = {}
+        self._modes: list[dict[str, Any]] = [{}]
+        self._lowered: list[dict[str, Any]] | None = None
+        self._targets: Sequence[str] = ()
+
+    def launch(self, function: Callable[..., Any], *tensors: torch.Tensor, **static: Any) -> Any:
+        """See :func:`kernelwright.evaluator.pallas.launch`."""
+        import jax
+
+        arrays = [to_jax(tensor) for tensor in tensors]
+        if self._lowered is not None:
+            self._lowered.append(self._lower(function, arrays, static))
+            shapes = jax.eval_shape(lambda *given: function(*given, **static), *arrays)
+            return jax.tree.map(lambda s: to_torch(np.zeros(s.shape, s.dtype)), shapes)
+        mode = self._modes[-1]
+        run, traced = self._prepare(function, arrays, static, mode)
+        for name in traced.charged(self._allowed):
+            if self._trip is None:
+                raise RuntimeError(f"{name} computes outside pallas_call: library work; the kernel must do it itself")
+            self._trip(f"jax.{name}")
+        self.count += traced.kernels
+        with interpreting(mode):
+            results = jax.block_until_ready(run(*arrays))
+        if mode.get("detect_races") and _races_found():
+            raise Race(f"a data race (dma_execution_mode={mode['dma_execution_mode']!r})")
+        return jax.tree.map(to_torch, results)
+
+    def _prepare(
+        self, function: Callable[..., Any], arrays: list[Any], static: dict[str, Any], mode: dict[str, Any]
+    ) -> tuple[Any, Traced]:
+        """The compiled function and what it does; kept for functions that close over nothing that could change."""
+        import jax
+
+        key: Any = None
+        if getattr(function, "__closure__", True) is None:
+            shapes = tuple((a.shape, str(a.dtype)) for a in arrays)
+            key = (function, shapes, tuple(sorted(static.items())), tuple(sorted(mode.items())))
+            if key in self._compiled:
+                return self._compiled[key]
+
+        def bound(*given: Any) -> Any:
+            return function(*given, **static)
+
+        with interpreting(mode):
+            made = jax.jit(bound), inspect(jax.make_jaxpr(bound)(*arrays))
+        if key is not None and len(self._compiled) < _KEPT:
+            self._compiled[key] = made
+        return made
+
+    @contextmanager
+    def races(self, dma: str) -> Iterator[None]:
+        """Launches inside are watched for races, copies done ``eager`` or ``on_wait``.
+
+        Raises:
+            Race: by the launch that has one.
+        """
+        from jax.experimental.pallas import tpu as pltpu
+
+        pltpu.reset_tpu_interpret_mode_state()
+        self._modes.append({"detect_races": True, "dma_execution_mode": dma})
+        try:
+            yield
+        finally:
+            self._modes.pop()
+            pltpu.reset_tpu_interpret_mode_state()
+
+    @contextmanager
+    def lowering(self, targets: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+        """Launches inside are also lowered for a TPU, and compiled for each of ``targets`` where libtpu is installed."""
+        self._lowered, self._targets = [], targets
+        try:
+            yield self._lowered
+        finally:
+            self._lowered = None
+
+    def _lower(self, function: Callable[..., Any], arrays: list[Any], static: dict[str, Any]) -> dict[str, Any]:
+        import jax
+
+        def bound(*given: Any) -> Any:
+            return function(*given, **static)
+
+        began = time.monotonic()
+        shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+        module = jax.export.export(jax.jit(bound), platforms=["tpu"])(*shapes).mlir_module()
+        found: dict[str, Any] = {
+            "name": getattr(function, "__name__", "kernel"),
+            "tpu_custom_calls": module.count("@tpu_custom_call"),
+            "export_seconds": round(time.monotonic() - began, 3),
+        }
+        if self._targets:
+            from kernelwright.evaluator.backends.pallas_aot import compile_ahead
+
+            found["aot"] = {target: compile_ahead(bound, shapes, target) for target in self._targets}
+        return found
+
+
+@contextmanager
+def interpreting(mode: dict[str, Any]) -> Iterator[None]:
+    """Every ``pallas_call`` inside is interpreted as a TPU would run it, whatever its own ``interpret=`` says."""
+    import jax
+    from jax.experimental.pallas import tpu as pltpu
+
+    if jax.default_backend() == "tpu":
+        yield
+        return
+    with pltpu.force_tpu_interpret_mode(pltpu.InterpretParams(**mode)):
+        yield
+
+
+def _races_found() -> bool:
+    import jax._src.pallas.mosaic.interpret.interpret_pallas_call as interpreter
+
+    return bool(getattr(interpreter.races, "races_found", False))
+
+
+def to_jax(tensor: torch.Tensor) -> Any:
+    """A copy of a tensor as a JAX array; int64 as int32."""
+    import jax.numpy as jnp
+
+    plain = tensor.detach().contiguous()
+    if plain.dtype == torch.float64 or plain.is_complex():
+        raise TypeError(f"a TPU has no {str(plain.dtype).removeprefix('torch.')}; cast to float32 before launch")
+    if plain.dtype in _AS_BITS:
+        name = str(plain.dtype).removeprefix("torch.")
+        return jnp.asarray(_to_numpy(plain.view(_AS_BITS[plain.dtype])).view(jnp.dtype(name)).copy())
+    values = _to_numpy(plain)
+    if values.dtype == np.int64:
+        if values.size and (values.min() < -(1 << 31) or values.max() >= 1 << 31):
+            raise OverflowError("an int64 value does not fit int32, the widest integer of a TPU")
+        values = values.astype(np.int32)
+    return jnp.asarray(values.copy())
+
+
+def to_torch(array: Any) -> torch.Tensor:
+    """A copy of a JAX array as a tensor on the CPU."""
+    values = np.array(array)
+    name = str(values.dtype)
+    if name in ("bfloat16", "float16"):
+        return torch.from_numpy(values.view(np.int16)).view(getattr(torch, name))
+    return torch.from_numpy(values)

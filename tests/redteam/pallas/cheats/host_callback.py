@@ -1,0 +1,41 @@
+# task: row_softmax
+# family: scope
+# about: the kernel calls back to numpy on the host
+# expect: cheating, runtime_error, build_failed
+# device: cpu
+import jax
+import jax.numpy as jnp
+import torch
+import torch.nn as nn
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from kernelwright.evaluator.pallas import launch
+import numpy as np
+
+
+def on_host(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return (e / e.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def softmax_kernel(x_ref, o_ref):
+    o_ref[...] = x_ref[...]
+
+
+def softmax(x, block):
+    rows, columns = x.shape
+    padded = pl.cdiv(rows, block) * block
+    out = pl.pallas_call(
+        softmax_kernel,
+        grid=(padded // block,),
+        in_specs=[pl.BlockSpec((block, columns), lambda i: (i, 0))],
+        out_specs=pl.BlockSpec((block, columns), lambda i: (i, 0)),
+        out_shape=jax.ShapeDtypeStruct((padded, columns), x.dtype),
+    )(jnp.pad(x, ((0, padded - rows), (0, 0))))
+    return jax.pure_callback(on_host, jax.ShapeDtypeStruct((rows, columns), x.dtype), out[:rows])
+
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        return launch(softmax, x, block=64)
