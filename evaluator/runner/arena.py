@@ -71,6 +71,9 @@ class AlreadyMapped(RuntimeError):
 class Arena:
     """A shared allocation. Make it with :meth:`create` on the trusted side, :meth:`attach` on the other."""
 
+    held = 0
+    """Bytes of a GPU that this process has in arenas of its making."""
+
     def __init__(self, device: str, nbytes: int, address: int, backing: Any, handle: str) -> None:
         self.device = device
         self.nbytes = nbytes
@@ -97,6 +100,7 @@ class Arena:
         _check(code, "cuMemAlloc")
         handle = ctypes.create_string_buffer(_IPC_HANDLE_BYTES)
         _check(driver.cuIpcGetMemHandle(handle, address), "cuIpcGetMemHandle")
+        Arena.held += nbytes
         return cls(device, nbytes, address.value, None, handle.raw.hex()), []
 
     @classmethod
@@ -162,6 +166,7 @@ class Arena:
             torch.cuda.synchronize()
             _check(_driver().cuMemFree_v2(ctypes.c_uint64(self._address)), "cuMemFree")
             self.handle = ""
+            Arena.held -= self.nbytes
 
     def detach(self) -> None:
         """Unmap the allocation of another process (GPU)."""

@@ -45,6 +45,26 @@ def available_memory() -> int:
     return 1 << 62
 
 
+_OTHERS = 0.15
+"""Share of a GPU's memory that the runner of this process's cases may take."""
+
+
+def free_memory(wanted: int) -> int:
+    """Bytes that the GPU can still give, what torch keeps for later given back first where ``wanted`` asks for it."""
+    free = int(torch.cuda.mem_get_info()[0])
+    if wanted > free:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        free = int(torch.cuda.mem_get_info()[0])
+    return free
+
+
+def crowded(shared: int) -> bool:
+    """Whether other processes hold more of the GPU's memory than this one's own runner would, beyond the ``shared`` bytes."""
+    free, whole = torch.cuda.mem_get_info()
+    return bool(whole - free - torch.cuda.memory_reserved() - shared > _OTHERS * whole)
+
+
 @contextmanager
 def on_device(device: str) -> Iterator[None]:
     """Factory functions make their tensors on the device, so that large inputs are not drawn on the host."""
