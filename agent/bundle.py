@@ -10,7 +10,7 @@ from pathlib import Path
 
 import kernelwright
 from kernelwright.agent.files import write_text
-from kernelwright.agent.outcome import refused
+from kernelwright.agent.outcome import refused, so_far
 from kernelwright.agent.recording import note_device
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.workspace import Workspace
@@ -114,7 +114,8 @@ def merge(bundle: Path, workspace: Workspace) -> Merged:
 
 def _merge(bundle: Path, manifest: Manifest, run: RunRecord, store: Store) -> Merged:
     tasks = {task.name: task for task in run.tasks}
-    merged = already = missing = 0
+    already = missing = 0
+    taken: list[str] = []
     refusals: dict[str, str] = {}
     problems: list[Problem] = []
     for job, sha in manifest.jobs.items():
@@ -125,7 +126,7 @@ def _merge(bundle: Path, manifest: Manifest, run: RunRecord, store: Store) -> Me
             already += 1
         elif (bundle / "results" / f"{job}.json").is_file():
             problem = _take(bundle / "results" / f"{job}.json", sha, step, store)
-            merged += not problem
+            taken += [] if problem else [step.idea.task]
             problems += [Problem(job, problem)] if problem else []
         elif (failure := _failure(bundle / "failures" / f"{job}.json")) is not None:
             problems.append(Problem(job, failure[1]))
@@ -135,7 +136,11 @@ def _merge(bundle: Path, manifest: Manifest, run: RunRecord, store: Store) -> Me
             missing += 1
     for name, why in refusals.items():
         store.set_outcome(run.id, name, refused(name, why))
-    return Merged(run.id, merged, already, missing, tuple(refusals), tuple(problems))
+    for name, outcome in store.outcomes(run.id).items():
+        if outcome.status == "refused" and name in taken and name not in refusals:  # what failed before has been judged now
+            store.set_outcome(run.id, name, so_far(tasks[name], (), "its verdicts have come", waiting=True))
+            store.set_run_status(run.id, "waiting")
+    return Merged(run.id, len(taken), already, missing, tuple(refusals), tuple(problems))
 
 
 def _same_rules(manifest: Manifest, run: RunRecord) -> None:

@@ -160,7 +160,7 @@ class _Shift:
                 failure.unlink(missing_ok=True)
         except KernelwrightError as error:
             failed, doubtful, status = not self.company, self.company, f"failed: {error.message}"
-            kind = "task" if isinstance(error, TaskError) else "harness"
+            kind = "task" if isinstance(error, TaskError) and not self.company else "harness"  # alone it may be admitted
             put(failure, {"kind": kind, "message": error.message, "remedy": error.remedy})
             engine.close()
             engine = None  # what failed may have left a child in any state

@@ -187,6 +187,11 @@ def test_a_task_refused_there_is_refused_here(place: Workspace, task: Task, tmp_
     assert (then.run.status, then.outcomes[0].status) == ("finished", "refused")
     assert then.outcomes[0].reason == "its forward is random"
 
+    judged(tmp_path / "out")  # what was in its way there is mended
+    assert merge(tmp_path / "out", place).merged == 1
+    again = resume(result.run.id, place, Silence())
+    assert (again.run.status, again.outcomes[0].status) == ("finished", "improved")
+
 
 @pytest.mark.parametrize("what", ["kernel", "garbage", "hash", "task"])
 def test_results_that_were_tampered_with_are_not_taken(place: Workspace, task: Task, tmp_path: Path, what: str) -> None:
