@@ -142,7 +142,9 @@ class Session:
                 self._child.kill("over")  # its context is of no use any more
             if device_lost(reply["refused"]):
                 raise self._lost(reply["refused"])
-            raise TaskError(f"{self.task.name}: {reply['refused']}", "mend the task's reference file")
+            small = "judge it alone on the device, or at smaller shapes (--scale of a suite)"
+            remedy = small if reply.get("memory") else "mend the task's reference file"
+            raise TaskError(f"{self.task.name}: {reply['refused']}", remedy)
         return reply, fds
 
     def _lost(self, what: str) -> HarnessError:

@@ -97,6 +97,9 @@ class Arena:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
             code = driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(nbytes))
+        if code == _OUT_OF_MEMORY:
+            free, whole = (n >> 20 for n in torch.cuda.mem_get_info())
+            raise torch.OutOfMemoryError(f"{nbytes >> 20} MiB for tensors that both sides see; {free} of {whole} MiB are free")
         _check(code, "cuMemAlloc")
         handle = ctypes.create_string_buffer(_IPC_HANDLE_BYTES)
         _check(driver.cuIpcGetMemHandle(handle, address), "cuIpcGetMemHandle")

@@ -62,7 +62,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
             reply = {"refused": str(refusal)}
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
-            reply = {"refused": f"the reference does not fit in memory: {str(error).splitlines()[0]}"}
+            reply = {"refused": f"the reference does not fit in memory: {str(error).splitlines()[0]}", "memory": True}
         except Exception as error:  # noqa: BLE001 - process boundary: the reference is the user's code and may raise anything
             tail = traceback.format_exc().splitlines()[-6:]
             reply = {"refused": f"{type(error).__name__}: {error}"[:800], "traceback": tail}
