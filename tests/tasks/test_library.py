@@ -41,7 +41,7 @@ def smallest(task: Task) -> ShapeCase:
 
 
 def relative(candidate: torch.Tensor, truth: torch.Tensor) -> float:
-    return float((candidate - truth).norm() / truth.norm())
+    return float((candidate.double() - truth.double()).norm() / truth.double().norm())
 
 
 @each_task
@@ -49,7 +49,7 @@ def test_the_reference_runs_at_every_small_shape(task: Task) -> None:
     for case in task.cases_for("cpu", Use.CORRECTNESS, Use.HELD_OUT):
         for out in Run(task.source, case.sizes).outputs:
             assert out.isfinite().all(), case.name
-            assert out.dtype == torch.float32, case.name
+            assert out.dtype == torch.float32 or not out.is_floating_point(), case.name
 
 
 @each_task
@@ -58,9 +58,9 @@ def test_the_reference_is_right_in_double_precision(task: Task) -> None:
     double, single = Run(task.source, sizes, torch.float64), Run(task.source, sizes)
     again = Run(task.source, sizes, torch.float64)
     for wide, narrow, repeated in zip(double.outputs, single.outputs, again.outputs, strict=True):
-        assert wide.dtype == torch.float64
+        assert wide.dtype == torch.float64 or not wide.is_floating_point()
         assert torch.equal(wide, repeated), "forward is not deterministic"
-        assert relative(narrow.double(), wide) < 1e-5
+        assert relative(narrow.double(), wide.double()) < 1e-5
 
 
 @each_task
@@ -69,7 +69,7 @@ def test_inputs_are_left_alone_and_integers_stay_integers(task: Task) -> None:
     before = [t.clone() for t in run.inputs]
     run.call(run.inputs)
     assert all(torch.equal(a, b) for a, b in zip(before, run.inputs, strict=True))
-    assert all(t.dtype in (torch.float32, torch.int64) for t in run.inputs)
+    assert all(t.dtype in (torch.float32, torch.int64, torch.int32, torch.int8, torch.bool) for t in run.inputs)
 
 
 @each_task
@@ -81,6 +81,7 @@ def test_no_trivial_kernel_would_pass(task: Task) -> None:
         for parameter, copied in zip(other.model.parameters(), run.model.parameters(), strict=True):
             parameter.copy_(copied)
     for truth, stale in zip(run.outputs, other.call(other.inputs), strict=True):
+        truth = truth.double()
         fakes = [torch.zeros_like(truth), truth.mean().expand_as(truth), stale]
         if truth.dim() > 1:
             fakes += [truth.mean(d, keepdim=True).expand_as(truth) for d in (0, -1) if truth.shape[d] > 1]
@@ -110,8 +111,10 @@ def test_the_bytes_are_those_of_the_tensors(task: Task) -> None:
         names = {**integers(task.source), **case.sizes, "itemsize": 4}
         if task.family == "gather":
             # Only the rows that are looked up have to be read.
-            moved -= max(0, names["vocabulary"] - names["tokens"]) * names["dimension"] * 4
-        assert evaluate(task.bytes, names) == moved, case.name
+            table = max(t.numel() * t.element_size() for t in [*run.inputs, *run.model.parameters()] if t.is_floating_point())
+            assert moved - table < evaluate(task.bytes, names) <= moved, case.name
+        else:
+            assert evaluate(task.bytes, names) == moved, case.name
         assert task.family == "gather" or evaluate(task.flops, names) > 0
 
 
@@ -134,7 +137,9 @@ def test_timing_shapes_fill_a_device_and_fit_it(task: Task) -> None:
         for case in task.cases_for(device, Use.TIMING):
             assert device != "cpu" or case.dtypes == ("float32",)
             names = {**integers(task.source), **case.sizes, "itemsize": 4 if "float32" in case.dtypes else 2}
-            assert least <= evaluate(task.bytes, names) <= most, case.name
+            moved, work = evaluate(task.bytes, names), evaluate(task.flops, names) if task.flops else 0
+            assert moved <= most, case.name
+            assert moved >= least or work >= 128 * least, case.name
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
