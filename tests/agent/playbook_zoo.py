@@ -45,6 +45,7 @@ ZOO: list[tuple[str, str]] = [
         "powers",
         function("return x**2 + x**3, x.abs() ** 0.5, x.abs() ** 1.7, torch.rsqrt(x * x + 1), torch.sign(x), F.softsign(x)", X),
     ),
+    ("silu_backward", function("return torch.ops.aten.silu_backward(x, y)", XY, arguments="x, y")),
     ("softmax_last", function("return torch.softmax(x, dim=-1)", X)),
     ("softmax_one", function("return torch.softmax(x, dim=1)", "torch.randn(N, 9, M)")),
     ("log_softmax_zero", function("return F.log_softmax(x, dim=0)", X)),

@@ -22,7 +22,7 @@ KEEP = (
     "upsample_nearest1d.vec", "upsample_linear1d.vec", "upsample_nearest3d.vec", "layer_norm", "rms_norm",
     "adaptive_avg_pool2d", "softmax.int", "log_softmax.int", "group_norm", "gelu", "logsumexp", "tril", "triu",
     "index_select", "masked_fill.Scalar", "cumprod", "mish", "silu", "hardswish", "leaky_relu", "elu",
-    "softplus", "log_sigmoid", "hardtanh", "hardsigmoid",
+    "softplus", "log_sigmoid", "hardtanh", "hardsigmoid", "silu_backward",
 )  # fmt: skip
 """ATen operators with a template of their own: exported as they are, not decomposed."""
 DATA_LIMIT = 4096

@@ -70,6 +70,12 @@ def silu(x: Expr) -> Expr:
     return fop("mul", x, sigmoid(x))
 
 
+@simple("silu_backward")
+def silu_backward(grad: Expr, x: Expr) -> Expr:
+    s = sigmoid(x)
+    return fop("mul", grad, fop("mul", s, op("add", num(1), fop("mul", x, op("sub", num(1), s)))))
+
+
 def softplus_of(x: Expr) -> Expr:
     """log(1 + exp(x)) that overflows nowhere."""
     return op("add", op("max", x, num(0)), fop("log1p", fop("exp", op("neg", op("abs", x)))))
