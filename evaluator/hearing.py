@@ -47,7 +47,6 @@ _SIMULATOR_ELEMENTS = 1 << 18
 """Largest input, in elements, that a simulated backend is asked to run."""
 
 
-
 _FLOOR = 0.4
 """Of the least time by the device's measured ceilings: what L2 keeps of a kernel's writes makes no more difference."""
 
@@ -432,6 +431,8 @@ class Hearing:
     def _convention(self) -> dict[str, Any]:
         """What right was measured by: an overridden tolerance, each case's oracle, and what the field's convention says."""
         found: dict[str, Any] = {"rtol": self._judge.settings.rtol} if self._judge.settings.rtol is not None else {}
+        if self._task.scale is not None:
+            found["scale"] = self._task.scale
         if self._trial is not None and self._trial.oracles:
             found |= {"oracle": dict(self._trial.oracles), "convention": dict(self._trial.convention)}
         return found
