@@ -49,7 +49,6 @@ _SIMULATOR_ELEMENTS = 1 << 18
 _REFUSED = re.compile(r"vmem|smem|RESOURCE_EXHAUSTED|Mosaic|INVALID_ARGUMENT|UNIMPLEMENTED", re.IGNORECASE)
 """libtpu's words for what is the kernel's fault, not the toolchain's."""
 
-
 _FLOOR = 0.4
 """Of the least time by the device's measured ceilings: what L2 keeps of a kernel's writes makes no more difference."""
 
@@ -455,6 +454,8 @@ class Hearing:
     def _convention(self) -> dict[str, Any]:
         """What right was measured by: an overridden tolerance, each case's oracle, and what the field's convention says."""
         found: dict[str, Any] = {"rtol": self._judge.settings.rtol} if self._judge.settings.rtol is not None else {}
+        if self._task.scale is not None:
+            found["scale"] = self._task.scale
         if self._trial is not None and self._trial.oracles:
             found |= {"oracle": dict(self._trial.oracles), "convention": dict(self._trial.convention)}
         return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kernelwright.tasks.errors import TaskError, UnknownName
-from kernelwright.tasks.records import Task
+from kernelwright.tasks.records import DTYPES, Task
 from kernelwright.tasks.schema import Fields, read_task, read_yaml
 from kernelwright.tasks.shapes import derive
 from kernelwright.tasks.slots import parse
@@ -59,7 +59,9 @@ def load_suite(name: str) -> tuple[Task, ...]:
     """
     if name == "core":
         return all_tasks()
-    return tuple(load_task(task) for task in _suite(name).strings("tasks", ()))
+    suite = _suite(name)
+    dtypes = suite.strings("cuda_dtypes", (), DTYPES)
+    return tuple(_in_dtypes(load_task(task), dtypes) for task in suite.strings("tasks", ()))
 
 
 def suite_budget(name: str) -> int | None:
@@ -75,7 +77,15 @@ def _suite(name: str) -> Fields:
     suites = {path.stem: path for path in SUITES.glob("*.yaml")}
     if name not in suites:
         raise UnknownName.among("suite", name, ["core", *suites])
-    return Fields(read_yaml(suites[name]), str(suites[name]), ("summary", "budget", "tasks"))
+    return Fields(read_yaml(suites[name]), str(suites[name]), ("summary", "budget", "cuda_dtypes", "tasks"))
+
+
+def _in_dtypes(task: Task, dtypes: tuple[str, ...]) -> Task:
+    """``task`` with its CUDA cases, to check, to time and held out, each in ``dtypes``; none given: as it is."""
+    if not dtypes:
+        return task
+    cases = tuple(replace(case, dtypes=dtypes) if case.device == "cuda" else case for case in task.cases)
+    return replace(task, cases=cases)
 
 
 def _library_names() -> tuple[str, ...]:
@@ -140,9 +150,7 @@ def _read_source(path: Path) -> str:
     try:
         source = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise TaskError(
-            f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", "save it as UTF-8"
-        ) from error
+        raise TaskError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}", "save it as UTF-8") from error
     tree = _located(path, lambda: parse(source))
     missing = [required for required in _REQUIRED if required not in set(_defined(tree))]
     if missing:

@@ -116,6 +116,10 @@ class Task:
     """Parameters never change between calls: a kernel may repack them once."""
     training: bool = False
     """The reference runs in training mode."""
+    shrinks: tuple[str, ...] = ()
+    """Sizes that a scale shrinks; none named: all that inputs and constructor read."""
+    scale: float | None = None
+    """Work over that of the task as shipped, where smaller timing shapes were asked for."""
 
     @property
     def task_id(self) -> str:

@@ -47,6 +47,7 @@ _TASK_KEYS = (
     "deterministic",
     "static_parameters",
     "training",
+    "shrinks",
 )
 
 
@@ -167,6 +168,7 @@ def read_task(name: str, source: str, reference: Path, path: Path) -> Task:
         deterministic=fields.flag("deterministic"),
         static_parameters=fields.flag("static_parameters"),
         training=fields.flag("training"),
+        shrinks=fields.strings("shrinks", (), tuple(sizes)),
     )
     for key, expression in (("bytes", task.bytes), ("flops", task.flops)):
         _check_expression(expression, f"{path}: {key}", sizes)

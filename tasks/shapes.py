@@ -14,9 +14,7 @@ from kernelwright.tasks.slots import Readers, constant, find_slots, parse, rewri
 
 _SIZE_FROM = 16
 """An integer that the constructor reads and that is below this is a hyperparameter (kernel size, stride, heads)."""
-_SETTING = re.compile(
-    "group|head|kernel|stride|pad|dilat|patch|block|window|layer|depth|stage|ratio|expert|top_?k|seed"
-)
+_SETTING = re.compile("group|head|kernel|stride|pad|dilat|patch|block|window|layer|depth|stage|ratio|expert|top_?k|seed")
 """Names of integers that are hyperparameters at any value, unless an input has them as a dimension."""
 _SMALL_WORK, _HELD_OUT_WORK = 2**20, 2**22
 """Caps on the product of all sizes: the oracle runs in float64, several times a case."""
@@ -111,6 +109,16 @@ def shrunk(source: str, scale: float, only_batch: bool = False) -> dict[str, int
             together = {plan.sizes[n]: max(f for m, f in fitted.items() if plan.sizes[m] == plan.sizes[n]) for n in names}
             sizes |= {n: together[plan.sizes[n]] for n in names}
     return {n: v for n, v in sizes.items() if v != plan.sizes[n]}
+
+
+def shrinkable(source: str) -> dict[str, int]:
+    """The sizes that may be rescaled, and what each must stay a multiple of to keep the divisions it has now.
+
+    Raises:
+        TaskError: the text does not parse.
+    """
+    plan = _plan(parse(source))
+    return {name: plan.multiple[name] for name in plan.sizes}
 
 
 def _fitted(value: int, multiple: int, fraction: float, floor: int) -> int:

@@ -31,7 +31,7 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
     path: Annotated[Path | None, typer.Option(metavar="DIR", help="Your own clone of the suite.")] = None,
     levels: Annotated[str | None, typer.Option(metavar="A,B", help="Only these levels or categories.")] = None,
     tasks: Annotated[str | None, typer.Option(metavar="A,B", help="Only these tasks: names, or their numbers.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Sizes over those shipped, at most 1.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Work over that as shipped, at most 1.")] = None,
     solutions: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Judge the kernels in this folder; none are written.")
     ] = None,
@@ -41,9 +41,7 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
     ] = "ours",
     model: Annotated[str | None, typer.Option(help="Writer: playbook, or provider/model[,…]; default by your keys.")] = None,
     samples: Annotated[int, typer.Option(help="Independent samples a task.")] = 1,
-    attempts: Annotated[
-        int | None, typer.Option(help="Attempts a task and sample; default 30, or the suite's own.")
-    ] = None,
+    attempts: Annotated[int | None, typer.Option(help="Attempts a task and sample; default 30, or the suite's own.")] = None,
     policy: Annotated[str, typer.Option(help="evokernel, greedy, beam, mcts or evolve.")] = "evokernel",
     backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device, or a solution's text.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kernelwright.agent.cli import defaults, evidencing, figures, selftesting
-from kernelwright.agent.cli.options import AsJson, Home, example, verb
+from kernelwright.agent.cli.options import AsJson, Home, Scale, example, verb
 from kernelwright.agent.cli.output import Output
 from kernelwright.evaluator.settings import SANDBOXES, Settings
 from kernelwright.tasks.codec import to_json
@@ -17,7 +17,7 @@ from kernelwright.tasks.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kernelwright.tasks.records import Verdict
+    from kernelwright.tasks.records import Task, Verdict
 
 app = verb()
 
@@ -35,6 +35,7 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     backend: Annotated[str | None, typer.Option(help="cpp or triton; default: what the file imports.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
+    scale: Scale = None,
     sandbox: Annotated[str, typer.Option(help="auto, strict (refuse where a layer is missing) or off.")] = "auto",
     save_evidence: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all that the verdict rests on to FILE, to be judged again.")
@@ -64,15 +65,15 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     if sandbox not in SANDBOXES:
         raise InputError(f"--sandbox is {sandbox!r}", f"give one of {', '.join(SANDBOXES)}")
     if evidence is not None:
-        if kernel is not None or save_evidence is not None or selftest or rtol is not None:
-            remedy = "leave out KERNEL, --save-evidence, --selftest and --rtol"
+        if kernel is not None or save_evidence is not None or selftest or (rtol, scale) != (None, None):
+            remedy = "leave out KERNEL, --save-evidence, --selftest, --rtol and --scale"
             raise InputError("--evidence judges the kernel in its file", remedy)
         return evidencing.check(evidencing.Asked(evidence, task, backend, device, sandbox, home, judging))
     if not judging:
         raise InputError("--no-judging belongs to --evidence", "add --evidence FILE, or leave it out")
     if selftest:
-        if kernel is not None or task is not None or save_evidence is not None:
-            remedy = "leave out KERNEL, --task and --save-evidence; see --corpus and --only"
+        if kernel is not None or (task, save_evidence, scale) != (None, None, None):
+            remedy = "leave out KERNEL, --task, --save-evidence and --scale; see --corpus and --only"
             raise InputError("--selftest judges its own corpus", remedy)
         return selftesting.test(backend, device, corpus, only, sandbox, home, jobs)
     if kernel is None or task is None:
@@ -82,14 +83,17 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
         raise InputError("--corpus, --only and --jobs belong to --selftest", "add --selftest, or leave them out")
     if rtol is not None and not 0 < rtol < 1:
         raise InputError(f"--rtol is {rtol}", "give a relative tolerance between 0 and 1, such as 1e-3")
+    from kernelwright.tasks.load import load_task
+    from kernelwright.tasks.scaling import scaled
+
     settings = Settings(rtol=rtol, sandbox=sandbox, record=save_evidence is not None)
-    verdict = _judged(kernel, task, backend, device, settings, home, save_evidence)
+    verdict = _judged(kernel, scaled(load_task(task), scale), backend, device, settings, home, save_evidence)
     return Output(to_json(verdict), lambda console: _print(verdict, console), 0 if verdict.passed else 1)
 
 
 def _judged(
     path: Path,
-    task: str,
+    task: Task,
     backend: str | None,
     device: str | None,
     settings: Settings,
@@ -98,14 +102,13 @@ def _judged(
 ) -> Verdict:
     from kernelwright.agent.workspace import Workspace
     from kernelwright.evaluator.judge import Judge
-    from kernelwright.tasks.load import load_task
     from kernelwright.tasks.records import Kernel
 
-    source, what = _read(path), load_task(task)
+    source = _read(path)
     kernel = Kernel(source, backend or defaults.language(source))
     with Judge(kernel.backend, device, Workspace.at(home, None).cache, settings) as judge:
-        verdict = judge.judge(kernel, what)
-        return verdict if save is None else evidencing.save(save, kernel, what, verdict, judge)
+        verdict = judge.judge(kernel, task)
+        return verdict if save is None else evidencing.save(save, kernel, task, verdict, judge)
 
 
 def _read(path: Path) -> str:

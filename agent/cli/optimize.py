@@ -105,9 +105,9 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     recorded = recording.load(model.removeprefix("replay:"), place) if model.startswith("replay:") else None
     if tasks or suite is not None or recorded is None:
         chosen = Selection(listed(level), tuple(tasks or ()), scale)
-        loaded, refused = _load(tasks or [], suite) if path is None else _of_clone(suite, path, chosen)
-        if path is None and (level or scale is not None):
-            raise InputError("--level and --scale belong to --suite and --path", "name your own clone of the suite")
+        loaded, refused = _load(tasks or [], suite, scale) if path is None else _of_clone(suite, path, chosen)
+        if path is None and level:
+            raise InputError("--level belongs to --suite and --path", "name your own clone of the suite")
     else:
         loaded, refused = recorded.tasks, {}
     was = recording.Defaults.of(recorded)
@@ -180,25 +180,27 @@ def _of_clone(suite: str | None, path: Path, chosen: Selection) -> tuple[tuple[T
     return loaded.tasks, dict(loaded.left_out)
 
 
-def _load(names: list[str], suite: str | None) -> tuple[tuple[Task, ...], dict[str, str]]:
+def _load(names: list[str], suite: str | None, scale: float | None) -> tuple[tuple[Task, ...], dict[str, str]]:
     """The tasks that load, and for each that does not why. A name that stands for nothing is refused if others load.
 
     Raises:
         InputError: no task is named, or none of the names stands for anything.
     """
     from kernelwright.tasks.load import load_suite, load_task
+    from kernelwright.tasks.scaling import check_scale, scaled
     from kernelwright.tasks.suites import SUITES
 
+    check_scale(scale)
     if suite in SUITES:
         raise InputError(f"the suite {suite} is read from your own clone", "give --path DIR")
     if not names and suite is None:
         raise InputError("no task is named", "give task names, files, or --suite quickstart; see `kernelwright tasks`")
-    loaded: dict[str, Task] = {task.name: task for task in load_suite(suite)} if suite is not None else {}
+    loaded: dict[str, Task] = {task.name: scaled(task, scale) for task in load_suite(suite)} if suite is not None else {}
     refused: dict[str, str] = {}
     unknown: TaskError | None = None
     for name in names:
         try:
-            task = load_task(name)
+            task = scaled(load_task(name), scale)
             loaded[task.name] = task
         except TaskError as error:
             refused[name] = str(error)

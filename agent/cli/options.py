@@ -23,7 +23,7 @@ Levels = Annotated[
     list[str] | None, typer.Option("--level", "--levels", metavar="A,B", help="Only these levels or categories of the suite.")
 ]
 Scale = Annotated[
-    float | None, typer.Option(help="Smaller shapes: at most this share of the work as shipped, such as 0.01.")
+    float | None, typer.Option(help="Smaller timing shapes: at most this share of the work as shipped, such as 0.01.")
 ]
 
 

@@ -51,15 +51,18 @@ def tasks(  # noqa: PLR0913  one argument an option is how typer reads a command
     --audit: exit code 0 every task can be judged, 1 some cannot.
     """
     from kernelwright.tasks.load import load_task
+    from kernelwright.tasks.scaling import scaled
     from kernelwright.tasks.suites.suite import Selection, load_tasks
 
-    if suite is None and (path, level, scale) != (None, None, None):
-        raise InputError("--path, --level and --scale belong to --suite", "name the suite that DIR is a clone of")
+    if suite is None and (path, level) != (None, None):
+        raise InputError("--path and --level belong to --suite", "name the suite that DIR is a clone of")
     if task is not None and suite is None and not audit:
-        return _one(load_task(task))
+        return _one(scaled(load_task(task), scale))
     loaded = load_tasks(suite or "core", path, Selection(listed(level), (task,) if task and suite else (), scale))
     if audit:
-        return auditing.audit([load_task(task)] if task and not suite else loaded.tasks, loaded.left_out, device, home)
+        return auditing.audit(
+            [scaled(load_task(task), scale)] if task and not suite else loaded.tasks, loaded.left_out, device, home
+        )
     if task is not None and len(loaded.tasks) == 1:
         return _one(loaded.tasks[0])
     data = {"tasks": [_row(t) for t in loaded.tasks], "left_out": dict(loaded.left_out), "notes": list(loaded.notes)}

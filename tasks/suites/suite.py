@@ -11,6 +11,7 @@ from kernelwright.tasks.errors import InputError, UnknownName
 from kernelwright.tasks.load import load_suite
 from kernelwright.tasks.records import Task
 from kernelwright.tasks.resolve import resolve
+from kernelwright.tasks.scaling import check_scale, scaled
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,7 @@ def load_tasks(suite: str, path: Path | None, select: Selection) -> Loaded:
     """
     from kernelwright.tasks.suites import SUITES
 
-    if select.scale is not None and not 0 < select.scale <= 1:
-        raise InputError(f"the scale is {select.scale}", "give the work wanted over the work as shipped, such as 0.01")
+    check_scale(select.scale)
     if path is not None:
         found = open_suite(suite).load(path, select)
         tasks = tuple(replace(task, path=_inside(task.path, path)) for task in found.tasks)
@@ -96,7 +96,8 @@ def load_tasks(suite: str, path: Path | None, select: Selection) -> Loaded:
     elif suite in SUITES or ":" in suite:
         raise InputError(f"the suite {suite} is read from your own clone", "give --path DIR")
     else:
-        loaded = Loaded(tuple(t for t in load_suite(suite) if select.wants(t.name.split("/")[-2], t.name)), {})
+        wanted = [t for t in load_suite(suite) if select.wants(t.name.split("/")[-2], t.name)]
+        loaded = Loaded(tuple(scaled(t, select.scale) for t in wanted), {})
     if not loaded.tasks and not loaded.left_out:
         chosen = ", ".join([*select.levels, *select.names])
         raise InputError(f"the suite {suite} has no tasks called {chosen}", "`kernelwright tasks --suite …` lists it")

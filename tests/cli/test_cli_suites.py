@@ -96,7 +96,11 @@ def test_one_task_of_a_clone_is_shown(call: Call, clone: str) -> None:
         (("tasks", "--level", "1"), "belong to --suite"),
         (("optimize", "--suite", "kernelbench"), "own clone"),
         (("optimize", "--path", "."), "--path needs --suite"),
-        (("optimize", "rms_norm", "--scale", "0.1"), "belong to --suite"),
+        (("optimize", "rms_norm", "--level", "1"), "belongs to --suite"),
+        (("optimize", "rms_norm", "--scale", "2"), "the scale is 2"),
+        (("tasks", "rms_norm", "--scale", "0"), "the scale is 0"),
+        (("check", "pyproject.toml", "--task", "rms_norm", "--scale", "2"), "the scale is 2"),
+        (("check", "--selftest", "--scale", "0.1"), "own corpus"),
     ],
 )
 def test_wrong_usage_is_one_clear_line(call: Call, arguments: tuple[str, ...], message: str) -> None:
