@@ -6,6 +6,7 @@ Needs torch and the capture beside it alone: exported packages carry this file. 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,12 +102,25 @@ class Patched:
             for slot in guarded.slots:
                 slot.enabled = slot.key in keys
 
+    def original(self) -> nn.Module:
+        """A copy of the model as it was, which shares the parameters and buffers."""
+        shared: dict[int, Any] = {id(t): t for t in [*self.model.parameters(), *self.model.buffers()]}
+        return unpatched(copy.deepcopy(self.model, shared))
+
     def undo(self) -> None:
         """Give every module its own class back."""
         for module, kind in self._classes.values():
             module.__class__ = kind
             module.__dict__.pop("_kernelwright_regimes", None)
         self._classes.clear()
+
+
+def unpatched(model: nn.Module) -> nn.Module:
+    """``model`` with every module's own class back."""
+    for module in model.modules():
+        if module.__dict__.pop("_kernelwright_regimes", None) is not None:
+            module.__class__ = type(module).__mro__[1]
+    return model
 
 
 def patch(model: nn.Module, sites: Sequence[Site], kernels: Mapping[str, Kernel], training: bool = False) -> Patched:

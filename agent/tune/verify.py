@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from kernelwright.agent.tune.patch import Patched
+from kernelwright.agent.tune.patch import Patched, unpatched
 from kernelwright.agent.tune.rank import synchronize
 from kernelwright.agent.tune.target import Call
 
@@ -117,14 +117,13 @@ def _double(patched: Patched) -> nn.Module | None:
     """The original in float64; None where that does not fit or does not work."""
     try:
         oracle = copy.deepcopy(patched.model)
-        kinds = {type(m): type(m).__mro__[1] for m in oracle.modules() if "_kernelwright_regimes" in m.__dict__}
-        for module in oracle.modules():
-            if type(module) in kinds:
-                module.__dict__.pop("_kernelwright_regimes")
-                module.__class__ = kinds[type(module)]
-        return oracle.double()
+        return unpatched(oracle).double()
     except (RuntimeError, TypeError, MemoryError):
         return None
+
+
+def _nothing() -> None:
+    return None
 
 
 def latency(variants: Mapping[str, Callable[[Call], Any]], calls: Sequence[Call], device: str, rounds: int) -> dict[str, list[float]]:
@@ -139,6 +138,7 @@ def latency(variants: Mapping[str, Callable[[Call], Any]], calls: Sequence[Call]
         chance.shuffle(order)
         for name in order:
             given = pool[number % len(pool)]
+            getattr(variants[name], "prepare", _nothing)()
             synchronize(device)
             began = time.perf_counter()
             for call in given:

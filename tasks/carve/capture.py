@@ -215,8 +215,8 @@ def _connected(partitions: Sequence[Partition]) -> list[Partition]:
                     del rest[node]
                     component[node] = None
                     pending += [*node.all_input_nodes, *node.users]
-            found.append(Partition(id=len(found), nodes=component))
-    return found
+            found.append(Partition(id=len(found), nodes=sorted(component)))  # in the graph's order: keys must be repeatable
+    return sorted(found, key=lambda p: next(iter(p.nodes)))
 
 
 def describe(part: fx.GraphModule) -> Group | None:
