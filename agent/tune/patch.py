@@ -48,6 +48,7 @@ class Slot(nn.Module):
 class Guarded:
     """One captured site with kernels in it, and all that must hold for it to stand in for the module's forward."""
 
+    module: nn.Module
     graph: fx.GraphModule
     tree: pytree.TreeSpec
     leaves: tuple[Any, ...]
@@ -58,9 +59,15 @@ class Guarded:
     slots: list[Slot] = field(default_factory=list)
     differentiable: bool = False
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Guarded:
+        """Itself: it holds for no module but its own, so that a copy of the model runs the original forward."""
+        return self
+
     def holds(self, module: nn.Module, args: Any, kwargs: Any) -> bool:
         """Whether a call is inside the envelope."""
-        if module.training != self.training or torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
+        if module is not self.module or module.training != self.training:
+            return False
+        if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
             return False
         leaves, tree = pytree.tree_flatten((args, kwargs))
         if tree != self.tree or len(leaves) != len(self.leaves):
@@ -160,7 +167,7 @@ def _guarded(site: Site, kernels: Mapping[str, Kernel], training: bool) -> Guard
         for name, tensor in held.items()
         if tensor is not None
     ]
-    guarded = Guarded(site.graph, tree, tuple(map(signature, leaves)), training, state, differentiable=training)
+    guarded = Guarded(site.module, site.graph, tree, tuple(map(signature, leaves)), training, state, differentiable=training)
     for name, group, original in list(slots(site)):
         if group.key in kernels and not isinstance(original, Slot):
             slot = Slot(group, original, operator(group, kernels[group.key], original, training))
