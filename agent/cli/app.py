@@ -19,6 +19,7 @@ from kernelwright.tasks.errors import KernelwrightError
 
 VERBS = {
     "optimize": "write, judge and refine kernels for one or many tasks",
+    "tune": "make a whole model faster end to end, and prove it",
     "check": "judge one kernel on one task",
     "tasks": "list the tasks, or show one",
     "resume": "go on with a run that was interrupted or waits",
@@ -30,6 +31,7 @@ VERBS = {
     "bench": "run a suite and measure, judge kernels of others, compare",
     "leaderboard": "build a static site from results of benches and machines",
     "bundle": "carry kernels to another machine, and their verdicts back",
+    "export": "make a package of a tuned model's kernels",
     "doctor": "what works here, and why the rest does not",
 }
 

@@ -1,0 +1,173 @@
+"""``tuned/``: an importable folder that needs torch (and triton or g++) alone, and what ``export`` makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kernelwright.agent.files import write_text
+from kernelwright.agent.tune import patch as patch_module
+from kernelwright.agent.tune.optimise import Search
+from kernelwright.agent.tune.patch import Patched
+from kernelwright.agent.tune.target import Target
+from kernelwright.agent.tune.text import markdown
+from kernelwright.evaluator import native, prototypes, toolchain
+from kernelwright.tasks.carve import capture
+from kernelwright.tasks.codec import to_json
+from kernelwright.tasks.errors import InputError
+
+LAYOUTS = ("wheel", "hf")
+_OWN = re.compile(r"\bkernelwright\.(?:evaluator|tasks\.carve|agent\.tune)\.(\w+)\b")
+_RUNTIME = (capture, patch_module, native, prototypes, toolchain)
+
+_INIT = '''"""Kernels found and verified by `kernelwright tune` for {model}; see manifest.json and report.md."""
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+
+import torch
+
+from ._runtime.capture import capture
+from ._runtime.patch import patch
+
+_HERE = Path(__file__).parent
+MANIFEST = json.loads((_HERE / "manifest.json").read_text())
+
+
+def apply(model, inputs=None):
+    """Put the kernels into `model`, which is changed in place and returned; its state_dict stays as it is.
+
+    `inputs`: a list of (args, kwargs) that the kernels are for; default: those that were tuned for. Calls of other shapes,
+    dtypes, devices, strides, or in another mode run the original forward. `model._kernelwright.undo()` takes all out again.
+
+    Raises RuntimeError where a kernel's file was changed, or the model is not the one that was tuned.
+    """
+    kernels = {{}}
+    for key, row in MANIFEST["kernels"].items():
+        if hashlib.sha256((_HERE / row["file"]).read_bytes()).hexdigest() != row["sha256"]:
+            raise RuntimeError(f"{{row['file']}} is not the file that was verified")
+        kernels[key] = importlib.import_module(f".kernels.{{row['module']}}", __name__).ModelNew()
+    if not kernels:
+        return model
+    training = MANIFEST["mode"] == "training"
+    device = next((t.device for t in model.parameters()), torch.device("cpu"))
+    if inputs is None:
+        inputs = torch.load(_HERE / "inputs.pt", weights_only=True, map_location=device)
+    was = model.training
+    model.train(training)
+    sites = []
+    with torch.no_grad():
+        for args, kwargs in inputs:
+            sites += capture(model, args, kwargs)[0]
+    found = {{group.key for site in sites for group in site.groups.values()}}
+    missing = sorted(MANIFEST["kernels"][key]["module"] for key in kernels if key not in found)
+    if missing:
+        raise RuntimeError(f"the model has no place for {{', '.join(missing)}}: another model, other shapes, or another torch?")
+    patched = patch(model, sites, kernels, training)
+    model.train(was)
+    object.__setattr__(model, "_kernelwright", patched)
+    return model
+'''
+
+_PYPROJECT = """[build-system]
+requires = ["setuptools>=77"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "{name}"
+version = "0.1.0"
+description = "Kernels found and verified by kernelwright tune"
+requires-python = ">=3.10"
+dependencies = ["torch"]
+
+[tool.setuptools.packages.find]
+where = ["src"]
+
+[tool.setuptools.package-data]
+"*" = ["*.json", "*.pt", "*.md"]
+"""
+
+
+def write_package(folder: Path, patched: Patched, target: Target, search: Search, report: dict[str, Any]) -> None:
+    """Write ``folder``: kernels, runtime, ``apply``, ``inputs.pt``, ``manifest.json``, ``report.json`` and ``report.md``.
+
+    What an earlier tuning left there is replaced; a folder that is something else is not touched.
+
+    Raises:
+        InputError: ``folder`` has files and no manifest of ours.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / "manifest.json").is_file():
+            raise InputError(f"{folder} is not empty and holds no earlier result", "give another folder with --out")
+        shutil.rmtree(folder)
+    rows: dict[str, Any] = {}
+    for key in patched.keys():
+        won = search.won[key]
+        module = f"{won.candidate.group.name}_{key[:6]}"
+        text = _OWN.sub(r".._runtime.\1", won.source)
+        write_text(folder / "kernels" / f"{module}.py", text)
+        rows[key] = {
+            "module": module,
+            "file": f"kernels/{module}.py",
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "envelope": {"inputs": to_json(won.candidate.group.inputs), "outputs": to_json(won.candidate.group.outputs)},
+            "occurrences": won.candidate.count,
+            "run": won.run,
+            "attempt": won.outcome.best,
+            "captured_error": won.captured_error,
+            "verdict": to_json(won.outcome.verdict),
+        }
+    manifest = {
+        "kernelwright": 1,
+        "model": target.name,
+        "mode": report["mode"],
+        "device": report["device"],
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "kernels": rows,
+        "end_to_end": {name: report.get(name) for name in ("numerics", "latency_ms", "speedup", "contribution_ms")},
+    }
+    for source in _RUNTIME:
+        path = Path(str(source.__file__))
+        write_text(folder / "_runtime" / path.name, _OWN.sub(r".\1", path.read_text(encoding="utf-8")))
+    write_text(folder / "_runtime" / "__init__.py", "")
+    write_text(folder / "kernels" / "__init__.py", "")
+    write_text(folder / "__init__.py", _INIT.format(model=target.name))
+    torch.save([(args, kwargs) for args, kwargs in target.calls], folder / "inputs.pt")
+    write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
+    write_text(folder / "report.md", markdown(report))
+    write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+
+
+def export(folder: Path, out: Path, layout: str, name: str) -> Path:
+    """Make a package of ``folder``: ``wheel`` (pyproject and ``src/``) or ``hf`` (Hugging Face kernels, universal build).
+
+    Raises:
+        InputError: ``folder`` is no result of tune, or ``out`` is there already.
+    """
+    if not (folder / "manifest.json").is_file():
+        raise InputError(f"{folder} holds no manifest.json", "give the folder that `kernelwright tune` wrote")
+    if layout not in LAYOUTS:
+        raise InputError(f"--layout is {layout!r}", f"give one of {', '.join(LAYOUTS)}")
+    if not name.isidentifier():
+        raise InputError(f"--name is {name!r}", "give a Python identifier")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty", "give another folder with --out")
+    ignored = shutil.ignore_patterns("__pycache__")
+    if layout == "wheel":
+        shutil.copytree(folder, out / "src" / name, ignore=ignored)
+        write_text(out / "pyproject.toml", _PYPROJECT.format(name=name.replace("_", "-")))
+    else:
+        shutil.copytree(folder, out / "build" / "torch-universal" / name, ignore=ignored)
+        shutil.copytree(folder, out / "torch-ext" / name, ignore=ignored)
+        write_text(out / "build.toml", f'[general]\nname = "{name}"\nuniversal = true\n')
+    write_text(out / "README.md", (folder / "report.md").read_text(encoding="utf-8"))
+    return out

@@ -1,0 +1,236 @@
+"""The whole of it: capture, rank, optimise, patch, verify end to end, drop what does not pay, write ``tuned/``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kernelwright.agent.settings import RunConfig
+from kernelwright.agent.tune import verify
+from kernelwright.agent.tune.optimise import Search, load_kernel, odds, optimise
+from kernelwright.agent.tune.package import write_package
+from kernelwright.agent.tune.patch import Patched, patch
+from kernelwright.agent.tune.rank import Candidate, candidates, profile, seconds
+from kernelwright.agent.tune.target import Call, Target
+from kernelwright.agent.watch import Watch
+from kernelwright.agent.workspace import Workspace
+from kernelwright.tasks.carve.capture import Site, capture
+from kernelwright.tasks.errors import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is tuned, beside the loop's own configuration."""
+
+    device: str = "cpu"
+    """``cpu``, ``cuda`` or ``cuda:N``."""
+    training: bool = False
+    total: int = 60
+    """Attempts over all tasks."""
+    threshold: float = 0.01
+    """Stop when no group is expected to save this share of a pass."""
+    rounds: int = 30
+    """Interleaved rounds of the end-to-end timing."""
+    compiled: bool = True
+    """Also time ``torch.compile`` of the original."""
+    out: Path = Path("tuned")
+
+
+@dataclass
+class Tuned:
+    """What came of it; ``model`` is the user's own, patched where that pays and else untouched."""
+
+    model: nn.Module
+    patched: Patched
+    report: dict[str, Any] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+def tune(target: Target, config: RunConfig, options: Options, workspace: Workspace, watch: Watch) -> Tuned:
+    """Tune ``target`` in place.
+
+    Raises:
+        InputError: the model cannot be captured, is not deterministic, or does not run on its own inputs.
+    """
+    model, device, training = target.model, options.device, options.training
+    _runs(target, training)
+    sites, notes = _captured(target)
+    with torch.set_grad_enabled(training):
+        pass_ms = 1e3 * sum(seconds(lambda a=a, k=k: model(*a, **k), device) for a, k in target.calls)  # type: ignore[misc]
+    ranked = candidates(sites, device)
+    odds(ranked, workspace)
+    report: dict[str, Any] = {
+        "model": target.name,
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else "cpu",
+        "mode": "training" if training else "inference",
+        "pass_ms": pass_ms,
+        "notes": [*target.notes, *notes],
+        "profile": profile(model, target.calls, device, training)[:30],
+        "groups": [_row(c, pass_ms) for c in sorted(ranked, key=lambda c: -c.expected_ms)],
+    }
+    search = optimise(ranked, config, workspace, watch, options.total, options.threshold * pass_ms)
+    report |= {"runs": search.runs, "tasks": search.tasks}
+    patched = _patched(target, sites, search, workspace, training)
+    _prove(patched, target, search, options, report)
+    write_package(options.out, patched, target, search, report)
+    return Tuned(model, patched, report, watch.stopping())
+
+
+def _runs(target: Target, training: bool) -> None:
+    try:
+        off = max(verify.deterministic(target.model, call, training) for call in target.calls)
+    except Exception as error:  # noqa: BLE001  the user's model may fail in any way
+        lines = str(error).strip().splitlines() or [""]
+        raise InputError(f"{target.name} fails on its inputs: {type(error).__name__}: {lines[0]}", "run it by itself") from error
+    if off > 1e-3:
+        raise InputError(
+            f"{target.name} is not deterministic: two equal calls differ by {off:.2g} (relative)",
+            "tune it with --mode inference, or without dropout and other random layers",
+        )
+
+
+def _captured(target: Target) -> tuple[list[Site], list[str]]:
+    sites: list[Site] = []
+    notes: list[str] = []
+    with torch.no_grad():
+        for args, kwargs in target.calls:
+            found, said = capture(target.model, args, kwargs)
+            sites += found
+            notes += [n for n in said if n not in notes]
+    if not any(site.groups for site in sites):
+        why = f": {notes[0]}" if notes else ""
+        raise InputError(f"{target.name}: nothing in it can be replaced{why}", "its work is all in products, or cannot be exported")
+    return sites, notes
+
+
+def _row(candidate: Candidate, pass_ms: float) -> dict[str, Any]:
+    group = candidate.group
+    return {
+        "group": group.name,
+        "key": group.key,
+        "count": candidate.count,
+        "modules": sorted(set(candidate.paths))[:8],
+        "inputs": [f"{s.dtype}{list(s.shape)}" for s in group.inputs],
+        "ops": list(group.ops),
+        "eager_us": candidate.eager_us,
+        "floor_us": candidate.floor_us,
+        "share": candidate.count * candidate.eager_us / 1e3 / pass_ms,
+        "odds": candidate.odds,
+        "expected_ms": candidate.expected_ms,
+    }
+
+
+def _patched(target: Target, sites: list[Site], search: Search, workspace: Workspace, training: bool) -> Patched:
+    kernels = {}
+    for key, won in search.won.items():
+        path = workspace.home / "tuned" / f"{key}_kernel.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(won.source, encoding="utf-8")
+        kernels[key] = load_kernel(path)
+    try:
+        return patch(target.model, sites, kernels, training)
+    except ValueError as error:
+        raise InputError(f"{target.name}: {error}", "the original model is untouched") from error
+
+
+def _prove(patched: Patched, target: Target, search: Search, options: Options, report: dict[str, Any]) -> None:
+    """Numerics, then time; kernels that do not pay end to end are taken out, and what stays is measured again."""
+    dropped: dict[str, str] = {}
+    report |= {"dropped": dropped, "contribution_ms": {}, "numerics": None, "latency_ms": None, "speedup": None}
+    while patched.keys():
+        found = verify.numerics(patched, target.calls, options.training)
+        report["numerics"] = found
+        if not found["passed"]:
+            for key in patched.keys():
+                dropped[key] = f"the model's outputs are off by {found['ratio']:.2g} times what is allowed"
+            break
+        losing = _leave_one_out(patched, target, options, report)
+        if losing is None:
+            break
+        dropped[losing] = "does not pay end to end"
+        patched.enable([key for key in patched.keys() if key != losing])
+    if any("off by" in why for why in dropped.values()):
+        patched.enable(())
+    if patched.keys():
+        _time(patched, target, options, report)
+        if report["speedup"]["eager"]["low"] <= 1:
+            for key in patched.keys():
+                dropped[key] = "the patched model is not measurably faster than the original"
+            patched.enable(())
+    if not patched.keys():
+        patched.undo()
+    report["kernels"] = {key: search.won[key].candidate.group.name for key in patched.keys()} if patched.keys() else {}
+
+
+def _leave_one_out(patched: Patched, target: Target, options: Options, report: dict[str, Any]) -> str | None:
+    """What each kernel contributes; the one that costs most, if any does."""
+    keys = patched.keys()
+    variants = {"": keys, **{key: [k for k in keys if k != key] for key in keys}}
+
+    def variant(enabled: list[str]) -> Callable[[Call], Any]:
+        def call(given: Call) -> None:
+            verify.run(patched.model, given, options.training)
+
+        call.prepare = lambda: patched.enable(enabled)  # type: ignore[attr-defined]
+        return call
+
+    taken = verify.latency({n: variant(e) for n, e in variants.items()}, target.calls, options.device, options.rounds)
+    patched.enable(keys)
+    whole = statistics.median(taken[""])
+    gains = {key: statistics.median(taken[key]) - whole for key in keys}
+    report["contribution_ms"] = gains
+    worst = min(gains, key=lambda k: gains[k])
+    return worst if gains[worst] <= 0 else None
+
+
+def _time(patched: Patched, target: Target, options: Options, report: dict[str, Any]) -> None:
+    keys, model = patched.keys(), patched.model
+
+    def run(given: Call) -> None:
+        verify.run(model, given, options.training)
+
+    def eager(given: Call) -> None:
+        run(given)
+
+    def tuned(given: Call) -> None:
+        run(given)
+
+    eager.prepare = lambda: patched.enable(())  # type: ignore[attr-defined]
+    tuned.prepare = lambda: patched.enable(keys)  # type: ignore[attr-defined]
+    variants: dict[str, Callable[[Call], Any]] = {"eager": eager, "tuned": tuned}
+    if options.compiled:
+        variants |= _compiled(patched, target, options, report)
+    taken = verify.latency(variants, target.calls, options.device, options.rounds)
+    patched.enable(keys)
+    report["latency_ms"] = {name: statistics.median(times) for name, times in taken.items()}
+    report["speedup"] = {name: verify.speedup(taken[name], taken["tuned"]) for name in taken if name != "tuned"}
+    if "tuned+compile" in taken:
+        report["speedup_compiled"] = verify.speedup(taken["compile"], taken["tuned+compile"])
+
+
+def _compiled(patched: Patched, target: Target, options: Options, report: dict[str, Any]) -> Mapping[str, Callable[[Call], Any]]:
+    """``torch.compile`` of the original, and of the patched model; a note where it fails."""
+    keys = patched.keys()
+    made: dict[str, Callable[[Call], Any]] = {}
+    plain = patched.original()
+    for name, model, enabled in (("compile", plain, ()), ("tuned+compile", patched.model, keys)):
+        try:
+            compiled = torch.compile(model)
+            patched.enable(enabled or keys)
+            for call in target.calls:
+                verify.run(compiled, call, options.training)  # type: ignore[arg-type]
+
+            def go(given: Call, compiled: Any = compiled) -> None:
+                verify.run(compiled, given, options.training)
+
+            go.prepare = lambda: patched.enable(keys)  # type: ignore[attr-defined]
+            made[name] = go
+        except Exception as error:  # noqa: BLE001  the compiler may fail in any way, and that is a finding
+            report["notes"].append(f"torch.compile ({name}) fails: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
+    return made

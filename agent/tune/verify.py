@@ -1,0 +1,160 @@
+"""Is the patched model right, and is it faster? Over fresh inputs, in turns with the original, eager and compiled."""
+
+from __future__ import annotations
+
+import copy
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from kernelwright.agent.tune.patch import Patched, unpatched
+from kernelwright.agent.tune.rank import synchronize
+from kernelwright.agent.tune.target import Call
+
+_SLACK = 2.0
+"""The patched model may be off by twice the original's own error against float64."""
+_FLOOR = {torch.float32: 2e-6, torch.float64: 1e-13, torch.float16: 2e-3, torch.bfloat16: 1.6e-2}
+"""Relative error that is always allowed: a few units in the last place of the dtype."""
+
+
+def fresh(call: Call, seed: int) -> Call:
+    """Inputs like ``call``'s with other values: floats redrawn with their mean and spread, integers shuffled."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def redraw(tensor: torch.Tensor) -> torch.Tensor:
+        plain = tensor.detach().cpu()
+        if tensor.is_floating_point():
+            spread = float(plain.double().std(correction=0)) if plain.numel() > 1 else 1.0
+            drawn = torch.randn(plain.shape, generator=generator, dtype=torch.float64) * spread + float(plain.double().mean())
+            values = drawn.to(plain.dtype)
+        else:
+            values = plain.flatten()[torch.randperm(plain.numel(), generator=generator)].reshape(plain.shape)
+        made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        made.copy_(values)
+        return made.requires_grad_(tensor.requires_grad)
+
+    return pytree.tree_map_only(torch.Tensor, redraw, call)  # type: ignore[no-any-return]
+
+
+def run(model: nn.Module, call: Call, training: bool) -> list[torch.Tensor]:
+    """Output tensors, and in training mode the gradients of all parameters for a fixed scalar of the outputs."""
+    args, kwargs = call
+    with torch.set_grad_enabled(training):
+        outputs = [t for t in pytree.tree_leaves(_plain(model(*args, **kwargs))) if isinstance(t, torch.Tensor)]
+    if not training:
+        return outputs
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    total = sum((o.double() * _weights(o)).sum() for o in outputs if o.requires_grad)
+    gradients = torch.autograd.grad(total, wanted, allow_unused=True)  # type: ignore[arg-type]
+    return [*(o.detach() for o in outputs), *(g for g in gradients if g is not None)]
+
+
+def _weights(output: torch.Tensor) -> torch.Tensor:
+    count = torch.arange(output.numel(), device=output.device, dtype=torch.float64)
+    return (torch.sin(count) / max(output.numel(), 1) ** 0.5).reshape(output.shape)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclass-like outputs of transformers as dicts."""
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> list[float]:
+    """Relative L2 distance of each output to ``b``'s; infinite where one is not finite and the other is."""
+    found = []
+    for x, y in zip(a, b, strict=True):
+        x64, y64 = x.detach().double(), y.detach().double()
+        same = (x64 == y64) | (x64.isnan() & y64.isnan())
+        difference = torch.where(same, torch.zeros_like(x64), x64 - y64)
+        scale = float(torch.linalg.vector_norm(torch.where(y64.isfinite(), y64, torch.zeros_like(y64))))
+        error = float(torch.linalg.vector_norm(difference)) / max(scale, 1e-30)
+        found.append(error if error == error else float("inf"))
+    return found
+
+
+def deterministic(model: nn.Module, call: Call, training: bool) -> float:
+    """Largest distance between two equal calls."""
+    return max(distance(run(model, call, training), run(model, call, training)), default=0.0)
+
+
+def numerics(patched: Patched, calls: Sequence[Call], training: bool, draws: int = 3) -> dict[str, Any]:
+    """Compare the patched model with the original over ``draws`` fresh inputs a regime.
+
+    Returns:
+        ``passed``, ``oracle`` (``float64``, or ``error ratio`` where the model has no float64 form that fits), ``ratio``: the
+        largest error over its bound, at most 1 passes.
+    """
+    keys = patched.keys()
+    oracle = _double(patched)
+    worst, checked = 0.0, 0
+    for number, call in enumerate(calls):
+        for draw in range(draws):
+            given = fresh(call, 7919 * number + draw)
+            patched.enable(keys)
+            mine = run(patched.model, given, training)
+            patched.enable(())
+            theirs = run(patched.model, given, training)
+            patched.enable(keys)
+            own = [0.0] * len(theirs)
+            truth = theirs
+            if oracle is not None:
+                wide = pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, given)
+                truth = run(oracle, wide, training)
+                own = distance(theirs, truth)
+            for error, allowed, output in zip(distance(mine, truth), own, theirs, strict=True):
+                worst = max(worst, error / (_SLACK * allowed + _FLOOR.get(output.dtype, 0.0) + 1e-30))
+                checked += 1
+    return {"passed": worst <= 1, "oracle": "float64" if oracle is not None else "error ratio", "ratio": worst, "outputs": checked}
+
+
+def _double(patched: Patched) -> nn.Module | None:
+    """The original in float64; None where that does not fit or does not work."""
+    try:
+        oracle = copy.deepcopy(patched.model)
+        return unpatched(oracle).double()
+    except (RuntimeError, TypeError, MemoryError):
+        return None
+
+
+def _nothing() -> None:
+    return None
+
+
+def latency(variants: Mapping[str, Callable[[Call], Any]], calls: Sequence[Call], device: str, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of one pass over all regimes, per variant, one a round; in every round in another random order.
+
+    Each round has inputs of its own, so that nothing can be kept from the last one.
+    """
+    order, chance = list(variants), random.Random(0)
+    taken: dict[str, list[float]] = {name: [] for name in variants}
+    pool = [[fresh(call, 31 * i + n) for n, call in enumerate(calls)] for i in range(4)]
+    for number in range(rounds + 2):
+        chance.shuffle(order)
+        for name in order:
+            given = pool[number % len(pool)]
+            getattr(variants[name], "prepare", _nothing)()
+            synchronize(device)
+            began = time.perf_counter()
+            for call in given:
+                variants[name](call)
+            synchronize(device)
+            if number >= 2:
+                taken[name].append(1e3 * (time.perf_counter() - began))
+    return taken
+
+
+def speedup(base: Sequence[float], mine: Sequence[float]) -> dict[str, float]:
+    """Ratio of medians with its 95 % bootstrap interval, rounds drawn in pairs."""
+    chance, n = random.Random(0), len(mine)
+    ratios = []
+    for _ in range(500):
+        drawn = [chance.randrange(n) for _ in range(n)]
+        ratios.append(statistics.median(base[i] for i in drawn) / statistics.median(mine[i] for i in drawn))
+    ratios.sort()
+    return {"median": statistics.median(base) / statistics.median(mine), "low": ratios[12], "high": ratios[487]}

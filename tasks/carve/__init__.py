@@ -1,0 +1,1 @@
+"""A PyTorch model -> captured graphs -> fusible groups -> tasks."""
