@@ -40,8 +40,7 @@ class Slot(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> Any:
         if not self.enabled:
             return self.original(*inputs)
-        outputs = self._op(*inputs)
-        return outputs
+        return self._op(*inputs)
 
 
 @dataclass

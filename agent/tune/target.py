@@ -47,7 +47,7 @@ def load_target(spec: str, inputs: str | None, device: str, training: bool) -> T
         other, name = _module(inputs)
         given = _attribute(other, name, inputs)
     else:
-        given = getattr(module, "inputs", None) or getattr(module, "get_inputs", None)
+        given = getattr(module, "inputs", getattr(module, "get_inputs", None))
         if given is None:
             raise InputError(f"{spec}: no example inputs", "give --inputs model.py:inputs, or define inputs() beside the model")
     value = _called(given, inputs or f"{spec.rpartition(':')[0]}:inputs") if callable(given) else given

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from kernelwright.agent.run import start
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.tune import verify
-from kernelwright.agent.tune.optimise import Search, load_kernel, odds, optimise
+from kernelwright.agent.tune.optimise import Loop, Search, load_kernel, odds, optimise
 from kernelwright.agent.tune.package import write_package
 from kernelwright.agent.tune.patch import Patched, patch
 from kernelwright.agent.tune.rank import Candidate, candidates, profile, seconds
@@ -52,7 +53,7 @@ class Tuned:
     interrupted: bool = False
 
 
-def tune(target: Target, config: RunConfig, options: Options, workspace: Workspace, watch: Watch) -> Tuned:
+def tune(target: Target, config: RunConfig, options: Options, workspace: Workspace, watch: Watch, loop: Loop = start) -> Tuned:
     """Tune ``target`` in place.
 
     Raises:
@@ -74,7 +75,7 @@ def tune(target: Target, config: RunConfig, options: Options, workspace: Workspa
         "profile": profile(model, target.calls, device, training)[:30],
         "groups": [_row(c, pass_ms) for c in sorted(ranked, key=lambda c: -c.expected_ms)],
     }
-    search = optimise(ranked, config, workspace, watch, options.total, options.threshold * pass_ms)
+    search = optimise(ranked, config, workspace, watch, options.total, options.threshold * pass_ms, loop)
     report |= {"runs": search.runs, "tasks": search.tasks}
     patched = _patched(target, sites, search, workspace, training)
     _prove(patched, target, search, options, report)
