@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """Tune three real architectures on a GPU with the playbook in Triton: `python scripts/tune_gpu.py OUT [llama vit conv]`.
 
 For machines without chromadb: the playbook's attempts are judged by the ordinary judge, and no memory is kept.
@@ -119,7 +120,11 @@ def main():
             place = Workspace.at(out / name / "home", None)
             report = tune(target(name, model, inputs, "cuda", False), config, options, place, Silence(), loop).report
             (out / f"{name}.json").write_text(json.dumps(report, indent=1))
-            print(name, json.dumps({k: report.get(k) for k in ("numerics", "latency_ms", "speedup", "speedup_compiled")}), flush=True)
+            print(
+                name,
+                json.dumps({k: report.get(k) for k in ("numerics", "latency_ms", "speedup", "speedup_compiled")}),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -66,7 +66,9 @@ def target(name: str, model: nn.Module, inputs: Any, device: str, training: bool
         elif isinstance(regime, (tuple, list)):
             call = (tuple(regime), {})
         else:
-            raise InputError(f"{name}: inputs are {type(regime).__name__}", "give a tuple of arguments, a dict, or a list of them")
+            raise InputError(
+                f"{name}: inputs are {type(regime).__name__}", "give a tuple of arguments, a dict, or a list of them"
+            )
         calls.append(torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), call))
     if not any(isinstance(leaf, torch.Tensor) for call in calls for leaf in torch.utils._pytree.tree_leaves(call)):
         raise InputError(f"{name}: no tensor is among the inputs", "give at least one tensor; other values stay constants")
