@@ -13,7 +13,9 @@ from kernelwright.agent.cli.output import Output
 app = verb()
 
 
-@app.command(epilog=example("kernelwright export tuned --out my_kernels\nkernelwright export tuned --layout hf --name my_kernels"))
+@app.command(
+    epilog=example("kernelwright export tuned --out my_kernels\nkernelwright export tuned --layout hf --name my_kernels")
+)
 def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `kernelwright tune` wrote.")] = Path("tuned"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the package goes.")] = Path("tuned_package"),
@@ -25,4 +27,6 @@ def export(
     from kernelwright.agent.tune.package import export as make
 
     made = make(folder, out, layout, name)
-    return Output({"out": str(made), "layout": layout}, lambda console: console.print(f"{layout} package: {made}", markup=False))
+    return Output(
+        {"out": str(made), "layout": layout}, lambda console: console.print(f"{layout} package: {made}", markup=False)
+    )

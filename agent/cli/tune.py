@@ -31,7 +31,9 @@ INTERRUPTED = 130
 
 @app.command(epilog=EXAMPLES)
 def tune(  # noqa: PLR0913  one argument an option is how typer reads a command line
-    target: Annotated[str, typer.Argument(metavar="MODEL", help="FILE.py:NAME or package.module:NAME: a function, class or module.")],
+    target: Annotated[
+        str, typer.Argument(metavar="MODEL", help="FILE.py:NAME or package.module:NAME: a function, class or module.")
+    ],
     inputs: Annotated[
         str | None, typer.Option(metavar="FILE.py:NAME", help="Example inputs; default: inputs beside the model.")
     ] = None,

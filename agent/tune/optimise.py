@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,10 @@ _ERROR = {"float32": 1e-4, "float64": 1e-10, "float16": 1e-2, "bfloat16": 3e-2}
 """Relative L2 distance to the original in float64 that a kernel may have on captured inputs, where the original has less."""
 _TURNS = 3
 """Runs that one task may have: a later one starts from what the earlier ones found."""
+
+
+Loop = Callable[[RunConfig, Sequence[Task], Workspace, Watch], Any]
+"""Runs the loop on tasks and leaves winners in the workspace, as :func:`~kernelwright.agent.run.start` does."""
 
 
 @dataclass
@@ -69,7 +73,13 @@ def odds(candidates: Sequence[Candidate], workspace: Workspace) -> None:
 
 
 def optimise(
-    candidates: Sequence[Candidate], config: RunConfig, workspace: Workspace, watch: Watch, total: int, threshold_ms: float
+    candidates: Sequence[Candidate],
+    config: RunConfig,
+    workspace: Workspace,
+    watch: Watch,
+    total: int,
+    threshold_ms: float,
+    loop: Loop = start,
 ) -> Search:
     """Spend up to ``total`` attempts over ``candidates``, ``config.budget`` at a time, re-ranked after every run.
 
@@ -88,7 +98,8 @@ def optimise(
         budget = min(config.budget, left)
         again = turns.get(key, 0) > 0
         began = time.monotonic()
-        found = _turn(chosen, tasks[key], replace(config, budget=budget, warm_start=again, seed=turns.get(key, 0)), workspace, watch)
+        how = replace(config, budget=budget, warm_start=again, seed=turns.get(key, 0))
+        found = _turn(chosen, tasks[key], how, workspace, watch, loop)
         cost[key] = max((time.monotonic() - began) / budget, 1e-3)
         left -= budget
         turns[key] = turns.get(key, 0) + 1
@@ -97,11 +108,11 @@ def optimise(
 
 
 def _turn(
-    candidate: Candidate, task: Task, config: RunConfig, workspace: Workspace, watch: Watch
+    candidate: Candidate, task: Task, config: RunConfig, workspace: Workspace, watch: Watch, loop: Loop
 ) -> tuple[str, TaskOutcome, str | None, float]:
     """One run of the loop on one task: run, outcome, the winner's source, its error on the captured inputs."""
     write_text(workspace.home / "tuned" / f"{task.slug}.py", task.source)
-    result = start(replace(config, order=(task.name,)), (task,), workspace, watch)
+    result = loop(replace(config, order=(task.name,)), (task,), workspace, watch)
     (outcome,) = result.outcomes
     path = workspace.best(result.run.id, task) / "kernel.py"
     if outcome.best is None or outcome.verdict is None or not path.is_file():

@@ -110,7 +110,7 @@ def write_package(folder: Path, patched: Patched, target: Target, search: Search
             raise InputError(f"{folder} is not empty and holds no earlier result", "give another folder with --out")
         shutil.rmtree(folder)
     rows: dict[str, Any] = {}
-    for key in patched.keys():
+    for key in patched.used():
         won = search.won[key]
         module = f"{won.candidate.group.name}_{key[:6]}"
         text = _OWN.sub(r".._runtime.\1", won.source)

@@ -40,8 +40,7 @@ class Slot(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> Any:
         if not self.enabled:
             return self.original(*inputs)
-        outputs = self._op(*inputs)
-        return outputs
+        return self._op(*inputs)
 
 
 @dataclass
@@ -99,7 +98,7 @@ class Patched:
     regimes: list[tuple[nn.Module, Guarded]] = field(default_factory=list)
     _classes: dict[int, tuple[nn.Module, type[nn.Module]]] = field(default_factory=dict)
 
-    def keys(self) -> list[str]:
+    def used(self) -> list[str]:
         """Groups with a kernel that is in use."""
         return sorted({s.key for _, g in self.regimes for s in g.slots if s.enabled})
 
@@ -236,7 +235,9 @@ def _backward(original: fx.GraphModule) -> Callable[..., Any]:
             outputs = original(*inputs)
         outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
-        found = torch.autograd.grad([o for o, _ in pairs], [inputs[i] for i in needed], [g for _, g in pairs], allow_unused=True)
+        found = torch.autograd.grad(
+            [o for o, _ in pairs], [inputs[i] for i in needed], [g for _, g in pairs], allow_unused=True
+        )
         results: list[Any] = [None] * len(inputs)
         for i, gradient in zip(needed, found, strict=True):
             results[i] = gradient

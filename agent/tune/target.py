@@ -47,7 +47,7 @@ def load_target(spec: str, inputs: str | None, device: str, training: bool) -> T
         other, name = _module(inputs)
         given = _attribute(other, name, inputs)
     else:
-        given = getattr(module, "inputs", None) or getattr(module, "get_inputs", None)
+        given = getattr(module, "inputs", getattr(module, "get_inputs", None))
         if given is None:
             raise InputError(f"{spec}: no example inputs", "give --inputs model.py:inputs, or define inputs() beside the model")
     value = _called(given, inputs or f"{spec.rpartition(':')[0]}:inputs") if callable(given) else given
@@ -66,7 +66,9 @@ def target(name: str, model: nn.Module, inputs: Any, device: str, training: bool
         elif isinstance(regime, (tuple, list)):
             call = (tuple(regime), {})
         else:
-            raise InputError(f"{name}: inputs are {type(regime).__name__}", "give a tuple of arguments, a dict, or a list of them")
+            raise InputError(
+                f"{name}: inputs are {type(regime).__name__}", "give a tuple of arguments, a dict, or a list of them"
+            )
         calls.append(torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), call))
     if not any(isinstance(leaf, torch.Tensor) for call in calls for leaf in torch.utils._pytree.tree_leaves(call)):
         raise InputError(f"{name}: no tensor is among the inputs", "give at least one tensor; other values stay constants")

@@ -16,7 +16,7 @@ def ratio(value: Mapping[str, float]) -> str:
     return f"{value['median']:.2f}x [{value['low']:.2f}, {value['high']:.2f}]"
 
 
-def _lines(report: Mapping[str, Any]) -> Iterator[str]:
+def _lines(report: Mapping[str, Any]) -> Iterator[str]:  # noqa: C901  one paragraph after the other
     yield f"# {report['model']}: {report['mode']} on {report['device']}"
     yield ""
     yield f"One pass of the original took {report['pass_ms']:.3f} ms before tuning."
@@ -27,12 +27,12 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"| the patched model itself | {report['latency_ms']['tuned']:.3f} | |"
         if "speedup_compiled" in report:
             yield ""
-            yield f"The patched model under torch.compile against torch.compile of the original: {ratio(report['speedup_compiled'])}."
+            yield f"Both under torch.compile, patched against original: {ratio(report['speedup_compiled'])}."
     if report["numerics"] is not None:
         found = report["numerics"]
         word = "passed" if found["passed"] else "failed"
         yield ""
-        yield f"Numerics {word}: {found['outputs']} outputs by {found['oracle']}, largest error {found['ratio']:.2g} of its bound."
+        yield f"Numerics {word}: {found['outputs']} outputs by {found['oracle']}, at most {found['ratio']:.2g} of the bound."
     yield from ("", "## Kernels", "")
     if not report["kernels"]:
         yield "None: the model was left as it was."
@@ -41,9 +41,14 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:
     for key, why in report["dropped"].items():
         yield f"- taken out again: `{key}`: {why}"
     yield from ("", "## Groups by expected saving", "")
-    yield from ("| group | times | eager µs | floor µs | share of a pass | expected ms |", "| --- | --- | --- | --- | --- | --- |")
+    yield from (
+        "| group | times | eager µs | floor µs | share of a pass | expected ms |",
+        "| --- | --- | --- | --- | --- | --- |",
+    )
     for row in report["groups"]:
-        cells = f"{row['count']} | {row['eager_us']:.1f} | {row['floor_us']:.1f} | {row['share']:.1%} | {row['expected_ms']:.3f}"
+        cells = (
+            f"{row['count']} | {row['eager_us']:.1f} | {row['floor_us']:.1f} | {row['share']:.1%} | {row['expected_ms']:.3f}"
+        )
         yield f"| {row['group']} | {cells} |"
     yield from ("", "## Tasks", "")
     for row in report["tasks"]:

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from kernelwright.agent.run import start
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.tune import verify
-from kernelwright.agent.tune.optimise import Search, load_kernel, odds, optimise
+from kernelwright.agent.tune.optimise import Loop, Search, load_kernel, odds, optimise
 from kernelwright.agent.tune.package import write_package
 from kernelwright.agent.tune.patch import Patched, patch
 from kernelwright.agent.tune.rank import Candidate, candidates, profile, seconds
@@ -52,7 +53,7 @@ class Tuned:
     interrupted: bool = False
 
 
-def tune(target: Target, config: RunConfig, options: Options, workspace: Workspace, watch: Watch) -> Tuned:
+def tune(target: Target, config: RunConfig, options: Options, workspace: Workspace, watch: Watch, loop: Loop = start) -> Tuned:
     """Tune ``target`` in place.
 
     Raises:
@@ -74,7 +75,7 @@ def tune(target: Target, config: RunConfig, options: Options, workspace: Workspa
         "profile": profile(model, target.calls, device, training)[:30],
         "groups": [_row(c, pass_ms) for c in sorted(ranked, key=lambda c: -c.expected_ms)],
     }
-    search = optimise(ranked, config, workspace, watch, options.total, options.threshold * pass_ms)
+    search = optimise(ranked, config, workspace, watch, options.total, options.threshold * pass_ms, loop)
     report |= {"runs": search.runs, "tasks": search.tasks}
     patched = _patched(target, sites, search, workspace, training)
     _prove(patched, target, search, options, report)
@@ -87,7 +88,9 @@ def _runs(target: Target, training: bool) -> None:
         off = max(verify.deterministic(target.model, call, training) for call in target.calls)
     except Exception as error:  # noqa: BLE001  the user's model may fail in any way
         lines = str(error).strip().splitlines() or [""]
-        raise InputError(f"{target.name} fails on its inputs: {type(error).__name__}: {lines[0]}", "run it by itself") from error
+        raise InputError(
+            f"{target.name} fails on its inputs: {type(error).__name__}: {lines[0]}", "run it by itself"
+        ) from error
     if off > 1e-3:
         raise InputError(
             f"{target.name} is not deterministic: two equal calls differ by {off:.2g} (relative)",
@@ -105,7 +108,7 @@ def _captured(target: Target) -> tuple[list[Site], list[str]]:
             notes += [n for n in said if n not in notes]
     if not any(site.groups for site in sites):
         why = f": {notes[0]}" if notes else ""
-        raise InputError(f"{target.name}: nothing in it can be replaced{why}", "its work is all in products, or cannot be exported")
+        raise InputError(f"{target.name}: nothing in it can be replaced{why}", "its work is in products, or cannot be exported")
     return sites, notes
 
 
@@ -143,34 +146,34 @@ def _prove(patched: Patched, target: Target, search: Search, options: Options, r
     """Numerics, then time; kernels that do not pay end to end are taken out, and what stays is measured again."""
     dropped: dict[str, str] = {}
     report |= {"dropped": dropped, "contribution_ms": {}, "numerics": None, "latency_ms": None, "speedup": None}
-    while patched.keys():
+    while patched.used():
         found = verify.numerics(patched, target.calls, options.training)
         report["numerics"] = found
         if not found["passed"]:
-            for key in patched.keys():
+            for key in patched.used():
                 dropped[key] = f"the model's outputs are off by {found['ratio']:.2g} times what is allowed"
             break
         losing = _leave_one_out(patched, target, options, report)
         if losing is None:
             break
         dropped[losing] = "does not pay end to end"
-        patched.enable([key for key in patched.keys() if key != losing])
+        patched.enable([key for key in patched.used() if key != losing])
     if any("off by" in why for why in dropped.values()):
         patched.enable(())
-    if patched.keys():
+    if patched.used():
         _time(patched, target, options, report)
         if report["speedup"]["eager"]["low"] <= 1:
-            for key in patched.keys():
+            for key in patched.used():
                 dropped[key] = "the patched model is not measurably faster than the original"
             patched.enable(())
-    if not patched.keys():
+    if not patched.used():
         patched.undo()
-    report["kernels"] = {key: search.won[key].candidate.group.name for key in patched.keys()} if patched.keys() else {}
+    report["kernels"] = {key: search.won[key].candidate.group.name for key in patched.used()} if patched.used() else {}
 
 
 def _leave_one_out(patched: Patched, target: Target, options: Options, report: dict[str, Any]) -> str | None:
     """What each kernel contributes; the one that costs most, if any does."""
-    keys = patched.keys()
+    keys = patched.used()
     variants = {"": keys, **{key: [k for k in keys if k != key] for key in keys}}
 
     def variant(enabled: list[str]) -> Callable[[Call], Any]:
@@ -190,7 +193,7 @@ def _leave_one_out(patched: Patched, target: Target, options: Options, report: d
 
 
 def _time(patched: Patched, target: Target, options: Options, report: dict[str, Any]) -> None:
-    keys, model = patched.keys(), patched.model
+    keys, model = patched.used(), patched.model
 
     def run(given: Call) -> None:
         verify.run(model, given, options.training)
@@ -214,9 +217,11 @@ def _time(patched: Patched, target: Target, options: Options, report: dict[str, 
         report["speedup_compiled"] = verify.speedup(taken["compile"], taken["tuned+compile"])
 
 
-def _compiled(patched: Patched, target: Target, options: Options, report: dict[str, Any]) -> Mapping[str, Callable[[Call], Any]]:
+def _compiled(
+    patched: Patched, target: Target, options: Options, report: dict[str, Any]
+) -> Mapping[str, Callable[[Call], Any]]:
     """``torch.compile`` of the original, and of the patched model; a note where it fails."""
-    keys = patched.keys()
+    keys = patched.used()
     made: dict[str, Callable[[Call], Any]] = {}
     plain = patched.original()
     for name, model, enabled in (("compile", plain, ()), ("tuned+compile", patched.model, keys)):

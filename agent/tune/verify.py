@@ -90,7 +90,7 @@ def numerics(patched: Patched, calls: Sequence[Call], training: bool, draws: int
         ``passed``, ``oracle`` (``float64``, or ``error ratio`` where the model has no float64 form that fits), ``ratio``: the
         largest error over its bound, at most 1 passes.
     """
-    keys = patched.keys()
+    keys = patched.used()
     oracle = _double(patched)
     worst, checked = 0.0, 0
     for number, call in enumerate(calls):
@@ -110,7 +110,12 @@ def numerics(patched: Patched, calls: Sequence[Call], training: bool, draws: int
             for error, allowed, output in zip(distance(mine, truth), own, theirs, strict=True):
                 worst = max(worst, error / (_SLACK * allowed + _FLOOR.get(output.dtype, 0.0) + 1e-30))
                 checked += 1
-    return {"passed": worst <= 1, "oracle": "float64" if oracle is not None else "error ratio", "ratio": worst, "outputs": checked}
+    return {
+        "passed": worst <= 1,
+        "oracle": "float64" if oracle is not None else "error ratio",
+        "ratio": worst,
+        "outputs": checked,
+    }
 
 
 def _double(patched: Patched) -> nn.Module | None:
@@ -126,7 +131,9 @@ def _nothing() -> None:
     return None
 
 
-def latency(variants: Mapping[str, Callable[[Call], Any]], calls: Sequence[Call], device: str, rounds: int) -> dict[str, list[float]]:
+def latency(
+    variants: Mapping[str, Callable[[Call], Any]], calls: Sequence[Call], device: str, rounds: int
+) -> dict[str, list[float]]:
     """Milliseconds of one pass over all regimes, per variant, one a round; in every round in another random order.
 
     Each round has inputs of its own, so that nothing can be kept from the last one.

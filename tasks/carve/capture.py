@@ -19,13 +19,66 @@ from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner, Partit
 from torch.fx.passes.operator_support import OperatorSupportBase
 
 _LIGHT = frozenset(
-    "mean sum amax amin softmax _softmax log_softmax _log_softmax layer_norm native_layer_norm rms_norm var std cat stack "
-    "cross_entropy_loss nll_loss logsumexp group_norm native_group_norm batch_norm max_pool2d avg_pool2d _to_copy clone to "
-    "type_as contiguous".split()
+    [
+        "mean",
+        "sum",
+        "amax",
+        "amin",
+        "softmax",
+        "_softmax",
+        "log_softmax",
+        "_log_softmax",
+        "layer_norm",
+        "native_layer_norm",
+        "rms_norm",
+        "var",
+        "std",
+        "cat",
+        "stack",
+        "cross_entropy_loss",
+        "nll_loss",
+        "logsumexp",
+        "group_norm",
+        "native_group_norm",
+        "batch_norm",
+        "max_pool2d",
+        "avg_pool2d",
+        "_to_copy",
+        "clone",
+        "to",
+        "type_as",
+        "contiguous",
+    ]
 )
 _VIEWS = frozenset(
-    "view reshape expand slice select unsqueeze squeeze transpose permute t split chunk unbind detach alias dropout flatten "
-    "unflatten split_with_sizes _unsafe_view view_as expand_as narrow contiguous to type_as".split()
+    [
+        "view",
+        "reshape",
+        "expand",
+        "slice",
+        "select",
+        "unsqueeze",
+        "squeeze",
+        "transpose",
+        "permute",
+        "t",
+        "split",
+        "chunk",
+        "unbind",
+        "detach",
+        "alias",
+        "dropout",
+        "flatten",
+        "unflatten",
+        "split_with_sizes",
+        "_unsafe_view",
+        "view_as",
+        "expand_as",
+        "narrow",
+        "contiguous",
+        "to",
+        "type_as",
+    ]
 )
 """What may return a view of its input: never an output of a group, since a custom operator returns fresh memory."""
 
@@ -159,7 +212,11 @@ class _Support(OperatorSupportBase):
         name, value = opname(node), _value(node)
         if not name or node.name in self._left or not isinstance(value, torch.Tensor) or _mutates(node):
             return False
-        if not value.numel() or value.dtype.is_complex or not any(isinstance(_value(n), torch.Tensor) for n in node.all_input_nodes):
+        if (
+            not value.numel()
+            or value.dtype.is_complex
+            or not any(isinstance(_value(n), torch.Tensor) for n in node.all_input_nodes)
+        ):
             return False
         if any(not isinstance(_value(n), torch.Tensor) for n in node.all_input_nodes):
             return False
