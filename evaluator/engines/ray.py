@@ -273,14 +273,9 @@ def _connect(ray: Any, address: str | None) -> None:
         if address:
             ray.init(address=address, **quiet)
         else:
-            have = {"kernelwright_cpu": 1, "kernelwright_cuda": _gpus()}
-            ray.init(
-                address="local",
-                resources={k: v for k, v in have.items() if v},
-                include_dashboard=False,
-                num_gpus=_gpus(),
-                **quiet,
-            )
+            gpus = _gpus()
+            have = {"kernelwright_cpu": 1.0} | ({"kernelwright_cuda": float(gpus)} if gpus else {})
+            ray.init(address="local", resources=have, num_gpus=gpus, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = "start it with `ray start --head`, check the address, or leave --ray-address out"
