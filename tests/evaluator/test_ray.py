@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray leaves sockets and file
 
 
 def job(name: str, word: str) -> Job:
-    return Job(name, Kernel(f"# judge: {word}\n# {name}\n", "cpp"), Task("fake", "class Model: pass\n"))
+    return Job(name, Kernel(f"# judge: {word}\n# {name}\n", "cpp"), Task("fake", "class Model: pass\n", Path(), ()))
 
 
 def engine(tmp: Path, **more: Any) -> ours.RayEngine:
@@ -62,14 +62,14 @@ def cluster() -> Iterator[Any]:
 
 @pytest.mark.requires_ray
 def test_verdicts_are_those_of_the_engine_itself_and_errors_keep_their_type(cluster: Any, tmp_path: Path) -> None:
-    jobs = [job(f"j{n}", word) for n, word in enumerate(["passed 1.5", "incorrect", "untimed", "passed 2"])]
+    jobs = [job(f"j{n}", word) for n, word in enumerate(["passed 1.5", "build_failed", "untimed", "passed 2"])]
     there = engine(tmp_path)
     here = FakeEngine()
     assert there.devices == 4
     assert there.device() == here.device()
     assert [to_json(v) for v in judged(there, jobs)] == [to_json(here.evaluate(j)) for j in jobs]
     with pytest.raises(TaskError, match="no shapes"):
-        there.admit(Task("bad", "# admit: no shapes\n"))
+        there.admit(Task("bad", "# admit: no shapes\n", Path(), ()))
     with pytest.raises(HarnessError, match="fake harness is broken"):
         there.evaluate(job("b", "broken"))
     there.close()
