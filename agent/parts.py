@@ -30,6 +30,7 @@ from kernelwright.tasks.resolve import resolve
 ENGINES = {
     "local": "kernelwright.evaluator.engines.local:LocalEngine",
     "bundle": "kernelwright.evaluator.engines.bundle:BundleEngine",
+    "ray": "kernelwright.evaluator.engines.ray:RayEngine",
 }
 """Short name -> ``module:Class``; a class takes ``(backend, device, cache, settings)``."""
 

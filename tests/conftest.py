@@ -15,6 +15,7 @@ _PRIVATE = re.compile(r"_(API_KEY|KEY|TOKEN|SECRET|PASSWORD)$|^KERNELWRIGHT_")
 _OPT_IN = {
     "slow": "takes more than 30 seconds: run it with -m slow",
     "requires_postgres": "starts PostgreSQL and a Chroma server: run it with -m requires_postgres",
+    "requires_ray": "starts a Ray cluster: run it with -m requires_ray",
     "requires_jax": "interprets and compiles for a TPU: run it with -m requires_jax",
     "requires_server": "starts a model server: run it with -m requires_server",
     "requires_browser": "starts a browser: run it with -m requires_browser",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +56,8 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     warm_start: Annotated[
         bool, typer.Option("--warm-start", help="Begin with kernels of earlier runs on this or a similar task, judged anew.")
     ] = False,
-    engine: Annotated[str, typer.Option(help="local, or bundle: judge on another machine.")] = "local",
+    engine: Annotated[str, typer.Option(help="local, ray: a cluster, or bundle: judge on another machine.")] = "local",
+    ray_address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="With ray: an existing cluster.")] = None,
     steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, with plan, review, lesson.")] = "code",
     repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel; 0: draft anew.")] = 2,
     weights: Annotated[
@@ -100,6 +102,8 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     from kernelwright.tasks.load import suite_budget
     from kernelwright.tasks.suites.suite import Selection
 
+    if ray_address is not None:  # a place, no property of the run: `resume` reads the variable, too
+        os.environ["KERNELWRIGHT_RAY_ADDRESS"] = ray_address
     place = workspace(home, store)
     model = model or defaults.model()
     recorded = recording.load(model.removeprefix("replay:"), place) if model.startswith("replay:") else None
