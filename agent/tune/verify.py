@@ -57,7 +57,8 @@ def run(model: nn.Module, call: Call, training: bool) -> list[torch.Tensor]:
 
 def _weights(output: torch.Tensor) -> torch.Tensor:
     count = torch.arange(output.numel(), device=output.device, dtype=torch.float64)
-    return (torch.sin(count) / max(output.numel(), 1) ** 0.5).reshape(output.shape)
+    weights: torch.Tensor = torch.sin(count) / max(output.numel(), 1) ** 0.5
+    return weights.reshape(output.shape)
 
 
 def _plain(value: Any) -> Any:

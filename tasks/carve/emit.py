@@ -69,6 +69,6 @@ def _draw(spec: Spec, real: torch.Tensor) -> str:
     finite = real.double()[torch.isfinite(real)]
     mean, std = (float(finite.mean()), float(finite.std(correction=0))) if finite.numel() else (0.0, 1.0)
     std = std if std > 1e-6 else 0.1 * abs(mean) or 1.0  # weights that are still all ones would hide what they do
-    low = float(finite.min()) if finite.numel() else -1.0
+    least = float(finite.min()) if finite.numel() else -1.0
     draw = f"torch.randn({shape}) * {std:.4g} + {mean:.4g}"
-    return f"({draw}).abs().to({dtype})" if low >= 0 else f"({draw}).to({dtype})"
+    return f"({draw}).abs().to({dtype})" if least >= 0 else f"({draw}).to({dtype})"
