@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -164,8 +164,3 @@ def on_captured(candidate: Candidate, kernel: Any) -> float:
         except RuntimeError:  # an operator without a float64 form
             truth = torch.utils._pytree.tree_leaves(candidate.original(*candidate.captured))
     return max(distance(mine, truth), default=0.0)
-
-
-def summary(search: Search) -> Mapping[str, float]:
-    """Kernel key -> microseconds, for the report."""
-    return {key: won.candidate.best_us or 0.0 for key, won in search.won.items()}

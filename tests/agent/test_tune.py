@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,17 @@ def test_a_project_with_modules_named_like_ours_loads(tmp_path: Path) -> None:
         load_target(f"{tmp_path}/mine.py:nothing", None, "cpu", training=False)
     sys.modules.pop("tasks", None)
     importlib.invalidate_caches()
+
+
+@pytest.mark.slow
+def test_a_small_model_gets_faster_end_to_end(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "gelu_mlp.py"
+    command = f"tune {example}:build --model playbook --backend cpp --device cpu --budget 1 --turn 1 --no-compile --json"
+    where = ["--home", str(tmp_path / "home"), "--out", str(tmp_path / "tuned"), "--timing-seconds", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kernelwright", *command.split(), *where], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["numerics"]["passed"]
+    assert report["speedup"]["eager"]["low"] > 1
