@@ -312,7 +312,7 @@ def test_memory_is_told_and_recalls(place: Workspace, task: Task) -> None:
     result = start(config(task, budget=3), [task], place, Silence())
     memory = place.open_memory()
     try:
-        found = memory.search(result.steps[0].answer.strategy or task.source, n=40)
+        found = memory.search(result.steps[0].answer.strategy or task.source, n=100)
         assert task.name in {item.experience.task for item in found}
     finally:
         memory.close()
