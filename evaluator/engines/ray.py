@@ -242,7 +242,7 @@ class RayEngine:
             return
 
     def _died(self, worker: _Worker, error: Exception) -> None:
-        if isinstance(error, self._ray.exceptions.ActorDiedError) and "node" in str(error).lower():
+        if isinstance(error, self._ray.exceptions.RayActorError) and "creation task" not in str(error):
             self._replace(worker)  # its node went away before it began
         else:
             first = (str(error).strip().splitlines() or [""])[-1]

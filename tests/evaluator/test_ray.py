@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray leaves sockets and file
 
 
 def job(name: str, word: str) -> Job:
-    return Job(name, Kernel(f"# judge: {word}\n# {name}\n", "cpp"), Task("fake", "class Model: pass\n", Path(), ()))
+    return Job(name, Kernel(f"# judge: {word}\n# {name}\n", "cpp"), Task("fake", "class Model: pass\n", "", ()))
 
 
 def engine(tmp: Path, **more: Any) -> ours.RayEngine:
@@ -69,7 +69,7 @@ def test_verdicts_are_those_of_the_engine_itself_and_errors_keep_their_type(clus
     assert there.device() == here.device()
     assert [to_json(v) for v in judged(there, jobs)] == [to_json(here.evaluate(j)) for j in jobs]
     with pytest.raises(TaskError, match="no shapes"):
-        there.admit(Task("bad", "# admit: no shapes\n", Path(), ()))
+        there.admit(Task("bad", "# admit: no shapes\n", "", ()))
     with pytest.raises(HarnessError, match="fake harness is broken"):
         there.evaluate(job("b", "broken"))
     there.close()
