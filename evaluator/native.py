@@ -142,7 +142,8 @@ def _load_cuda(source: str) -> CudaLibrary:
         raise BuildError("the source of load(cuda=…) must be a literal string so that the harness can build it ahead")
     converters = {n: tuple(_converter(p, n, "cuda") for p in f.parameters) for n, f in functions.items()}
     storage = {
-        n: tuple(ctypes.c_void_p if p.type.pointer else _CTYPES[p.type.kind] for p in f.parameters) for n, f in functions.items()
+        n: tuple(ctypes.c_void_p if p.type.pointer else _CTYPES[p.type.kind] for p in f.parameters)
+        for n, f in functions.items()
     }
     return CudaLibrary(path, functions, converters, storage, _count)
 

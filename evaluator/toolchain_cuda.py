@@ -47,7 +47,7 @@ class Cubin:
     log: str
     """The compiler's warnings."""
     kernels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Kernel -> ``registers`` a thread, ``stack_bytes``, ``spill_store_bytes``, ``spill_load_bytes``, static ``shared_bytes``."""
+    """Kernel -> ``registers`` a thread, ``stack_bytes``, spills stored and loaded, static ``shared_bytes``."""
     compiler: str = ""
     seconds: float = 0.0
     """What compiling took; 0 when it came from the cache."""

@@ -76,7 +76,9 @@ def test_hopper_instructions_can_be_reached(tmp_path: Path) -> None:
     assert set(build_cubin(source, tmp_path).kernels) == {"f"}
 
 
-@pytest.mark.parametrize("line", ["#include <torch/extension.h>", '#include "/etc/passwd"', "# /**/ include <fstream>", "#inc\\\nlude <cstdio>"])
+@pytest.mark.parametrize(
+    "line", ["#include <torch/extension.h>", '#include "/etc/passwd"', "# /**/ include <fstream>", "#inc\\\nlude <cstdio>"]
+)
 def test_other_headers_than_cudas_are_refused(line: str, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="CUDA's own device headers only"):
         build_cubin(f"{line}\n{SOURCE}", tmp_path)
