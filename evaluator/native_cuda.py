@@ -11,6 +11,7 @@ import ctypes
 import functools
 import operator
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -125,8 +126,7 @@ def _modules(path: str) -> Callable[[str], Any]:
         driver = _driver()
         if device not in loaded:
             module = ctypes.c_void_p()
-            with open(path, "rb") as file:
-                image = file.read()
+            image = Path(path).read_bytes()
             _check(driver, driver.cuModuleLoadData(ctypes.byref(module), image), "loading the cubin")
             loaded[device] = module
         function = ctypes.c_void_p()

@@ -51,6 +51,11 @@ def _screen(native: NativeSource) -> Iterator[Finding]:
                 yield _finding(rules.REJECT, rule, native, f"{where} uses {text}")
             elif text in rules.CPP_FLAGS:
                 yield _finding(rules.FLAG, rules.CPP_FLAGS[text], native, f"{where} uses {text}")
+    yield from _directives(native)
+
+
+def _directives(native: NativeSource) -> Iterator[Finding]:
+    """What the preprocessor and the compiler are told."""
     for include in _INCLUDE.finditer(native.source):
         tier, rule = (rules.REJECT, "proc") if (include[1] or "").startswith("/proc") else (rules.FLAG, "include")
         yield _finding(tier, rule, native, f"includes {include[1] or include[2]}")

@@ -31,7 +31,7 @@ def backend(device: str | None) -> str:
 
 
 def language(source: str) -> str:
-    """The backend of a kernel's file: ``pallas`` or ``triton`` where it imports that, ``cuda`` where it loads that, else ``cpp``."""
+    """The backend of a kernel's file: ``pallas`` or ``triton`` where imported, ``cuda`` where loaded, else ``cpp``."""
     if _PALLAS.search(source):
         return "pallas"
     if _TRITON.search(source):
