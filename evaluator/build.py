@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator.backends.backend import Built
-from kernelwright.evaluator.prototypes import prototypes
+from kernelwright.evaluator.prototypes import kernel_prototypes, prototypes
 from kernelwright.evaluator.syntax import NotConstant, constants, dotted, fold, import_aliases, parse
 from kernelwright.evaluator.toolchain import TIMEOUT_S, BuildError, Library, build_library, source_hash
+from kernelwright.evaluator.toolchain_cuda import Cubin, build_cubin
 
 _LOAD = "kernelwright.evaluator.native.load"
 _INLINE = ("torch.utils.cpp_extension.load_inline", "torch.utils.cpp_extension.load")
@@ -19,11 +20,13 @@ _INLINE = ("torch.utils.cpp_extension.load_inline", "torch.utils.cpp_extension.l
 
 @dataclass(frozen=True)
 class NativeSource:
-    """One ``load(cpp=…)`` of a kernel."""
+    """One ``load(cpp=…)`` or ``load(cuda=…)`` of a kernel."""
 
     line: int
     """Line of the call in the kernel's source."""
     source: str
+    language: str = "cpp"
+    """``cpp`` or ``cuda``."""
 
     @property
     def hash(self) -> str:
@@ -50,21 +53,21 @@ def native_sources(source: str | ast.Module) -> tuple[NativeSource, ...]:
     found = []
     for path, call in sorted(calls, key=lambda c: (c[1].lineno, c[1].col_offset)):
         if path == _LOAD:
-            found.append(NativeSource(call.lineno, _literal(call, values)))
+            found.append(NativeSource(call.lineno, *_literal(call, values)))
         else:
             raise BuildError(f"line {call.lineno}: {path} is not supported; use native.load(cpp=…) with plain pointers")
     return tuple(found)
 
 
-def _literal(call: ast.Call, values: dict[str, object]) -> str:
+def _literal(call: ast.Call, values: dict[str, object]) -> tuple[str, str]:
+    """Source and language of a ``load``."""
     where = f"line {call.lineno}: load(…)"
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    if "cuda" in keywords:
-        raise BuildError(f"{where}: the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)")
-    if call.args or set(keywords) != {"cpp"}:
-        raise BuildError(f"{where} takes the source as its one keyword: load(cpp=r'''…''')")
+    if call.args or set(keywords) not in ({"cpp"}, {"cuda"}):
+        raise BuildError(f"{where} takes the source as its one keyword: load(cpp=r'''…''') or load(cuda=…)")
+    (language,) = map(str, keywords)
     try:
-        text = fold(keywords["cpp"], values)
+        text = fold(keywords[language], values)
     except NotConstant as problem:
         raise BuildError(
             f"{where}: the source must be a literal string (or a module-level constant, assigned once) "
@@ -72,7 +75,7 @@ def _literal(call: ast.Call, values: dict[str, object]) -> str:
         ) from None
     if not isinstance(text, str) or not text.strip():
         raise BuildError(f"{where}: the source must be a string with C++ in it, got {text!r:.40}")
-    return text
+    return text, language
 
 
 def build_native(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Built:
@@ -83,6 +86,13 @@ def build_native(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Built:
     warnings: list[str] = []
     try:
         for native in native_sources(source):
+            if native.language == "cuda":
+                cubin = build_cubin(native.source, cache, timeout=timeout)
+                functions = kernel_prototypes(native.source)
+                libraries[native.hash] = cubin.path
+                reports.append(_module(native, cubin) | {"functions": [str(f) for f in functions.values()]})
+                warnings.extend([cubin.log] if cubin.log else [])
+                continue
             functions = prototypes(native.source)
             library = build_library(native.source, cache, timeout)
             libraries[native.hash] = library.path
@@ -110,4 +120,15 @@ def _report(native: NativeSource, library: Library) -> dict[str, Any]:
         "vectorised_loops": dict(library.vectorised),
         "scalar_loops": list(library.scalar),
         "seconds": round(library.seconds, 3),
+    }
+
+
+def _module(native: NativeSource, cubin: Cubin) -> dict[str, Any]:
+    return {
+        "line": native.line,
+        "path": cubin.path,
+        "compiler": cubin.compiler,
+        "arch": cubin.arch,
+        "kernels": {name: dict(figures) for name, figures in cubin.kernels.items()},
+        "seconds": round(cubin.seconds, 3),
     }

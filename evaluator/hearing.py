@@ -108,6 +108,10 @@ class Hearing:
         session.begin(self._journal)
         cases = self._open(session, Use.CORRECTNESS)
         self._admission(session, cases)
+        if self._judge.compiles_only:
+            modules = self._judge.backend.diagnose(self._kernel, built)["native"]
+            self._evidence["compiled"] = {"target": modules[0]["arch"], "launches": modules}
+            return session, []
         self._trial = self._start(built, cases)
         if self._judge.simulated:
             entry = {} if self._judge.backend.name == "triton" else self._judge.backend.run_entry(self._judge.kind)
@@ -214,6 +218,9 @@ class Hearing:
         """The cases of one use that can be judged here; the others are recorded as skipped."""
         found = []
         for case, dtype in self._judge.pairs(session, use):
+            if self._judge.compiles_only:
+                self._skip(case, dtype, "CUDA kernels cannot be run without a GPU")
+                continue
             if self._judge.simulated and not self._judge.bfloat16 and dtype == "bfloat16":
                 self._skip(case, dtype, "the interpreter's bfloat16 is wrong")
                 continue

@@ -66,6 +66,8 @@ class Judge:
         if problem:
             raise InputError(f"backend {self.backend.name!r} cannot run on {self.device}: {problem}")
         self.simulated = self.kind == "cpu" and self.backend.name != "cpp"
+        self.compiles_only = self.simulated and self.backend.name == "cuda"
+        """Whether there is neither a device nor a simulator for the kernels."""
         self.bfloat16 = self.backend.name != "triton" or not self.simulated
         """Whether bfloat16 is computed right here: Triton's interpreter does not."""
         self.cache = cache.resolve()

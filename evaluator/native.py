@@ -18,8 +18,10 @@ from typing import Any, NoReturn
 
 import torch
 
-from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, prototypes
+from kernelwright.evaluator.native_cuda import CudaLibrary
+from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, kernel_prototypes, prototypes
 from kernelwright.evaluator.toolchain import BuildError, build_library, source_hash
+from kernelwright.evaluator.toolchain_cuda import build_cubin
 
 __all__ = ["BuildError", "Library", "OutsideEnvelope", "calls", "load", "record", "reset_calls"]
 
@@ -104,8 +106,10 @@ class Library:
         return f"<native library with {', '.join(self._functions)}>"
 
 
-def load(*, cpp: str = "", cuda: str = "") -> Library:
-    """Build (outside a runner) and bind the ``extern "C"`` functions of ``cpp``.
+def load(*, cpp: str = "", cuda: str = "") -> Any:
+    """Build (outside a runner) and bind the ``extern "C"`` functions of ``cpp``, or the kernels of ``cuda``.
+
+    Kernels are launched as ``lib.name[grid, block, shared](…)`` on torch's current stream, with tensors on the GPU.
 
     Tensors are passed as pointers: contiguous, on the CPU, dtype equal to the pointer's type; ``None`` is null.
     Numbers are converted by the prototype. Violations raise TypeError (OverflowError out of range) naming the argument.
@@ -113,10 +117,10 @@ def load(*, cpp: str = "", cuda: str = "") -> Library:
     Raises:
         BuildError: the source does not compile, has a type that cannot be bound, or (in a runner) was not built ahead.
     """
+    if cuda and cpp:
+        raise BuildError("load() takes one source: cpp=… or cuda=…")
     if cuda:
-        raise BuildError(
-            "load(cuda=…): the `cuda` backend is not available in this version; write Triton, or C++ by load(cpp=…)"
-        )
+        return _load_cuda(cuda)
     if not isinstance(cpp, str) or not cpp.strip():
         raise BuildError("load() got no source; pass it as load(cpp=r'''extern \"C\" …''')")
     functions = prototypes(cpp)
@@ -127,6 +131,21 @@ def load(*, cpp: str = "", cuda: str = "") -> Library:
     if path is None:
         raise BuildError("the source of load(cpp=…) must be a literal string so that the harness can build it ahead")
     return Library(path, functions, source_hash(cpp))
+
+
+def _load_cuda(source: str) -> CudaLibrary:
+    """The kernels of a CUDA source; compiled here only outside a runner. No device is needed before the first launch."""
+    functions = kernel_prototypes(source)
+    ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
+    path = build_cubin(source, _cache()).path if ahead is None else json.loads(ahead).get(source_hash(source))
+    if path is None:
+        raise BuildError("the source of load(cuda=…) must be a literal string so that the harness can build it ahead")
+    converters = {n: tuple(_converter(p, n, "cuda") for p in f.parameters) for n, f in functions.items()}
+    storage = {
+        n: tuple(ctypes.c_void_p if p.type.pointer else _CTYPES[p.type.kind] for p in f.parameters)
+        for n, f in functions.items()
+    }
+    return CudaLibrary(path, functions, converters, storage, _count)
 
 
 def _cache() -> Path:
@@ -161,16 +180,16 @@ def _bind(symbol: Any, prototype: Prototype, watch: Callable[..., None] | None =
     return call
 
 
-def _converter(parameter: Parameter, function: str) -> Callable[[Any], Any]:
+def _converter(parameter: Parameter, function: str, device: str = "cpu") -> Callable[[Any], Any]:
     where = f"{function}(): argument {parameter.name!r}"
     if parameter.type.pointer:
-        return _tensor_converter(parameter.type, where)
+        return _tensor_converter(parameter.type, where, device)
     if parameter.type.kind in ("float32", "float64"):
         return _float_converter(parameter.type, where)
     return _int_converter(parameter.type, where)
 
 
-def _tensor_converter(kind: CType, where: str) -> Callable[[Any], int | None]:
+def _tensor_converter(kind: CType, where: str, device: str) -> Callable[[Any], int | None]:
     dtypes = frozenset(getattr(torch, name) for name in _DTYPES.get(kind.kind, ()) if hasattr(torch, name))
     any_dtype = kind.kind == "void"
 
@@ -182,8 +201,8 @@ def _tensor_converter(kind: CType, where: str) -> Callable[[Any], int | None]:
         if not any_dtype and value.dtype not in dtypes:
             wanted = " or ".join(sorted(str(d) for d in dtypes))
             raise TypeError(f"{where} is {kind} and takes a tensor of {wanted}, not {value.dtype}")
-        if value.device.type != "cpu":
-            raise TypeError(f"{where} must be on the CPU, not on {value.device}")
+        if value.device.type != device:
+            raise TypeError(f"{where} must be on the {'CPU' if device == 'cpu' else 'GPU'}, not on {value.device}")
         if not value.is_contiguous():
             raise TypeError(f"{where} must be contiguous, its strides are {tuple(value.stride())}; call .contiguous()")
         return value.data_ptr()

@@ -41,8 +41,8 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "uint32": ("uint32_t", "unsigned", "unsigned int"),
     "int64": ("int64_t", "long", "long int", "long long", "long long int", "ptrdiff_t", "ssize_t", "intptr_t"),
     "uint64": ("uint64_t", "unsigned long", "unsigned long int", "unsigned long long", "size_t", "uintptr_t"),
-    "float16": ("_Float16",),
-    "bfloat16": ("__bf16",),
+    "float16": ("_Float16", "__half", "half"),
+    "bfloat16": ("__bf16", "__nv_bfloat16"),
     "float32": ("float",),
     "float64": ("double",),
     "void": ("void",),
@@ -62,10 +62,13 @@ _QUALIFIERS = frozenset(
         "inline",
         "__inline__",
         "noexcept",
+        "__global__",
     }
 )
 _SPECIFIERS = frozenset({"static", "inline", "constexpr", "typedef", "using", "struct", "class", "enum", "union", "namespace"})
-_ATTRIBUTES = frozenset({"__attribute__", "__declspec", "alignas", "__asm__", "asm"})
+_ATTRIBUTES = frozenset(
+    {"__attribute__", "__declspec", "alignas", "__asm__", "asm", "__launch_bounds__", "__cluster_dims__", "__maxnreg__"}
+)
 _CLOSING = {"(": ")", "{": "}", "[": "]", "[[": "]]"}
 
 
@@ -121,6 +124,28 @@ def prototypes(source: str) -> dict[str, Prototype]:
             "(functions made by macros are not seen)"
         )
     return found
+
+
+def kernel_prototypes(source: str) -> dict[str, Prototype]:
+    """The ``extern "C" __global__`` kernels that a CUDA source defines, by name, in order.
+
+    Raises:
+        BuildError: none at all, a type that cannot be bound, or an exported function that is no kernel.
+    """
+    tokens, _ = _tokens(source)
+    defined = defined_names(tokens)
+    for declaration in _declarations(tokens):
+        head = declaration[: declaration.index("(")] if "(" in declaration else []
+        if head and head[-1] in defined and "__global__" not in head and not _SPECIFIERS & set(head):
+            raise BuildError(
+                f'extern "C" {head[-1]} is no kernel: write `extern "C" __global__ void name(…)`; helpers are plain '
+                "`__device__` functions, and host code is not compiled"
+            )
+    if not any("__global__" in declaration for declaration in _declarations(tokens)):
+        raise BuildError(
+            'no `extern "C" __global__ void name(…) {…}` found; templates are instantiated inside a kernel of that form'
+        )
+    return prototypes(source)
 
 
 def code_tokens(source: str) -> Iterator[tuple[int, str, str]]:

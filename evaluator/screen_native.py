@@ -18,6 +18,7 @@ _INCLUDE = re.compile(
 )
 """Of an absolute path, a parent folder, or what a macro says."""
 _FAST_MATH = re.compile(r"fast-math|__attribute__\s*\(\(\s*optimize|#\s*pragma\s+GCC\s+optimize|associative-math")
+_PTX = re.compile(r"%(?:clock|globaltimer)|\bnanosleep|\b(?:trap|brkpt|exit)\s*;")
 _TRAPS = ("syscall", "int $0x80", "svc #", "sysenter")
 
 
@@ -32,9 +33,14 @@ def screen_native(tree: ast.Module) -> list[Finding]:
 def _screen(native: NativeSource) -> Iterator[Finding]:
     tokens = list(code_tokens(native.source))
     ours = defined_names([text for _, _, text in tokens])
+    cuda = native.language == "cuda"
     for position, (line, kind, text) in enumerate(tokens):
-        where = f"C++ line {line}"
-        if kind in ("string", "raw"):
+        where = f"{'CUDA' if cuda else 'C++'} line {line}"
+        if cuda and (flag := _cuda_rule(kind, text)):
+            yield _finding(rules.FLAG, flag, native, f"{where} uses {text[:60]}")
+        elif cuda and text in rules.CPP_FLAGS and rules.CPP_FLAGS[text] == "inline_asm":
+            continue  # TMA and wgmma are reached by inline PTX: it has no system calls
+        elif kind in ("string", "raw"):
             if "/proc/" in text:
                 yield _finding(rules.REJECT, "proc", native, f"{where} names {text[:60]}")
             elif any(trap in text for trap in _TRAPS):
@@ -45,11 +51,25 @@ def _screen(native: NativeSource) -> Iterator[Finding]:
                 yield _finding(rules.REJECT, rule, native, f"{where} uses {text}")
             elif text in rules.CPP_FLAGS:
                 yield _finding(rules.FLAG, rules.CPP_FLAGS[text], native, f"{where} uses {text}")
+    yield from _directives(native)
+
+
+def _directives(native: NativeSource) -> Iterator[Finding]:
+    """What the preprocessor and the compiler are told."""
     for include in _INCLUDE.finditer(native.source):
         tier, rule = (rules.REJECT, "proc") if (include[1] or "").startswith("/proc") else (rules.FLAG, "include")
         yield _finding(tier, rule, native, f"includes {include[1] or include[2]}")
     if match := _FAST_MATH.search(native.source):
         yield _finding(rules.FLAG, "fast_math", native, f"says {match[0]}")
+
+
+def _cuda_rule(kind: str, text: str) -> str:
+    """The rule that a token of device code is suspect by: it reads a clock, or ends the context on purpose."""
+    if kind == "word":
+        return {"clock": "clock", "clock64": "clock", "__nanosleep": "clock", "__trap": "exit", "__brkpt": "exit"}.get(text, "")
+    if kind in ("string", "raw") and (found := _PTX.search(text)):
+        return "clock" if "clock" in found[0] or "timer" in found[0] or "sleep" in found[0] else "exit"
+    return ""
 
 
 def _rejected(tokens: Sequence[tuple[int, str, str]], position: int, ours: set[str]) -> str:

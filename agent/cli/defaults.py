@@ -11,6 +11,7 @@ from kernelwright.tasks.hardware import lookup
 
 _PALLAS = re.compile(r"^\s*(?:import|from)\b[^\n#]*\bpallas\b", re.MULTILINE)
 _TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
+_CUDA = re.compile(r"\bload\(\s*cuda\s*=")
 
 
 def device_kind(device: str | None) -> str:
@@ -30,10 +31,12 @@ def backend(device: str | None) -> str:
 
 
 def language(source: str) -> str:
-    """The backend that a kernel's file is for: ``pallas`` or ``triton`` where it imports that, else ``cpp``."""
+    """The backend of a kernel's file: ``pallas`` or ``triton`` where imported, ``cuda`` where loaded, else ``cpp``."""
     if _PALLAS.search(source):
         return "pallas"
-    return "triton" if _TRITON.search(source) else "cpp"
+    if _TRITON.search(source):
+        return "triton"
+    return "cuda" if _CUDA.search(source) else "cpp"
 
 
 def model() -> str:

@@ -10,13 +10,14 @@ from kernelwright.tasks.resolve import resolve
 
 BACKENDS: Mapping[str, str] = {
     "cpp": "kernelwright.evaluator.backends.cpp:CppBackend",
+    "cuda": "kernelwright.evaluator.backends.cuda:CudaBackend",
     "pallas": "kernelwright.evaluator.backends.pallas:PallasBackend",
     "triton": "kernelwright.evaluator.backends.triton:TritonBackend",
 }
 
 
 def backend(name: str) -> Backend:
-    """The backend called ``name`` (``"cpp"``, ``"pallas"``, ``"triton"`` or ``package.module:Class``).
+    """The backend called ``name`` (``"cpp"``, ``"cuda"``, ``"pallas"``, ``"triton"`` or ``package.module:Class``).
 
     Raises:
         UnknownName: there is none; lists what there is.

@@ -30,7 +30,7 @@ class TritonBackend:
             return ""
         if device != "cuda":
             return f"the triton backend runs on cuda, or interpreted on cpu, not on {device!r}"
-        return _driver_problem()
+        return driver_problem()
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
         """Compile what ``load(cpp=…)`` asks for; Triton itself compiles at the first launch, in the runner."""
@@ -84,7 +84,7 @@ def jit_functions(source: str) -> list[dict[str, Any]]:
     return found
 
 
-def _driver_problem() -> str:
+def driver_problem() -> str:
     """Why there is no GPU driver. Opens no device: a process that has opened one is of no use as a fork-server."""
     for library, nodes in (
         ("libcuda.so.1", ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")),

@@ -18,6 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import kernelwright
+from kernelwright.evaluator.build import build_native
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
 from kernelwright.evaluator.runner.visible import own_folders
@@ -28,8 +29,10 @@ _NEEDED = (
     "__init__.py",
     "evaluator/__init__.py",
     "evaluator/native.py",
+    "evaluator/native_cuda.py",
     "evaluator/prototypes.py",
     "evaluator/toolchain.py",
+    "evaluator/toolchain_cuda.py",
     "evaluator/runner/__init__.py",
     "evaluator/runner/arena.py",
     "evaluator/runner/landlock.py",
@@ -78,6 +81,9 @@ def job_folder(kernel: Kernel, session: Session, opened: OpenCase, device: str, 
         }
         (seen / "job.json").write_text(json.dumps(job))
         (seen / "kernel.py").write_text(kernel.source)
+        if kernel.backend == "cuda":  # built out here: the job sees no compiler's cache
+            libraries = build_native(kernel.source, seen / "native").libraries
+            (seen / "native.json").write_text(json.dumps(dict(libraries)))
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -107,6 +113,8 @@ def run_job(
         "TRITON_CACHE_DIR": str(work / "triton"),
         **(variables or {}),
     }
+    if (built := seen / "native.json").exists():
+        environment["KERNELWRIGHT_LIBRARIES"] = built.read_text()
     plan = sandbox.plan(mode, server.layers, gpu=gpu, processes=True)
     if gpu:
         inner = replace(plan, hidden=(*plan.hidden, *own_folders()))

@@ -155,8 +155,8 @@ def test_a_runner_takes_only_what_was_built_ahead(tmp_path, monkeypatch) -> None
         load(cpp=late)
 
 
-def test_cuda_sources_are_refused_clearly() -> None:
-    with pytest.raises(BuildError, match="`cuda` backend is not available"):
+def test_a_cuda_source_without_an_exported_kernel_is_refused_clearly() -> None:
+    with pytest.raises(BuildError, match='no `extern "C" __global__'):
         load(cuda="__global__ void f() {}")
 
 

@@ -1,0 +1,150 @@
+"""nvcc: one CUDA C++ source in, one cached cubin out, with what ptxas says of each kernel. Standard library only.
+
+Only device code is compiled (``-cubin``): host code in the source never becomes anything that can be run.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kernelwright.evaluator.toolchain import ERROR_LINES, TIMEOUT_S, BuildError, compiler_version, run_limited
+
+ARCH = "sm_90a"
+"""With the ``a``: wgmma and TMA multicast exist for this very architecture only, and nothing newer loads it."""
+FLAGS = ("-cubin", "-O3", "-std=c++17", "-lineinfo", "-Xptxas", "-v")
+"""Never ``-use_fast_math``: it would change what the kernel computes."""
+PRELUDE = '#include <cstdint>\n#line 1 "kernel.cu"\n'
+_INCLUDE = re.compile(r'^[ \t]*(?:#|%:)[ \t]*(?:include(?:_next)?|import|embed)[ \t]*(?:[<"]([^>"\n]*)[>"]|([^\n]*))', re.M)
+_SPLICED = re.compile(r"/\*.*?\*/", re.S)
+_ALLOWED = re.compile(
+    r"(?:cuda/(?:std/)?[\w/]+|cuda(?:_\w+)?\.h|cooperative_groups(?:/\w+)*\.h|mma\.h|math_constants\.h|vector_types\.h|cub/[\w/]+\.cuh"
+    r"|cstdint|cstddef|cmath|cfloat|climits|limits|type_traits|stdint\.h|math\.h|float\.h)"
+)
+_ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
+_SPILL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+_USED = re.compile(r"Used (\d+) registers")
+_SHARED = re.compile(r"(\d+) bytes smem")
+
+
+@dataclass(frozen=True)
+class Cubin:
+    """A compiled module in the cache."""
+
+    path: str
+    arch: str
+    log: str
+    """The compiler's warnings."""
+    kernels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Kernel -> ``registers`` a thread, ``stack_bytes``, spills stored and loaded, static ``shared_bytes``."""
+    compiler: str = ""
+    seconds: float = 0.0
+    """What compiling took; 0 when it came from the cache."""
+
+
+def find_nvcc() -> str:
+    """Path of nvcc: on PATH, else under ``CUDA_HOME`` or /usr/local/cuda; empty when there is none."""
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    return shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(home) / "bin")) or ""
+
+
+def missing_nvcc() -> str:
+    """Why nothing can be compiled here, in one line with the remedy; empty when it can."""
+    return "" if find_nvcc() else "no nvcc found; install the CUDA toolkit and put its bin folder on PATH, or set CUDA_HOME"
+
+
+def build_cubin(source: str, cache: Path, arch: str = ARCH, timeout: float = TIMEOUT_S) -> Cubin:
+    """Compile ``source`` for ``arch`` into ``cache``, or find it there. Safe to call from many processes at once.
+
+    Raises:
+        BuildError: no nvcc, a refused header, a compiler error or a timeout; ``log`` holds nvcc's own first lines.
+    """
+    cache = cache.absolute()
+    for include in _INCLUDE.finditer(_SPLICED.sub(" ", source.replace("\\\n", ""))):
+        name = include[1] or include[2]
+        if not include[1] or not _ALLOWED.fullmatch(name):
+            raise BuildError(
+                f"#include {name}: CUDA kernels include CUDA's own device headers only (cuda_fp16.h, cuda_bf16.h, mma.h, "
+                "cooperative_groups.h, cuda/…, cub/…); no torch headers, no host libraries"
+            )
+    if reason := missing_nvcc():
+        raise BuildError(reason)
+    nvcc = find_nvcc()
+    version = _release(nvcc)
+    key = hashlib.sha256("\0".join((source, PRELUDE, arch, *FLAGS, nvcc, version)).encode()).hexdigest()[:24]
+    cubin, facts = cache / f"{key}.cubin", cache / f"{key}.json"
+    if (known := _known(cubin, facts)) is not None:
+        return known
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as name:
+        folder = Path(name)
+        (folder / "kernel.cu").write_text(PRELUDE + source + "\n")
+        started = time.perf_counter()
+        code = run_limited([nvcc, *FLAGS, f"-arch={arch}", "kernel.cu", "-o", "kernel.cubin"], folder, timeout)
+        seconds = time.perf_counter() - started
+        said = (folder / "stderr.txt").read_text(errors="replace")[:1_000_000]
+        if code is None:
+            raise BuildError(f"nvcc ran past {timeout:g} s and was stopped; make the source smaller", _head(said))
+        if code != 0:
+            raise BuildError(_headline(said, code), _head(said))
+        warnings = _head("\n".join(line for line in said.splitlines() if "warning" in line))
+        made = Cubin(str(cubin), arch, warnings, resources(said), version, seconds)
+        # The cubin goes last: whoever finds it finds its facts too.
+        (folder / "facts.json").write_text(json.dumps(asdict(made)))
+        (folder / "facts.json").replace(facts)
+        (folder / "kernel.cubin").replace(cubin)
+    return made
+
+
+def resources(said: str) -> dict[str, dict[str, int]]:
+    """What ``ptxas -v`` told of each kernel."""
+    found: dict[str, dict[str, int]] = {}
+    current: dict[str, int] = {}
+    for line in said.splitlines():
+        if entry := _ENTRY.search(line):
+            current = found.setdefault(entry[1], {})
+        elif spill := _SPILL.search(line):
+            current |= zip(("stack_bytes", "spill_store_bytes", "spill_load_bytes"), map(int, spill.groups()), strict=True)
+        elif used := _USED.search(line):
+            shared = _SHARED.search(line)
+            current |= {"registers": int(used[1]), "shared_bytes": int(shared[1]) if shared else 0}
+            current = {}  # device functions that are not inlined have figures of their own
+    return found
+
+
+@functools.lru_cache(maxsize=8)
+def _release(nvcc: str) -> str:
+    done = subprocess.run([nvcc, "--version"], capture_output=True, text=True, timeout=20, check=False)
+    return next((line.strip() for line in done.stdout.splitlines() if "release" in line), compiler_version(nvcc))
+
+
+def _known(cubin: Path, facts: Path) -> Cubin | None:
+    if not cubin.exists():
+        return None
+    try:
+        known: dict[str, Any] = json.loads(facts.read_text())
+        return Cubin(**(known | {"path": str(cubin), "seconds": 0.0}))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _headline(said: str, code: int) -> str:
+    first = next((line.strip() for line in said.splitlines() if "error" in line), "")
+    return first or f"nvcc ended with status {code}"
+
+
+def _head(said: str) -> str:
+    lines = [line[:400] for line in said.splitlines()]
+    more = [f"… {len(lines) - ERROR_LINES} more lines"] if len(lines) > ERROR_LINES else []
+    return "\n".join(lines[:ERROR_LINES] + more)
