@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kernelwright.agent.prompt.knowledge import PROMPTS
+from kernelwright.evaluator.backends.cuda import UNPROVEN
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.native import calls, load
 from kernelwright.evaluator.settings import Settings
@@ -16,6 +17,12 @@ from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Assurance, Kernel, Stage, Status, Task
 
 pytestmark = pytest.mark.requires_cuda
+
+
+@pytest.fixture(autouse=True)
+def _allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(UNPROVEN, "1")
+
 
 REFERENCE = """
 import torch, torch.nn as nn
