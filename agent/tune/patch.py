@@ -143,7 +143,7 @@ def patch(model: nn.Module, sites: Sequence[Site], kernels: Mapping[str, Kernel]
             _refuse_hooks(site)
             guarded = _guarded(site, kernels, training)
             _install(patched, site.module, guarded)
-    except BaseException:
+    except BaseException:  # an interrupt, too, leaves the model as it was
         patched.undo()
         raise
     return patched

@@ -130,7 +130,7 @@ class RayEngine:
             for _ in range(count):
                 self._start()
             self._info = self._call("device")
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves no worker behind
             self.close()
             raise
 
