@@ -81,14 +81,15 @@ _COMPILING = _FILES | {"subprocess.Popen", "os.posix_spawn", "os.putenv", "os.un
 _CTYPES = frozenset(name for name in RULES if name.startswith("ctypes."))
 _REASONS: tuple[tuple[str, frozenset[str]], ...] = (
     ("triton/", _COMPILING | _CTYPES),
-    ("jax/", _COMPILING | _CTYPES),
-    ("jaxlib/", _COMPILING | _CTYPES),
     ("torch/cuda/_utils.py", _CTYPES),
     ("evaluator/native.py", _CTYPES | {"open"}),
     ("evaluator/tape.py", _CTYPES | {"open"}),
     ("evaluator/backends/", _COMPILING | _CTYPES),
 )
 """Files of libraries, and of this package, that raise events of their own while a kernel's frame is further out."""
+_LAUNCHED = (("jax/", "jaxlib/"), "/evaluator/backends/pallas", _COMPILING | _CTYPES)
+"""Libraries that compile and simulate while this package launches a kernel, its files, and what they may do then: what the
+kernel makes them call (``jax.tree.map(open, …)``) has the kernel's frame in between."""
 _NVML = ("/torch/cuda/__init__.py", frozenset({"_raw_device_count_nvml", "_raw_device_uuid_nvml"}))
 """Where torch asks NVML for devices; others in that file call what they are given (``_lazy_call``)."""
 _WRAPPERS = (
@@ -180,7 +181,20 @@ class Audit:
             return False
         if name.endswith(_NVML[0]) and frame.f_code.co_name in _NVML[1] and event in _CTYPES:
             return True
+        if event in _LAUNCHED[2] and any(f"/{place}" in name for place in _LAUNCHED[0]) and self._launching(frame):
+            return True
         return event in _DIRECT or any(event in events and f"/{place}" in name for place, events in _REASONS)
+
+    def _launching(self, frame: FrameType | None) -> bool:
+        """Whether this package's launch of a kernel is further out, and none of the kernel's frames before it."""
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if name.startswith(self._ours) and _LAUNCHED[1] in name:
+                return True
+            if not (name.startswith(("<frozen", *self._libraries)) or self._passes_on(name)):
+                return False
+            frame = frame.f_back
+        return False
 
     def _passes_on(self, name: str) -> bool:
         """Whether a file is the standard library's or NumPy's: what they do, they do for their caller."""
