@@ -18,14 +18,14 @@ from kernelwright.agent.tune.optimise import Search
 from kernelwright.agent.tune.patch import Patched
 from kernelwright.agent.tune.target import Target
 from kernelwright.agent.tune.text import markdown
-from kernelwright.evaluator import native, prototypes, toolchain
+from kernelwright.evaluator import native, native_cuda, prototypes, toolchain, toolchain_cuda
 from kernelwright.tasks.carve import capture
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import InputError
 
 LAYOUTS = ("wheel", "hf")
 _OWN = re.compile(r"\bkernelwright\.(?:evaluator|tasks\.carve|agent\.tune)\.(\w+)\b")
-_RUNTIME = (capture, patch_module, native, prototypes, toolchain)
+_RUNTIME = (capture, patch_module, native, native_cuda, prototypes, toolchain, toolchain_cuda)
 
 _INIT = '''"""Kernels found and verified by `kernelwright tune` for {model}; see manifest.json and report.md."""
 
