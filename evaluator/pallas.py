@@ -31,7 +31,7 @@ def launch(function: Callable[..., Any], *tensors: torch.Tensor, **static: Any) 
         One tensor, or a tuple as ``function`` returns one, of the arrays' shapes and dtypes.
 
     Raises:
-        TypeError: a dtype that a TPU does not have.
+        TypeError: a dtype that a TPU does not have, or a function that the kernel does not define.
         OverflowError: an int64 value that does not fit int32.
     """
     if not _launcher:

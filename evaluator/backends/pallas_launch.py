@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sysconfig
 import time
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +18,17 @@ _AS_BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
 _KEPT = 64
 """Compiled functions kept."""
 _to_numpy = torch.Tensor.numpy  # before the runner shuts the bridges out of torch
+
+
+def check_own(function: Any) -> None:
+    """Only a function written in the kernel is launched: one of a library would do its work in the harness's name.
+
+    Raises:
+        TypeError: it is none.
+    """
+    elsewhere = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    if not isinstance(function, types.FunctionType) or function.__code__.co_filename.startswith(("<frozen", *elsewhere)):
+        raise TypeError(f"launch takes a function that the kernel defines, not {function!r}")
 
 
 class Race(RuntimeError):
@@ -44,6 +57,7 @@ class Launches:
         """See :func:`kernelwright.evaluator.pallas.launch`."""
         import jax
 
+        check_own(function)
         arrays = [to_jax(tensor) for tensor in tensors]
         if self._lowered is not None:
             self._lowered.append(self._lower(function, arrays, static))
