@@ -131,6 +131,18 @@ CASES: dict[str, tuple[str, list[str], str, list[dict[str, Any]]]] = {
         "n, k, m = 37, 130, 45",
         [{}, {"split_k": 4}, {"tile32": "16x64x32x4x3", "precision": "ieee", "swizzle": 1}],
     ),
+    "product": (
+        reference("n, k, m = 2048, 2048, 2048", "x @ w", "torch.randn(n, k), torch.randn(k, m)", arguments="x, w"),
+        ["n, k, m = 2048, 2048, 2048", "n, k, m = 17, 33, 65"],
+        "n, k, m = 37, 130, 45",
+        [{}, {"dense": "off"}],
+    ),
+    "product_left_transposed": (
+        reference("n, k, m = 2048, 2048, 2048", "x.t() @ w", "torch.randn(k, n), torch.randn(k, m)", arguments="x, w"),
+        ["n, k, m = 2048, 2048, 2048", "n, k, m = 17, 33, 65"],
+        "n, k, m = 37, 130, 45",
+        [{}],
+    ),
     "conv2d": (
         reference(
             "b, c, o, h, w = 8, 32, 32, 28, 28", "self.f(x)", "torch.randn(b, c, h, w)", "self.f = nn.Conv2d(c, o, 3, 2, 1)"
@@ -162,6 +174,8 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "row_sum_ragged": ("n, m = 64, 50257", {}, "LDG(STS)?.E(.BYPASS)?.*128"),
     "row_mean": ("n, m = 64, 1", {}, "STG"),  # Triton hands an argument that is 1 to the compiler as a plain number
     "linear_relu": ("n, k, m = 2048, 2048, 2048", {}, "HGMMA"),
+    "product": ("n, k, m = 2048, 2048, 2048", {}, "UTMALDG.*"),
+    "product_left_transposed": ("n, k, m = 2048, 2048, 2048", {}, "UTMALDG.*"),
     "transposed_map": ("n, m = 64, 64", {}, "STG.E.128"),
 }
 
@@ -235,6 +249,41 @@ def interpret() -> dict[str, float]:
     return errors
 
 
+def dense() -> dict[str, list[Any]]:
+    """Of products whose sizes and addresses allow the large tiles: error over that of the reference, and kernels launched."""
+    import torch
+    from triton.runtime.interpreter import InterpretedFunction
+
+    from kernelwright.agent.writers.playbook.emit_triton import emit
+
+    launched: list[str] = []
+    run = InterpretedFunction.run
+    InterpretedFunction.run = lambda self, *a, **k: (launched.append(self.fn.__name__), run(self, *a, **k))[1]
+    results = {}
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        for name in ("linear_relu", "product", "product_left_transposed"):
+            text = emit(program(name), {}).replace("k >= 256", "k >= 16").replace(">= UNITS // 2", ">= 1")
+            assert "k >= 16" in text
+            module = load(text, folder, f"dense_{name}")
+            for dtype in (torch.float32, torch.float16):  # Triton's interpreter multiplies the bits of bfloat16
+                exec("n, k, m = 136, 40, 264", module.__dict__)
+                namespace: dict[str, Any] = {}
+                exec(_resized(CASES[name][0], "n, k, m = 136, 40, 264"), namespace)
+                torch.manual_seed(0)
+                expected, model = namespace["Model"]().to(dtype), module.ModelNew().to(dtype)
+                model.load_state_dict(expected.state_dict())
+                given = [v.to(dtype) for v in namespace["get_inputs"]()]
+                given[0][3, 5] = float("inf")
+                launched.clear()
+                got, same = model(*given), expected(*given)
+                exact = expected.double()(*(v.double() for v in given))
+                finite = exact.isfinite()
+                assert torch.equal(got.double()[~finite].nan_to_num(), exact[~finite].nan_to_num())
+                errors = [float((y.double() - exact)[finite].abs().max()) for y in (got, same)]
+                results[f"{name} {dtype}"] = [errors[0], errors[1], sorted(set(launched))]
+    return results
+
+
 def compiled() -> dict[str, Any]:
     """Spilled bytes and instructions of each kernel in :data:`COMPILED`, for sm_90 and bfloat16."""
     import torch
@@ -306,6 +355,15 @@ def test_kernels_are_right_in_the_interpreter_at_every_schedule() -> None:
     assert len(errors) == sum(len(points) for _, _, _, points in CASES.values())
 
 
+def test_large_tiles_are_right_where_a_product_ends_inside_one() -> None:
+    results = child("dense", TRITON_INTERPRET="1")
+    for name, (error, least, launched) in results.items():
+        assert error <= 2 * least + 1e-5, name
+        way = "k0" if name == "product_left_transposed torch.float32" else "split" if "float32" in name else "tma"
+        assert any(way in kernel for kernel in launched), (name, launched)
+    assert len(results) == 6
+
+
 def test_default_points_compile_for_sm90_without_spills() -> None:
     triton = pytest.importorskip("triton")
     if not (Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump").exists():
@@ -326,4 +384,4 @@ def test_space_starts_with_the_default() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    json.dump({"interpret": interpret, "compile": compiled, "spaces": spaces}[sys.argv[1]](), sys.stdout)
+    json.dump({"interpret": interpret, "dense": dense, "compile": compiled, "spaces": spaces}[sys.argv[1]](), sys.stdout)

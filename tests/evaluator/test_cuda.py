@@ -19,9 +19,11 @@ from kernelwright.tasks.records import Assurance, Kernel, Stage, Status, Task
 pytestmark = pytest.mark.requires_cuda
 
 
-@pytest.fixture(autouse=True)
-def _allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(UNPROVEN, "1")
+@pytest.fixture(autouse=True, scope="module")
+def _allowed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(UNPROVEN, "1")
+        yield
 
 
 REFERENCE = """

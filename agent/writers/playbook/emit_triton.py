@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from kernelwright.agent.writers.playbook import triton_dense, triton_tiles
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
 from kernelwright.agent.writers.playbook.ir import (
@@ -116,7 +117,14 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         parts += [*(piece.source for piece in pieces), source]
         calls.append(call)
     body = "\n\n\n".join(parts)
-    return "\n\n\n".join(filter(None, [RUNTIME.strip(), helper_source(called(body)), body])), calls
+    runtime = [RUNTIME]
+    if "tile_for(" in body or "dense_ok(" in body:
+        runtime.append(triton_tiles.RUNTIME)
+    if "dense_ok(" in body:
+        runtime.append(triton_dense.RUNTIME)
+    own = set(re.findall(r"def (kw_\w+)", triton_dense.RUNTIME))
+    helpers = helper_source(called(body, own))
+    return "\n\n\n".join(filter(None, [*(part.strip() for part in runtime), helpers, body])), calls
 
 
 def constants(program: Program) -> tuple[list[str], list[str]]:
@@ -145,17 +153,18 @@ def emit(program: Program, point: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{name}.numel()" for name in tensors)
     prelude = [f"device = {f'{sources[0]}.device' if sources else repr('cpu')}", *lines]
     prelude.append(f"IDX = tl.int64 if max(0, {sizes}) >= 2**31 - 2**20 else tl.int32")
-    imports = "import functools\n" if parts else ""
-    imports += "import triton\nimport triton.language as tl\n\nfrom kernelwright.evaluator.native import OutsideEnvelope"
+    imports = "import functools\n" if parts or "@functools" in text else ""
+    imports += "import triton\nimport triton.language as tl\n" + (f"{triton_dense.IMPORT}\n" if "dense_ok(" in text else "")
+    imports += "\nfrom kernelwright.evaluator.native import OutsideEnvelope"
     says = "Triton kernels by the playbook: " + (", ".join(f"{k}={v}" for k, v in sorted(point.items())) or "defaults")
     every = replace(program, dtypes=DTYPES)
     return render(every, imports, "\n\n\n".join([text, *parts]), lambda _: [*prelude, *calls], says)
 
 
-def called(body: str) -> set[str]:
-    """Helpers that ``body`` calls, with those that they call."""
+def called(body: str, known: set[str]) -> set[str]:
+    """Helpers that ``body`` calls, with those that they call; ``known`` are there already."""
     names: set[str] = set()
-    todo = set(re.findall(r"\bkw_\w+", body))
+    todo = set(re.findall(r"\bkw_\w+", body)) - known
     while todo:
         names |= todo
         todo = {n for name in todo for n in re.findall(r"\bkw_\w+", HELPERS[name])} - names

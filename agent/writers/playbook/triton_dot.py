@@ -29,33 +29,20 @@ from kernelwright.agent.writers.playbook.ir import (
     Scalar,
     Store,
 )
+from kernelwright.agent.writers.playbook.triton_dense import DenseWriter, as_dense
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val, estimate
 from kernelwright.agent.writers.playbook.triton_expr import size_text as text
 from kernelwright.agent.writers.playbook.triton_launch import Piece
+from kernelwright.agent.writers.playbook.triton_tiles import TILES16, TILES32, UNITS, name_of, tile_for
 from kernelwright.agent.writers.playbook.walks import conv_nest, walk
 
-TILES = (
-    "128x256x64x8x3",
-    "128x128x64x8x4",
-    "128x128x64x4x4",
-    "64x128x64x4x4",
-    "64x64x64x4x4",
-    "32x64x64x4x4",
-    "16x64x128x4x4",
-    "64x256x64x8x4",
-)
-"""``BM x BN x BK x warps x stages`` for two-byte operands."""
-TILES32 = ("128x128x32x8x3", "128x64x32x8x3", "64x64x32x4x3", "64x128x32x8x3", "32x64x32x4x3", "16x64x32x4x3")
-"""Likewise for four-byte operands."""
-UNITS = 132
-"""Multiprocessors to keep busy: an H100's."""
-
 TUNING: dict[str, list[Any]] = {
-    "tile": ["auto", *TILES],
-    "tile32": ["auto", *TILES32],
+    "tile": ["auto", *map(name_of, TILES16)],
+    "tile32": ["auto", *map(name_of, TILES32)],
     "precision": ["tf32x3", "ieee"],
     "swizzle": [8, 1, 4, 16],
     "split_k": ["auto", 1, 2, 4, 8],
+    "dense": ["on", "off"],
 }
 """Parameter of a product -> its values, the default first."""
 
@@ -101,22 +88,6 @@ def as_product(kernel: Matmul | Conv, program: Program) -> Product | None:
     return Product(
         kernel.name, (kernel.group,), (kernel.oc,), (kernel.batch, *kernel.spatial), lead, k, w, b, kernel.acc, kernel.stores
     )
-
-
-def choose_tile(item: Product, program: Program, names: tuple[str, ...]) -> str:
-    """The first tile of ``names`` that gives every multiprocessor work, else the one with most programs."""
-    m, n, s = (estimate(product(a.extent for a in axes), program.hints) for axes in (item.m, item.n, item.scalars))
-
-    def tiles(name: str) -> int:
-        bm, bn = (int(x) for x in name.split("x")[:2])
-        return -(-m // bm) * -(-n // bn) * s
-
-    def fits(name: str) -> bool:
-        bm, bn = (int(x) for x in name.split("x")[:2])
-        return bm < 2 * max(m, 16) and bn < 2 * max(n, 32)
-
-    good = [name for name in names if fits(name)] or list(names)
-    return next((name for name in good if tiles(name) >= UNITS - 12), max(good, key=tiles))
 
 
 def factor(expr: Expr, scope: Scope, code: Code) -> Val:
@@ -185,9 +156,10 @@ class ProductWriter:
 
     def _bind(self, scope: Scope, axes: tuple[Axis, ...], dim: int, stem: str, block: str) -> None:
         index = "[:, None]" if dim == 0 else "[None, :]"
-        name, mask = self.code.fresh(f"{stem}_"), self.code.fresh(f"in_{stem}_")
-        self.code.add(f"{name} = at_{stem}{index}")
-        self.code.add(f"{mask} = in_{stem}{index}")
+        code = scope.code
+        name, mask = code.fresh(f"{stem}_"), code.fresh(f"in_{stem}_")
+        code.add(f"{name} = at_{stem}{index}")
+        code.add(f"{mask} = in_{stem}{index}")
         scope.masks[dim] = mask
         scope.bind(Group(axes, dim, name, block))
 
@@ -226,10 +198,14 @@ class ProductWriter:
             mask = out.mask(frozenset({0, 1})).text
             code.add(f"tl.store(p_SHARES + {slot} + at_m[:, None] * ({n}) + at_n[None, :], acc, mask={mask})")
         else:
-            out.values[(Scalar(item.acc, "float"), "")] = Val("acc", frozenset({0, 1}))
-            for store in item.stores:
-                out.store(store)
+            self._finish(out)
         return "\n".join(code.lines)
+
+    def _finish(self, out: Scope) -> None:
+        """The epilogue, where the sum of a tile is ``acc`` and M and N are bound."""
+        out.values[(Scalar(self.item.acc, "float"), "")] = Val("acc", frozenset({0, 1}))
+        for store in self.item.stores:
+            out.store(store)
 
     def _step(self, left: Scope, right: Scope, top: Scope, blocks: str) -> None:
         """One block of the sum."""
@@ -262,20 +238,24 @@ class ProductWriter:
         if wanted != "auto":
             return int(wanted)
         item, hints = self.item, self.program.hints
-        bm, bn, bk = (int(x) for x in self.tile("tile", TILES).split("x")[:3])
         m, n, s, k = (
             estimate(product(a.extent for a in axes), hints) for axes in (item.m, item.n, item.scalars, (*item.lead, *item.k))
         )
+        wanted = str(self.tuned("tile"))
+        bm, bn, bk = tile_for(m, n, s, TILES16)[:3] if wanted == "auto" else map(int, wanted.split("x")[:3])
         tiles = -(-m // bm) * -(-n // bn) * s
         share = 1
         while tiles * share * 2 <= UNITS and k // (share * 2) >= 4 * bk and share < 16:
             share *= 2
         return share
 
-    def tile(self, name: str, names: tuple[str, ...]) -> str:
-        """The tile of the point, or the one that suits the traced sizes."""
+    def tile(self, name: str, table: str) -> str:
+        """The tile of the point as Python, or the choice of one by the sizes at hand."""
         wanted = str(self.tuned(name))
-        return choose_tile(self.item, self.program, names) if wanted == "auto" else wanted
+        if wanted != "auto":
+            return f"({', '.join(wanted.split('x'))})"
+        m, n, s = (text(product(a.extent for a in axes)) for axes in (self.item.m, self.item.n, self.item.scalars))
+        return f"tile_for({m}, {n}, {s}, {table})"
 
     def pieces(self) -> tuple[list[Piece], list[str]]:
         """The kernel and the lines of ``forward`` that run it (without the epilogue where the sum is split)."""
@@ -286,13 +266,10 @@ class ProductWriter:
         options = ("BM", "BM_EVEN", "BN", "BN_EVEN", "BK", "BK_EVEN", "SWIZZLE", "PRECISION", "IDX")
         head = ", ".join([*code.parameters, *planes, *(f"{o}: tl.constexpr" for o in options)])
         m, n, k, s = (text(product(a.extent for a in axes)) for axes in (item.m, item.n, item.k, item.scalars))
-        small, large = self.tile("tile", TILES).split("x"), self.tile("tile32", TILES32).split("x")
         source = self.type.removesuffix(".dtype.element_ty")
-        lines = [
-            f"BM, BN, BK, W, S = ({', '.join(small)}) if {source}.element_size() == 2 else ({', '.join(large)})"
-            if source != "tl.float32"
-            else f"BM, BN, BK, W, S = {', '.join(large)}"
-        ]
+        small, large = self.tile("tile", "TILES16"), self.tile("tile32", "TILES32")
+        sizes = large if source == "tl.float32" else f"{small} if {source}.element_size() == 2 else {large}"
+        lines = [f"BM, BN, BK, W, S = {sizes}"]
         lines.append(f"BM, BN, BK = min(BM, max(16, p2({m}))), min(BN, max(16, p2({n}))), min(BK, max(16, p2({k})))")
         if split > 1:
             lines.append(f"p_SHARES = torch.empty({split} * ({s}) * ({m}) * ({n}), dtype=torch.float32, device=device)")
@@ -302,7 +279,23 @@ class ProductWriter:
         )
         passed = ", ".join([*code.passed, *planes, even, options_text])
         lines.append(f"{item.name}[(-(-({m}) // BM) * -(-({n}) // BN) * ({s}), {split})]({passed})")
-        return [Piece(item.name, f"@triton.jit\ndef {item.name}({head}):\n{body}")], lines
+        dense, first = self._dense()
+        return [*dense, Piece(item.name, f"@triton.jit\ndef {item.name}({head}):\n{body}")], [*first, *lines]
+
+    def _dense(self) -> tuple[list[Piece], list[str]]:
+        """Kernels and launches for large plain matrices, tried before the others; none where the product is not one."""
+        item = self.item
+        if item.scalars or item.lead or any(len(axes) != 1 for axes in (item.m, item.n, item.k)):
+            return [], []
+        dense = as_dense(item.m[0], item.n[0], item.k[0], (item.a, item.b), self.program)
+        if dense is None or self.tuned("dense") == "off":
+            return [], []
+        return DenseWriter(dense, self.program, item.name, self._dense_epilogue, self.tuned("swizzle")).pieces()
+
+    def _dense_epilogue(self, out: Scope) -> None:
+        self._bind(out, self.item.m, 0, "m", "BM")
+        self._bind(out, self.item.n, 1, "n", "BN")
+        self._finish(out)
 
     def epilogue(self, split: int) -> Nest:
         """The kernel that adds the shares of a split sum and stores; it reads buffer ``SHARES``."""

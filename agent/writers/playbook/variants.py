@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -46,9 +47,10 @@ def _integers(source: str) -> dict[str, int]:
 
 
 def _own(task: Task, device: str) -> list[Mapping[str, int]]:
+    """Sizes of the task's own cases, those that are timed first and of them the largest: schedules are made for the first."""
     cases = task.cases_for(device, Use.TIMING, Use.CORRECTNESS) or task.cases_for("cpu", Use.TIMING, Use.CORRECTNESS)
     found: list[Mapping[str, int]] = []
-    for case in cases:
+    for case in sorted(cases, key=lambda c: (c.use is not Use.TIMING, -math.prod(c.sizes.values()))):
         if not case.derived and case.leading is None and case.sizes not in found:
             found.append(case.sizes)
     return found[:CASES] or [{}]
