@@ -2,7 +2,9 @@
 
 The rule (both must hold; o the oracle, e the reference in the working dtype, c the candidate):
 
-- each element: ``|c - o| <= max(rtol/10 * rms(o) + rtol * |o|, 6 * rms(e - o))``;
+- each element: ``|c - o| <= max(rtol/10 * rms(o) + rtol * |o|, 6 * rms(e - o))``, but for as many as the reference exceeds
+  it by: sorted by error over bound, the n-th of ``c`` may be twice as far out as the n/2-th of ``e`` (noise of unequal
+  size, as where a normalisation amplifies some columns, would else condemn kernels more exact than the reference);
 - whole tensor: ``relL2(c) <= max(4 * relL2(e) + 4 * eps, rtol/10)``; the floor of ``rtol/10`` lets a plain fp32 sum in
   another order pass and still rejects TF32, fp16 or bf16 arithmetic inside fp32 (docs/adr/0003).
 
@@ -93,7 +95,7 @@ def compare(
     detail = ""
     if misplaced is not None and bool(misplaced.any()):
         detail = f"{int(misplaced.sum())} elements are NaN or infinite where the oracle is not (or the other way)"
-    elif ratio > 1:
+    elif ratio > 1 and not _tail_allowed(ratios, noise, bound):
         detail = f"{int((ratios > 1).sum())} of {c.numel()} elements exceed their bound"
     elif relative > limit and rtol is None:
         ratio = max(ratio, relative / max(limit, _TINY))
@@ -105,7 +107,18 @@ def compare(
         detail += f"; worst at {list(where)}: {seen:.9g}, expected {wanted:.9g}"
     convention = float(((c - e).abs_() / e.abs_().add_(1.0)).max()) if misplaced is None else math.inf
     kernelbench = {name: convention <= float(name) for name in ("1e-2", "1e-4")}
-    return Comparison(not detail, float(error.max()), ratio, where, detail, kernelbench)
+    return Comparison(not detail, float(error.max()), ratio if detail else min(ratio, 1.0), where, detail, kernelbench)
+
+
+def _tail_allowed(ratios: torch.Tensor, noise: torch.Tensor, bound: torch.Tensor) -> bool:
+    """Whether the elements beyond their bound are as few and as near as those of the reference itself, times two."""
+    own = (noise / bound.clamp_(min=_TINY)).nan_to_num_(0.0)
+    beyond, excused = ratios[ratios > 1], own[own > 1]
+    if beyond.numel() > 2 * excused.numel():
+        return False
+    beyond, excused = beyond.sort(descending=True).values, excused.sort(descending=True).values
+    limits = 2 * excused.repeat_interleave(2)[: beyond.numel()]
+    return bool((beyond <= limits).all())
 
 
 def _rms(t: torch.Tensor) -> float:

@@ -81,3 +81,39 @@ def test_rtol_overrides_and_empty_tensors_agree() -> None:
     assert compare(eager.half().float(), oracle, eager, rtol=1e-2).passed
     nothing = torch.empty(0, 4)
     assert compare(nothing, nothing.double(), nothing).passed
+
+
+def amplified(noise: float, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """An oracle some of whose columns were divided by a small number, and outputs with noise before that division."""
+    generator = torch.Generator().manual_seed(7)
+    oracle = torch.randn(512, 256, generator=generator, dtype=torch.float64)
+    columns = torch.ones(256, dtype=torch.float64)
+    columns[::64] = 30.0
+
+    def noisy(size: float, number: int) -> torch.Tensor:
+        draw = torch.Generator().manual_seed(number)
+        return (oracle + size * columns * torch.randn(512, 256, generator=draw, dtype=torch.float64)).float()
+
+    return noisy(noise, seed), oracle, noisy(1e-4, 1)
+
+
+@pytest.mark.parametrize("seed", range(2, 8))
+def test_noise_no_larger_than_the_reference_has_in_the_same_columns_passes(seed: int) -> None:
+    candidate, oracle, eager = amplified(0.8e-4, seed)
+    found = compare(candidate, oracle, eager)
+    assert found.passed, found.detail
+    assert found.ratio <= 1.0
+    noise = (eager - oracle).abs()
+    bound = torch.maximum(1e-5 * oracle.square().mean().sqrt() + 1e-4 * oracle.abs(), 6 * noise.square().mean().sqrt())
+    assert (noise > bound).any()  # the reference exceeds the bound here, and so would a kernel like it
+
+
+def test_further_out_or_more_often_than_the_reference_fails() -> None:
+    _, oracle, eager = amplified(1e-4, 2)
+    assert not compare(amplified(4e-4, 3)[0], oracle, eager).passed
+    one = eager.clone()
+    one[5, 64] = oracle[5, 64] + 20 * (eager - oracle).abs().max()
+    assert not compare(one, oracle, eager).passed
+    rows = eager.clone()
+    rows[:20] = oracle[:20] + (eager - oracle).abs().max()
+    assert not compare(rows, oracle, eager).passed
