@@ -124,6 +124,10 @@ def trace_task(task: Task, device: str) -> Program | str:
         return f"playbook: {reason}"
     except SyntaxError as error:
         return f"playbook: the reference does not parse: {error.msg}"
+    except RecursionError:
+        return "playbook: the reference's graph is too deep for its templates"
+    except Exception as error:  # noqa: BLE001 - a lowering's bug costs this task, and is shown; a bench of hundreds goes on
+        return f"playbook: its lowering failed: {type(error).__name__}: {error}"
 
 
 def _trace(request: Mapping[str, Any]) -> dict[str, Any]:
