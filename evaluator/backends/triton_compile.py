@@ -155,5 +155,5 @@ def _tool(name: str, binary: bytes) -> str:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
         file.flush()
-        done = subprocess.run([path, _TOOLS[name], file.name], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([str(path), _TOOLS[name], file.name], capture_output=True, text=True, timeout=60, check=False)
     return done.stdout

@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PosixPath
 from types import FrameType
 from typing import Any
 
@@ -153,7 +153,7 @@ class Reasons:
 
     def _is_program(self, path: Any) -> bool:
         """One of a toolchain, not from a folder that a kernel may have filled."""
-        given = os.fsdecode(path) if type(path) in (str, bytes) else ""
+        given = _text(path)
         if os.path.basename(given) not in _PROGRAMS:  # noqa: PTH119 - as above
             return False
         real = os.path.realpath(given)
@@ -164,14 +164,22 @@ class Reasons:
         for path in arguments[: 2 if event == "os.rename" else 1]:
             if type(path) is int:  # an open folder, as when a tree is removed
                 continue
-            if type(path) not in (str, bytes):
-                return False
-            real = os.path.realpath(os.fsdecode(path)) + "/"
+            given = _text(path)
+            real = os.path.realpath(given) + "/"
             readable = event in ("os.listdir", "os.scandir") or (event == "open" and _reads(arguments))
+            if not given:
+                return False
             if real == "/dev/null/" or real.startswith(self._scratch) or (readable and real.startswith(self._triton)):
                 continue
             return False
         return True
+
+
+def _text(path: Any) -> str:
+    """A path in words; nothing where its type is not the standard library's own."""
+    if type(path) is PosixPath:
+        path = str(path)
+    return os.fsdecode(path) if type(path) in (str, bytes) else ""
 
 
 def _reads(arguments: tuple[Any, ...]) -> bool:
