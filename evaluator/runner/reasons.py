@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -76,7 +77,10 @@ _PLACES = (
 here: they call what a kernel gives (grids, hooks, heuristics) and raise nothing of their own but in ``check_disk_cache``."""
 _SERVICES = ("/triton/runtime/cache.py", "/triton/runtime/build.py")
 _DRIVERS = ("libcuda.so", "libnvrtc", "libnvidia-ml.so", "libamdhip64", "libhiprtc", "libamd_smi")
-_PROGRAMS = frozenset({"ptxas", "ptxas-blackwell", "cuobjdump", "nvdisasm", "ldconfig", "hipconfig", "gcc", "cc", "clang"})
+_PROGRAMS = frozenset({"ptxas", "ptxas-blackwell", "cuobjdump", "nvdisasm", "ldconfig", "hipconfig", "gcc", "cc", "clang"}) | {
+    "file",  # the standard library's platform.architecture(), a part of the key that Triton caches its modules by
+    "uname",
+}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -95,6 +99,8 @@ class Reasons:
         self._libraries = dict(libraries)
         self._passes_on = passes_on
         self._triton = tuple(f"{folder}triton/" for folder in packages)
+        found = [path for folder in packages for path in Path(folder).glob("triton/backends/*/driver.c")]
+        self._driver_sources = {path.read_text(encoding="utf-8") for path in found}
         home = os.environ.get("TRITON_CACHE_DIR") or Path.home() / ".triton"
         scratch = (Path.cwd(), tempfile.gettempdir(), home)  # asked now: looking for the folder writes a file
         self._scratch = tuple({f"{Path(folder).resolve()}/" for folder in scratch})
@@ -113,13 +119,27 @@ class Reasons:
 
     def _called_by(self, frame: FrameType | None, callers: tuple[tuple[str, str], ...]) -> bool:
         """Whether the first frame outside Triton's services is one of ``callers``: a kernel has no business with them."""
+        asked: FrameType | None = None
         while frame is not None:
             name = frame.f_code.co_filename
             service = any(place in name for place in _SERVICES)
             if not (service or name.startswith("<frozen") or self._passes_on(name)):
-                return any(place in name and function in ("", frame.f_code.co_name) for place, function in callers)
+                known = any(place in name and function in ("", frame.f_code.co_name) for place, function in callers)
+                return known and (callers is not _BUILDERS or asked is None or self._is_own_source(asked, frame))
+            asked = frame if service else asked
             frame = frame.f_back
         return False
+
+    def _is_own_source(self, builder: FrameType, driver: FrameType) -> bool:
+        """Whether what is built is the driver's: a file of Triton's package, or the text that its caller holds.
+
+        A driver that binds a launcher asks the description of a kernel for its signature: the builder itself may answer.
+        """
+        given = builder.f_locals
+        if "src_path" in builder.f_code.co_varnames[: builder.f_code.co_argcount]:
+            return os.path.realpath(_text(given["src_path"])).startswith(self._triton)
+        source = given.get("src", "")
+        return type(source) is str and (source is driver.f_locals.get("src") or source in self._driver_sources)
 
     def _fits(self, about: str, event: str, arguments: tuple[Any, ...]) -> bool:
         if not about:
@@ -156,8 +176,8 @@ class Reasons:
         given = _text(path)
         if os.path.basename(given) not in _PROGRAMS:  # noqa: PTH119 - as above
             return False
-        real = os.path.realpath(given)
-        return "/" not in given or real.startswith(self._triton) or not real.startswith(self._scratch)
+        real = os.path.realpath(shutil.which(given) or given)
+        return real.startswith(self._triton) or not real.startswith(self._scratch)
 
     def _is_scratch(self, event: str, arguments: tuple[Any, ...]) -> bool:
         """Files in Triton's cache or the scratch folder, and for reading those of its package."""

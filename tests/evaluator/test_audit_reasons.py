@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 from forked import run_forked
+
+from kernelwright.evaluator.toolchain import build_library
 
 IMPORTS = """
 import ctypes, functools, json, os, operator, tempfile
@@ -98,6 +102,10 @@ REFUSED = {
     "a C module by a hook of the compiler": (
         _TARGET + _BUILD + f"hook = functools.partial(build, {_EVIL})\n"
         "triton.knobs.runtime.add_stages_inspection_hook = hook\n" + _COMPILE, "files"),
+    "a C module by a forged description": (
+        _BUILD + f"class S(dict):\n    items = functools.partial(build, {_EVIL})\n"
+        "from types import SimpleNamespace as N\nfrom triton.backends.nvidia.driver import CudaLauncher\n"
+        "CudaLauncher(N(constants={}, signature=S()), N())", "files"),
     "a file by Triton's cache": ("triton.runtime.cache.FileCacheManager('A' * 52).put(b'1', 'kept')", "files"),
     "a file named as a cache manager": (
         _TARGET + "triton.knobs.cache.manager_class = " + _FILES + "\n" + _COMPILE,
@@ -169,3 +177,32 @@ def test_a_namesake_in_a_library_that_is_needed_is_not_bound(done: dict[str, Any
     found = run_forked(SETUP, {"namesake": "audit.start()\nnative.load(cpp=CPP)"}, IMPORTS)["namesake"]
     assert found["seen"] == {}
     assert "system is not exported" in found["raised"]
+
+
+DRIVER = """
+extern "C" int cuModuleLoadData(int64_t* module, const int8_t* image) { *module = 1; return image[0] != 'n'; }
+extern "C" int cuModuleGetFunction(int64_t* to, int64_t module, const int8_t* name) { *to = 2; return name[0] != 'f'; }
+extern "C" int cuFuncSetAttribute(int64_t function, int what, int value) { return 0; }
+extern "C" int cuLaunchKernel(int64_t function, unsigned x) { return function != 2 || x != 3; }
+extern "C" int cuGetErrorString(int code, int64_t* text) { *text = 0; return 0; }
+"""
+
+
+def test_a_launch_opens_the_driver_and_the_cubin_and_nobody_is_accused(tmp_path: Path) -> None:
+    shutil.copy(build_library(DRIVER, tmp_path).path, tmp_path / "libcuda.so.1")
+    standing_in = """
+from types import SimpleNamespace
+torch.cuda.current_device = lambda: 0
+torch.cuda.current_stream = lambda: SimpleNamespace(cuda_stream=0)
+"""
+    launch = "audit.start()\nlib = native.load(cuda=CUDA)\nlib.f[3, 32, 100 << 10](None, 1)\nassert native.calls() == 1"
+    other = "audit.start()\nnative_cuda._driver()\nctypes.CDLL('libcuda.so.1')"
+    place = {"LD_LIBRARY_PATH": str(tmp_path)}
+    triton = (
+        "from triton.backends.nvidia.driver import CudaUtils\naudit.start()\n"
+        "try:\n    CudaUtils()\nexcept ImportError as error:\n    assert 'undefined symbol' in str(error)"
+    )
+    found = run_forked(SETUP, {"launch": launch, "other": other, "triton": triton}, IMPORTS + standing_in, place)
+    assert found["triton"] == {"seen": {}, "raised": ""}, "Triton builds its driver's module"
+    assert found["launch"] == {"seen": {}, "raised": ""}
+    assert "raw_memory" in found["other"]["seen"], "the driver is the launcher's, not the kernel's"
