@@ -20,6 +20,7 @@ import torch
 
 from kernelwright.evaluator.native_cuda import CudaLibrary
 from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, kernel_prototypes, prototypes
+from kernelwright.evaluator.symbols import exported
 from kernelwright.evaluator.toolchain import BuildError, build_library, source_hash
 from kernelwright.evaluator.toolchain_cuda import build_cubin
 
@@ -90,12 +91,11 @@ class Library:
     def __init__(self, path: str, functions: Mapping[str, Prototype], source: str = "") -> None:
         self._path = path
         self._functions = tuple(functions)
-        handle = ctypes.CDLL(path)
+        defined = exported(path)
         for name, prototype in functions.items():
-            try:
-                symbol = handle[name]
-            except AttributeError:
-                raise BuildError(f'{name} is not exported; is it extern "C" and outside any `#if 0`?') from None
+            if name not in defined:  # the loader would find a namesake in a library that this one needs
+                raise BuildError(f'{name} is not exported; is it extern "C" and outside any `#if 0`?')
+            symbol = _symbol(path, name)
             watch = functools.partial(_watcher[0], source, prototype) if _watcher else None
             setattr(self, name, _bind(symbol, prototype, watch))
 
@@ -104,6 +104,13 @@ class Library:
 
     def __repr__(self) -> str:
         return f"<native library with {', '.join(self._functions)}>"
+
+
+def _symbol(path: str, name: str) -> Any:
+    """A function of a shared library. Here alone libraries are opened: strings come in, and nothing of a kernel's is called."""
+    if type(path) is not str or type(name) is not str:
+        raise TypeError("a path and a name are strings")
+    return ctypes.CDLL(path)[name]
 
 
 def load(*, cpp: str = "", cuda: str = "") -> Any:

@@ -126,14 +126,20 @@ def _modules(path: str) -> Callable[[str], Any]:
         driver = _driver()
         if device not in loaded:
             module = ctypes.c_void_p()
-            image = Path(path).read_bytes()
-            _check(driver, driver.cuModuleLoadData(ctypes.byref(module), image), "loading the cubin")
+            _check(driver, driver.cuModuleLoadData(ctypes.byref(module), _image(path)), "loading the cubin")
             loaded[device] = module
         function = ctypes.c_void_p()
         _check(driver, driver.cuModuleGetFunction(ctypes.byref(function), loaded[device], name.encode()), name)
         return function
 
     return lambda name: handle(name, torch.cuda.current_device())
+
+
+def _image(path: str) -> bytes:
+    """A cubin's bytes. Here alone files are read."""
+    if type(path) is not str:
+        raise TypeError("a path is a string")
+    return Path(path).read_bytes()
 
 
 def _launcher(modules: Callable[[str], Any], name: str, storage: tuple[Any, ...], count: list[int]) -> Launch:
@@ -158,6 +164,7 @@ def _launcher(modules: Callable[[str], Any], name: str, storage: tuple[Any, ...]
 
 @functools.cache
 def _driver() -> Any:
+    """NVIDIA's driver. Here alone a library is opened; every function that is called is looked up here too."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:

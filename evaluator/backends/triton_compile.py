@@ -28,6 +28,7 @@ _INTERESTING = """
 """
 INTERESTING = frozenset(_INTERESTING.split())
 _MAX_DISASSEMBLED = 6
+_TOOLS = {"cuobjdump": "-res-usage", "nvdisasm": "-c"}
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _plain(value: Any) -> Any:
 
 def resources(binary: bytes) -> tuple[int, int]:
     """(registers, spilled bytes) a thread of a cubin, by the ``cuobjdump`` of Triton's wheel; zeros without it."""
-    match = _RESOURCES.search(_tool("cuobjdump", binary, "-res-usage"))
+    match = _RESOURCES.search(_tool("cuobjdump", binary))
     # Spills live on the stack: LOCAL counts only what the runtime reserves besides.
     return (int(match[1]), int(match[2]) + int(match[4])) if match else (0, 0)
 
@@ -132,7 +133,7 @@ def resources(binary: bytes) -> tuple[int, int]:
 def instruction_mix(binary: bytes) -> dict[str, int]:
     """Opcodes of :data:`INTERESTING` in a cubin, by the ``nvdisasm`` of Triton's wheel; empty without it."""
     mix: Counter[str] = Counter()
-    for opcode in _OPCODE.findall(_tool("nvdisasm", binary, "-c")):
+    for opcode in _OPCODE.findall(_tool("nvdisasm", binary)):
         head = opcode.split(".", 1)[0]
         mix["total"] += 1
         if head in INTERESTING:
@@ -142,14 +143,17 @@ def instruction_mix(binary: bytes) -> dict[str, int]:
     return dict(mix)
 
 
-def _tool(name: str, binary: bytes, *flags: str) -> str:
+def _tool(name: str, binary: bytes) -> str:
+    """What a tool of Triton's wheel prints. Here alone files are written and programs run: nothing of a kernel's is called."""
     import triton
 
+    if type(binary) is not bytes:
+        raise TypeError("a binary is bytes")
     path = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / name
     if not path.exists():
         return ""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)
         file.flush()
-        done = subprocess.run([path, *flags, file.name], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([str(path), _TOOLS[name], file.name], capture_output=True, text=True, timeout=60, check=False)
     return done.stdout

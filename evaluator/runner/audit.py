@@ -2,12 +2,13 @@
 
 An audit hook cannot be removed, and events come from the interpreter's C code, so that neither obfuscated text nor
 ``getattr`` games hide a call. Who did it is told by the frames: the standard library and NumPy act for their caller; an
-installed library acts for itself where it has reason to (:data:`_REASONS`: Triton compiles, dataclasses and torch ``exec``,
-imports load) and for the kernel elsewhere, so that ``torch.no_grad()(open)(path)`` is the kernel's. What has no frame of the
-harness below it was done in a thread of the kernel's.
+installed library, and this package, acts for itself where it has reason to (:mod:`~kernelwright.evaluator.runner.reasons`:
+Triton compiles, kernels' libraries are bound; dataclasses and torch ``exec``, imports load) and for the kernel elsewhere, so
+that ``torch.no_grad()(open)(path)`` is the kernel's. What has no frame of the harness below it was done in a thread of the
+kernel's. The hook calls no method of what an event carries: a string of a class of its own is no string here.
 
 Not seen: native code of the kernel (:mod:`~kernelwright.evaluator.binary` reads that), and what a library that has reason to
-act can be talked into, such as a file that Triton's cache writes under a name of the kernel's choosing.
+act can be talked into within that reason, such as a file that Triton's cache writes under a name of the kernel's choosing.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from __future__ import annotations
 import sys
 import sysconfig
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+
+from kernelwright.evaluator.runner.reasons import COMPILING, Reasons
 
 RULES = {
     "ctypes.dlopen": "raw_memory",
@@ -76,22 +79,10 @@ RULES = {
 """Audit event -> rule (see ``screen_rules.WHY``)."""
 _DIRECT = frozenset({"exec", "sys._getframe", "code.__new__", "function.__new__", "object.__setattr__", "object.__delattr__"})
 """Events that libraries raise on behalf of honest code (dataclasses, named tuples, warnings): only the kernel's own count."""
-_FILES = frozenset({"open", "os.remove", "os.rename", "os.listdir", "os.scandir"})
-_COMPILING = _FILES | {"subprocess.Popen", "os.posix_spawn", "os.putenv", "os.unsetenv"}
 _CTYPES = frozenset(name for name in RULES if name.startswith("ctypes."))
-_REASONS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("triton/", _COMPILING | _CTYPES),
-    ("torch/cuda/_utils.py", _CTYPES),
-    ("evaluator/native.py", _CTYPES | {"open"}),
-    ("evaluator/tape.py", _CTYPES | {"open"}),
-    ("evaluator/backends/", _COMPILING | _CTYPES),
-)
-"""Files of libraries, and of this package, that raise events of their own while a kernel's frame is further out."""
-_LAUNCHED = (("jax/", "jaxlib/"), "/evaluator/backends/pallas", _COMPILING | _CTYPES)
+_LAUNCHED = (("jax/", "jaxlib/"), "/evaluator/backends/pallas", COMPILING | _CTYPES | {"os.putenv", "os.unsetenv"})
 """Libraries that compile and simulate while this package launches a kernel, its files, and what they may do then: what the
 kernel makes them call (``jax.tree.map(open, …)``) has the kernel's frame in between."""
-_NVML = ("/torch/cuda/__init__.py", frozenset({"_raw_device_count_nvml", "_raw_device_uuid_nvml"}))
-"""Where torch asks NVML for devices; others in that file call what they are given (``_lazy_call``)."""
 _WRAPPERS = (
     "torch/utils/_contextlib.py",
     "torch/nn/modules/module.py",
@@ -108,15 +99,20 @@ _IMPORTING = "_find_and_load"
 
 
 class Audit:
-    """Watches from :meth:`start` on; ``seen`` maps rule to what was done."""
+    """Watches from :meth:`start` on; ``seen`` maps rule to what was done.
 
-    def __init__(self) -> None:
+    ``libraries``: what was built ahead for the kernel: path -> the names that each defines.
+    """
+
+    def __init__(self, libraries: Mapping[str, frozenset[str]] | None = None) -> None:
         self.seen: dict[str, str] = {}
         self._busy: set[int] = set()
         self._standard = _both([sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")])
         self._numpy = _both([str(Path(np.__file__).parent)])
         self._ours = _both([str(Path(__file__).parent.parent)])
-        self._libraries = (*self._ours, *_installed())
+        packages = _installed()
+        self._libraries = (*self._ours, *packages)
+        self._reasons = Reasons(libraries or {}, packages, self._passes_on)
 
     def start(self) -> None:
         """For the rest of the process's life."""
@@ -125,19 +121,24 @@ class Audit:
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         rule = RULES.get(event)
         thread = threading.get_ident()
-        if rule is None or thread in self._busy:
+        if rule is None:
+            return
+        if thread in self._busy:  # asked for a frame below; else who is looked at has code that runs when looked at
+            if event != "sys._getframe":
+                self.seen.setdefault(rule, f"{event} inside another event")
+                raise PermissionError(f"{event} is not there for kernels")
             return
         self._busy.add(thread)
         try:
             frame = sys._getframe(1)
-            author = None if self._reads_source(frame, event, arguments) else self._author(frame, event)
+            author = None if self._reads_source(frame, event, arguments) else self._author(frame, event, arguments)
             if author is not None:
                 self.seen.setdefault(rule, f"{event} at line {author.f_lineno} of {Path(author.f_code.co_filename).name}")
                 raise PermissionError(f"{event} is not there for kernels")
         finally:
             self._busy.discard(thread)
 
-    def _author(self, frame: FrameType | None, event: str) -> FrameType | None:
+    def _author(self, frame: FrameType | None, event: str, arguments: tuple[Any, ...]) -> FrameType | None:
         """The frame that answers for an event: the kernel's, or what the kernel made call; None when a library did it."""
         direct, doer, last, below = event in _DIRECT, None, frame, False
         while frame is not None:
@@ -151,7 +152,7 @@ class Audit:
             elif not name.startswith(self._libraries):
                 return frame
             else:
-                if doer is None and self._has_reason(frame, event):
+                if doer is None and self._has_reason(frame, event, arguments):
                     return None
                 doer = doer or frame
                 ours = Path(name).name if name.startswith(self._ours) else ""
@@ -164,7 +165,7 @@ class Audit:
     def _reads_source(self, frame: FrameType | None, event: str, arguments: tuple[Any, ...]) -> bool:
         """Whether Python source is read, as warnings, tracebacks and ``inspect`` do: a library's, or that of running code."""
         path, mode = (*arguments, None, None)[:2]
-        if event != "open" or not (isinstance(path, str) and path.endswith(".py") and mode in ("r", "rb")):
+        if event != "open" or not (type(path) is str and path.endswith(".py") and type(mode) is str and mode in ("r", "rb")):
             return False
         if path.startswith((*self._standard, *self._libraries)):
             return True
@@ -174,16 +175,14 @@ class Audit:
             frame = frame.f_back
         return False
 
-    def _has_reason(self, frame: FrameType, event: str) -> bool:
+    def _has_reason(self, frame: FrameType, event: str, arguments: tuple[Any, ...]) -> bool:
         """Whether a library's code raises this event on its own account."""
         name = frame.f_code.co_filename
         if any(f"/{wrapper}" in name for wrapper in _WRAPPERS):
             return False
-        if name.endswith(_NVML[0]) and frame.f_code.co_name in _NVML[1] and event in _CTYPES:
-            return True
         if event in _LAUNCHED[2] and any(f"/{place}" in name for place in _LAUNCHED[0]) and self._launching(frame):
             return True
-        return event in _DIRECT or any(event in events and f"/{place}" in name for place, events in _REASONS)
+        return event in _DIRECT or self._reasons.covers(frame, event, arguments)
 
     def _launching(self, frame: FrameType | None) -> bool:
         """Whether this package's launch of a kernel is further out, and none of the kernel's frames before it."""

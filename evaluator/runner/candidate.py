@@ -7,6 +7,7 @@ not kept from doing so.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import types
@@ -26,6 +27,7 @@ from kernelwright.evaluator.runner.integrity import Integrity
 from kernelwright.evaluator.runner.poison import poison, quiet
 from kernelwright.evaluator.runner.trees import decode, describe, encode
 from kernelwright.evaluator.runner.tripwire import Tripwire
+from kernelwright.evaluator.symbols import exported
 
 _MODULE = "kernel_under_test"
 _WATCHED = frozenset({"load", "build", "call", "trace", "prepare", "export", "describe"})
@@ -95,7 +97,9 @@ class Candidate:
         self._calls = Calls([], 0.0, [])
         self._flush: Flusher | None = None
         self._wire = Tripwire(device)
-        self._audit = Audit()
+        # Asked now: what the kernel does to the environment later names no other library.
+        built = json.loads(os.environ.get("KERNELWRIGHT_LIBRARIES", "{}"))
+        self._audit = Audit({path: exported(path) for path in built.values()})
         self._integrity: Integrity | None = None
         self._launches: Callable[[], int] = lambda: 0
         self._recorder: Any = None
