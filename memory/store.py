@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from kernelwright.memory import calls, experiences, rows
 from kernelwright.memory import runs as run_rows
-from kernelwright.memory.artifacts import Artifacts
+from kernelwright.memory.artifacts import HASH, Artifacts
 from kernelwright.memory.records import RUN_STATUSES, Call, Context, Line, RunRecord, Spent, Step, TaskOutcome
-from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, translated
+from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, texts, translated
 from kernelwright.memory.spending import total
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import HarnessError, UnknownName, WorkspaceError
@@ -253,6 +253,14 @@ class Store:
             where &= steps.c.run == run_id
         order = (sa.func.coalesce(steps.c.speedup, 0.0).desc(), steps.c.id)
         return tuple(self._attempts(where, *order, limit=limit, elsewhere_ok=True).values())
+
+    def referred(self) -> set[str]:
+        """Hashes of the artifacts that anything in the store names: runs, steps, calls, experiences, whatever else has rows.
+
+        Read off the rows' text and not their meaning, so that a table or a field that comes later is never forgotten.
+        """
+        with self.read() as tx:
+            return {found for text in texts(tx) for found in HASH.findall(text)}
 
     def count(self) -> tuple[int, int]:
         """How many runs, and how many attempts with an answer."""

@@ -30,6 +30,7 @@ VERBS = {
     "mcp": "serve a coding agent over the Model Context Protocol",
     "bench": "run a suite and measure, judge kernels of others, compare",
     "leaderboard": "build a static site from results of benches and machines",
+    "gc": "free artifacts that nothing refers to, and stale builds",
     "bundle": "carry kernels to another machine, and their verdicts back",
     "export": "make a package of a tuned model's kernels",
     "doctor": "what works here, and why the rest does not",
