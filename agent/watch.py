@@ -23,7 +23,7 @@ class Watch(Protocol):
         ...
 
     def task(self, task: Task, budget: int) -> None:
-        """A task begins, or goes on."""
+        """A task begins, or goes on; once more where its budget is raised meanwhile."""
         ...
 
     def doing(self, idea: Idea | None, what: str) -> None:

@@ -130,6 +130,16 @@ def tallies(tx: Connection, run: str, winners: Mapping[str, str | None]) -> dict
     return {task: Tally(of, found.get(best[task] or "")) for task, of in counts.items()}
 
 
+def rejected(tx: Connection, run: str, most: int) -> tuple[Outline, ...]:
+    """The attempts of a run that came to nothing, told, the last ones first: of the last task, and of the largest number."""
+    c = steps.c
+    where = (c.run == run) & c.status.is_not(None) & (c.status != _PASSED)
+    joined = steps.outerjoin(run_tasks, (run_tasks.c.run == c.run) & (run_tasks.c.task == c.task))
+    order = (run_tasks.c.position.desc(), c.number.desc())
+    ids = tx.execute(sa.select(c.id).select_from(joined).where(where).order_by(*order).limit(most)).scalars()
+    return told(tx, _outlines(tx, c.id.in_(list(ids)))[::-1])
+
+
 def _fastest(tx: Connection, run: str, task: str) -> str | None:
     c = steps.c
     passed = (c.run == run) & (c.task == task) & (c.status == _PASSED)

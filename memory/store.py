@@ -118,6 +118,13 @@ class Store:
         with self.read() as tx:
             return run_rows.column(tx, run_id, "config") or {}
 
+    def set_budget(self, run_id: str, budget: int) -> None:
+        """Change how many attempts a task a run may make."""
+        with self.begin() as tx:
+            if run_rows.set_budget(tx, run_id, budget):
+                return
+        raise self._unknown_run(run_id)
+
     def set_outcome(self, run_id: str, task_name: str, outcome: TaskOutcome) -> None:
         """How a task of the run ended; replaces what was there. A task that did not even load can have one too."""
         with self.begin() as tx:

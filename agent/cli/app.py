@@ -25,6 +25,7 @@ VERBS = {
     "resume": "go on with a run that was interrupted or waits",
     "runs": "list the runs",
     "report": "write a run's report again",
+    "watch": "see a run live on the terminal; pause, stop it, raise its budget",
     "serve": "look at runs and memory in a browser, read-only",
     "memory": "what was learned: list, show, search, export, import, rebuild, stats",
     "exchange": "answer prompts by hand, and see them: next, submit, list, show",
