@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 
 from kernelwright.agent import recording
-from kernelwright.agent.control import Controlled, controlled
+from kernelwright.agent.control import controlled
 from kernelwright.agent.ensemble.diversity import Diversity, diversity
 from kernelwright.agent.files import write_text
 from kernelwright.agent.loop import Parts, search
@@ -20,8 +20,9 @@ from kernelwright.agent.parts import Engines, check_names, make_policy, opened
 from kernelwright.agent.rejudge import Rejudged, compare
 from kernelwright.agent.report import write_report
 from kernelwright.agent.settings import RunConfig
+from kernelwright.agent.telemetry import traced
 from kernelwright.agent.warm import warm
-from kernelwright.agent.watch import Watch
+from kernelwright.agent.watch import Heeding, Watch
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Line, RunRecord, Step, TaskOutcome
@@ -68,8 +69,8 @@ def start(
     try:
         memory.hold()  # before anything is spent: two processes that learn would each read what the other has made stale
         memory.store.create_run(run)
-        with workspace.hold(run.id), controlled(watch, run.id, workspace) as heeding:
-            return _drive(run, workspace, memory, heeding, engines)
+        with workspace.hold(run.id), controlled(watch, run.id, workspace) as heeding, traced(heeding, run) as told:
+            return _drive(run, workspace, memory, told, engines)
     finally:
         memory.close()
 
@@ -91,8 +92,8 @@ def resume(run_id: str, workspace: Workspace, watch: Watch, engines: Engines | N
     try:
         with workspace.hold(run.id):
             memory.hold()
-            with controlled(watch, run.id, workspace) as heeding:
-                return _drive(memory.store.run(run.id), workspace, memory, heeding, engines)
+            with controlled(watch, run.id, workspace) as heeding, traced(heeding, run) as told:
+                return _drive(memory.store.run(run.id), workspace, memory, told, engines)
     finally:
         memory.close()
 
@@ -108,7 +109,7 @@ def report(run_id: str, workspace: Workspace) -> Result:
         store.close()
 
 
-def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Controlled, engines: Engines | None) -> Result:
+def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Heeding, engines: Engines | None) -> Result:
     config, store = RunConfig.of(run.config), memory.store
     if engines is not None:  # who lends an engine has other work for it, and does not stay until somebody answers
         config = replace(config, wait=False)
@@ -135,7 +136,7 @@ def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Controll
 
 
 def _work(
-    run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Controlled, engines: Engines | None
+    run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Heeding, engines: Engines | None
 ) -> None:
     """Every task that has no final outcome yet, one after the other."""
     if not run.tasks:
@@ -177,7 +178,7 @@ def _priced(outcome: TaskOutcome, run: str, store: Store) -> TaskOutcome:
 
 
 def _bring_to_outcome(
-    run: RunRecord, config: RunConfig, task: Task, parts: Parts, workspace: Workspace, watch: Controlled
+    run: RunRecord, config: RunConfig, task: Task, parts: Parts, workspace: Workspace, watch: Heeding
 ) -> TaskOutcome | None:
     """Search one task and say how it ended; None when it was stopped. A refused task costs nobody else anything."""
     steps = parts.store.steps(run.id, task.name)
