@@ -38,6 +38,9 @@ VERBS = {
     "doctor": "what works here, and why the rest does not",
 }
 
+_MODULES = {"gc": "collecting"}
+"""Verbs whose module is not called as they are: none is called like one of the standard library."""
+
 INTERRUPTED = 130
 HARNESS = 3
 USAGE = 2
@@ -80,7 +83,7 @@ def _run_verb(verb: str, argv: Sequence[str], as_json: bool) -> int:
     from typer.main import get_command
 
     usage_error: Any = typer.BadParameter.__bases__[0]  # its home has moved between typer's versions
-    command = get_command(importlib.import_module(f"kernelwright.agent.cli.{verb}").app)
+    command = get_command(importlib.import_module(f"kernelwright.agent.cli.{_MODULES.get(verb, verb)}").app)
     try:
         with stdout_kept(as_json):
             result = command.main(list(argv), prog_name=f"kernelwright {verb}", standalone_mode=False)

@@ -13,9 +13,9 @@ from scripted import ENGINE, MODEL, kernel, reference, script
 from kernelwright.agent import recording
 from kernelwright.agent.bundle import create
 from kernelwright.agent.cli.app import run as command
-from kernelwright.agent.gc import Collected, collect
 from kernelwright.agent.run import Result, report, start
 from kernelwright.agent.settings import RunConfig
+from kernelwright.agent.waste import Collected, collect
 from kernelwright.agent.watch import Silence
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.artifacts import Artifacts, hash_of

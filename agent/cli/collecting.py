@@ -11,7 +11,7 @@ from kernelwright.agent.cli.output import Output
 from kernelwright.tasks.codec import to_json
 
 if TYPE_CHECKING:
-    from kernelwright.agent.gc import Collected
+    from kernelwright.agent.waste import Collected
 
 app = verb()
 
@@ -29,7 +29,7 @@ def gc(
 
     Runs may be at work meanwhile; then the cache is left alone.
     """
-    from kernelwright.agent.gc import collect
+    from kernelwright.agent.waste import collect
 
     done = collect(workspace(home, store), dry_run=dry_run, grace=grace, cache_days=cache_days)
     data = {**to_json(done), "bytes": done.bytes}

@@ -96,7 +96,8 @@ def _referred(workspace: Workspace) -> set[str]:
 
 def _runs(home: Path) -> set[str]:
     """Ids of the runs that have a folder; a bench has one, too, and is no run."""
-    return {p.name for p in home.glob("runs/*/") if not (p / BENCH_FILE).is_file() and any(p.iterdir())}
+    folders = (p for p in home.glob("runs/*") if p.is_dir() and not (p / BENCH_FILE).is_file())
+    return {p.name for p in folders if any(p.iterdir())}
 
 
 def _records(home: Path) -> Iterator[Path]:
