@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import kernelwright
 from kernelwright.agent.files import write_text
@@ -16,11 +18,12 @@ from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.workspace import Workspace
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.evaluator.engines.bundle import KNOWN_DEVICE
+from kernelwright.evaluator.seal import FIELD, Key
 from kernelwright.evaluator.worker import Manifest, put, read_manifest, sha256
 from kernelwright.memory.records import RunRecord, Step
 from kernelwright.memory.store import Store
 from kernelwright.tasks.codec import from_json, to_json
-from kernelwright.tasks.errors import InputError, WorkspaceError
+from kernelwright.tasks.errors import InputError, TaskError, WorkspaceError
 from kernelwright.tasks.records import Task, Verdict
 
 _RUN_SH = """#!/bin/sh
@@ -67,11 +70,13 @@ class Merged:
     problems: tuple[Problem, ...]
 
 
-def create(run_id: str, out: Path, workspace: Workspace) -> Created:
+def create(run_id: str, out: Path, workspace: Workspace, key: Key | None = None) -> Created:
     """Gather the attempts of a run that are answered and not judged; fills up an earlier bundle of the same run.
 
+    With ``key`` the manifest is sealed, and with it every job, by its hash.
+
     Raises:
-        InputError: nothing waits for a verdict, or ``out`` holds something else.
+        InputError: nothing waits for a verdict, ``out`` holds something else, or an earlier bundle that does not fit its seal.
     """
     store = workspace.open_store()
     try:
@@ -80,7 +85,7 @@ def create(run_id: str, out: Path, workspace: Workspace) -> Created:
     finally:
         store.close()
     config = RunConfig.of(run.config)
-    before = _earlier(run_id, out)
+    before = _earlier(run_id, out, key)
     if not jobs and before is None:
         raise InputError(f"no attempt of run {run_id} waits for a verdict", "only --engine bundle runs leave any")
     device = config.device if (config.device or "").partition(":")[0] in ("cpu", "cuda") else None
@@ -90,31 +95,68 @@ def create(run_id: str, out: Path, workspace: Workspace) -> Created:
         write_text(out / "jobs" / f"{job}.json", text)
     _copy_package(out)
     manifest = replace(manifest, jobs={**manifest.jobs, **{job: sha256(text) for job, text in new.items()}})
-    put(out / "manifest.json", to_json(manifest))
+    data = to_json(manifest)
+    put(out / "manifest.json", key.sealed("manifest", run_id, data) if key else data)
     return Created(str(out), run_id, len(manifest.jobs), len(new))
 
 
-def merge(bundle: Path, workspace: Workspace) -> Merged:
+def merge(bundle: Path, workspace: Workspace, key: Key | None = None, *, unsealed_results: bool = False) -> Merged:
     """Record a judged bundle's verdicts in the store, each once however often it is merged.
 
+    With ``key`` the manifest and every result must fit their seals; ``unsealed_results``: a result with no seal at all is
+    taken, since the machine that judged had no key.
+
     Raises:
-        InputError: no bundle, one judged by other rules than its run's, or a run that the store does not hold.
+        InputError: no bundle, one that was changed or is sealed and there is no key, one judged by other rules than its run's,
+            or a run that the store does not hold.
     """
-    manifest = read_manifest(bundle)
+    manifest = read_manifest(bundle, key)
+    letters = _Letters(bundle, manifest.run, key, unsealed_results)
     store = workspace.open_store()
     try:
         run = store.run(manifest.run)
         _same_rules(manifest, run)
         with workspace.hold(run.id):
-            _note_device(bundle, run, workspace)
-            return _merge(bundle, manifest, run, store)
+            _note_device(letters, run, workspace)
+            return _merge(letters, manifest, run, store)
     finally:
         store.close()
 
 
-def _merge(bundle: Path, manifest: Manifest, run: RunRecord, store: Store) -> Merged:
+@dataclass(frozen=True)
+class _Letters:
+    """What came back in a bundle, each file checked against its seal where there is a key."""
+
+    bundle: Path
+    run: str
+    key: Key | None
+    unsealed: bool
+
+    def read(self, kind: str, name: str) -> dict[str, Any] | None:
+        """What a file says, without its seal; None where there is no file.
+
+        Raises:
+            InputError: it cannot be read, or does not fit its seal.
+        """
+        path = self.bundle / name
+        if not path.is_file():
+            return None
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"the {kind} cannot be read: {error}") from error
+        if not isinstance(data, dict):
+            raise InputError(f"the {kind} cannot be read: {name} holds no object")
+        if self.key is not None and FIELD not in data and not self.unsealed:
+            raise InputError(f"the {kind} has no seal: judge with run.sh --key FILE, or merge with --unsealed-results")
+        if self.key is not None and FIELD in data and not self.key.fits(kind, self.run, data):
+            raise InputError(f"the {kind} does not fit its seal: it was changed on its way, or sealed with another key")
+        return {name: value for name, value in data.items() if name != FIELD}
+
+
+def _merge(letters: _Letters, manifest: Manifest, run: RunRecord, store: Store) -> Merged:
     tasks = {task.name: task for task in run.tasks}
-    already = missing = 0
+    came: Counter[str] = Counter()
     taken: list[str] = []
     refusals: dict[str, str] = {}
     problems: list[Problem] = []
@@ -122,25 +164,21 @@ def _merge(bundle: Path, manifest: Manifest, run: RunRecord, store: Store) -> Me
         step = store.step(job)
         if step is None or step.idea.run != run.id or sha256(_job_text(step, tasks[step.idea.task])) != sha:
             problems.append(Problem(job, "the store holds no such attempt, or another kernel or task under its id"))
-        elif step.verdict is not None:
-            already += 1
-        elif (bundle / "results" / f"{job}.json").is_file():
-            problem = _take(bundle / "results" / f"{job}.json", sha, step, store)
-            taken += [] if problem else [step.idea.task]
-            problems += [Problem(job, problem)] if problem else []
-        elif (failure := _failure(bundle / "failures" / f"{job}.json")) is not None:
-            problems.append(Problem(job, failure[1]))
-            if failure[0] == "task":
-                refusals[step.idea.task] = failure[1]
-        else:
-            missing += 1
+            continue
+        try:
+            came[found := _one(letters, sha, step, store)] += 1
+            taken += [step.idea.task] if found == "merged" else []
+        except InputError as error:
+            problems.append(Problem(job, error.message))
+            if isinstance(error, TaskError):
+                refusals[step.idea.task] = error.message
     for name, why in refusals.items():
         store.set_outcome(run.id, name, refused(name, why))
     for name, outcome in store.outcomes(run.id).items():
         if outcome.status == "refused" and name in taken and name not in refusals:  # what failed before has been judged now
             store.set_outcome(run.id, name, so_far(tasks[name], (), "its verdicts have come", waiting=True))
             store.set_run_status(run.id, "waiting")
-    return Merged(run.id, len(taken), already, missing, tuple(refusals), tuple(problems))
+    return Merged(run.id, came["merged"], came["already"], came["missing"], tuple(refusals), tuple(problems))
 
 
 def _same_rules(manifest: Manifest, run: RunRecord) -> None:
@@ -157,27 +195,41 @@ def _same_rules(manifest: Manifest, run: RunRecord) -> None:
             )
 
 
-def _take(path: Path, sha: str, step: Step, store: Store) -> str:
-    """Record one result; returns what is wrong with it, or nothing."""
+def _one(letters: _Letters, sha: str, step: Step, store: Store) -> str:
+    """Record what came of one job: ``merged``, ``already`` where its verdict is known, ``missing`` where nothing came.
+
+    Raises:
+        TaskError: its task could not be judged there; InputError: the job could not, or what came is not to be believed.
+    """
+    if step.verdict is not None:
+        return "already"
+    if (result := letters.read("result", f"results/{step.idea.id}.json")) is not None:
+        _take(result, sha, step, store)
+        return "merged"
+    if (failure := letters.read("failure", f"failures/{step.idea.id}.json")) is None:
+        return "missing"
+    if failure.get("job", sha) != sha:
+        raise InputError("the failure is for another job")
+    message = str(failure.get("message"))
+    raise TaskError(message) if failure.get("kind") == "task" else InputError(message)
+
+
+def _take(data: Mapping[str, Any], sha: str, step: Step, store: Store) -> None:
+    """Record one result.
+
+    Raises:
+        InputError: it is none, or one of another job.
+    """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         verdict = from_json(Verdict, data["verdict"])
     except (ValueError, KeyError, TypeError, InputError) as error:
-        return f"the result cannot be read: {error}"
+        raise InputError(f"the result cannot be read: {error}") from error
     kernel = step.answer.kernel if step.answer else None
     if data.get("job") != sha or kernel is None or verdict.kernel_id != kernel.kernel_id:
-        return f"the result is for another job: kernel {verdict.kernel_id}"
+        raise InputError(f"the result is for another job: kernel {verdict.kernel_id}")
     if verdict.task != step.idea.task:
-        return f"the result is for another task: {verdict.task}"
+        raise InputError(f"the result is for another task: {verdict.task}")
     store.judge(step.idea.id, verdict)
-    return ""
-
-
-def _failure(path: Path) -> tuple[str, str] | None:
-    if not path.is_file():
-        return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    return str(data.get("kind")), str(data.get("message"))
 
 
 def _waiting(run: RunRecord, store: Store) -> Iterator[tuple[Step, str]]:
@@ -193,9 +245,9 @@ def _job_text(step: Step, task: Task) -> str:
     return json.dumps({"id": step.idea.id, "kernel": to_json(kernel), "task": to_json(task)}, indent=1, sort_keys=True) + "\n"
 
 
-def _earlier(run_id: str, out: Path) -> Manifest | None:
+def _earlier(run_id: str, out: Path, key: Key | None) -> Manifest | None:
     if (out / "manifest.json").is_file():
-        manifest = read_manifest(out)
+        manifest = read_manifest(out, key)
         if manifest.run != run_id:
             raise InputError(f"{out} is a bundle of run {manifest.run}, not of {run_id}", "give another folder")
         return manifest
@@ -204,11 +256,10 @@ def _earlier(run_id: str, out: Path) -> Manifest | None:
     return None
 
 
-def _note_device(bundle: Path, run: RunRecord, workspace: Workspace) -> None:
+def _note_device(letters: _Letters, run: RunRecord, workspace: Workspace) -> None:
     """What the bundle was judged on, for the run's report and the next prompts."""
-    path = bundle / "device.json"
-    if path.is_file():
-        device = from_json(DeviceInfo, json.loads(path.read_text(encoding="utf-8")))
+    if (said := letters.read("device", "device.json")) is not None:
+        device = from_json(DeviceInfo, said)
         note_device(run.id, workspace, device)
         write_text(workspace.cache / KNOWN_DEVICE, json.dumps(to_json(device), indent=1))
 

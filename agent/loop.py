@@ -5,8 +5,9 @@ Every step is committed to the store before the next one starts, so that a kille
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,13 +16,15 @@ from kernelwright.agent.desk import Desk
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.policies.policy import Policy
 from kernelwright.agent.watch import Watch
-from kernelwright.agent.writers.writer import Assignment, Learner, Writer
+from kernelwright.agent.writers.writer import Assignment, Learner, Writer, never
 from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Step
 from kernelwright.memory.store import Store
 from kernelwright.tasks.errors import BudgetSpent, HarnessError, KernelwrightError, Pending
 from kernelwright.tasks.records import Attempt, Kernel, Task, Verdict
+
+PAUSE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,34 @@ class Parts:
         return self.ledger is not None and self.ledger.left(task.name) is not None
 
 
-def search(task: Task, policy: Policy, unfinished: Iterable[Step], parts: Parts, watch: Watch) -> tuple[Step, ...]:
+def search(
+    task: Task,
+    policy: Policy,
+    unfinished: Iterable[Step],
+    parts: Parts,
+    watch: Watch,
+    paused: Callable[[], bool] = never,
+) -> tuple[Step, ...]:
     """Search one task until its policy has no more ideas or the run's budget is spent; returns the steps that wait for
     somebody else.
 
     ``unfinished`` are committed steps of an earlier process: each goes on at its last stage. Ideas are judged in the
-    order in which they were asked, however many writers are at work, so that a run depends on no race between them.
+    order in which they were asked, however many writers are at work, so that a run depends on no race between them. While
+    ``paused`` says so, what is in flight is finished and nothing new is asked.
     """
     desk = Desk(parts.writer, parts.jobs)
     flight = deque(_begin(step, task, desk, parts) for step in unfinished)
     waiting: list[Step] = []
     try:
         while True:
-            while not watch.stopping() and not parts.spent(task) and (idea := policy.ask()) is not None:
+            while not (watch.stopping() or paused() or parts.spent(task)) and (idea := policy.ask()) is not None:
                 step = Step(idea, parts.memory.recall(idea, task, parts.backend), None, None, False)
                 parts.store.ask(idea, step.context)
                 flight.append(_begin(step, task, desk, parts))
+            if not flight and paused():
+                watch.doing(None, "paused")
+                time.sleep(PAUSE_S)
+                continue
             if not flight or watch.stopping():
                 _keep_answers(flight, desk, parts)
                 return tuple(waiting)

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 
 from kernelwright.agent import recording
+from kernelwright.agent.control import controlled
 from kernelwright.agent.ensemble.diversity import Diversity, diversity
 from kernelwright.agent.files import write_text
 from kernelwright.agent.loop import Parts, search
@@ -19,8 +20,9 @@ from kernelwright.agent.parts import Engines, check_names, make_policy, opened
 from kernelwright.agent.rejudge import Rejudged, compare
 from kernelwright.agent.report import write_report
 from kernelwright.agent.settings import RunConfig
+from kernelwright.agent.telemetry import traced
 from kernelwright.agent.warm import warm
-from kernelwright.agent.watch import Watch
+from kernelwright.agent.watch import Heeding, Watch
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Line, RunRecord, Step, TaskOutcome
@@ -67,8 +69,8 @@ def start(
     try:
         memory.hold()  # before anything is spent: two processes that learn would each read what the other has made stale
         memory.store.create_run(run)
-        with workspace.hold(run.id):
-            return _drive(run, workspace, memory, watch, engines)
+        with workspace.hold(run.id), controlled(watch, run.id, workspace) as heeding, traced(heeding, run) as told:
+            return _drive(run, workspace, memory, told, engines)
     finally:
         memory.close()
 
@@ -90,7 +92,8 @@ def resume(run_id: str, workspace: Workspace, watch: Watch, engines: Engines | N
     try:
         with workspace.hold(run.id):
             memory.hold()
-            return _drive(run, workspace, memory, watch, engines)
+            with controlled(watch, run.id, workspace) as heeding, traced(heeding, run) as told:
+                return _drive(memory.store.run(run.id), workspace, memory, told, engines)
     finally:
         memory.close()
 
@@ -106,7 +109,7 @@ def report(run_id: str, workspace: Workspace) -> Result:
         store.close()
 
 
-def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch, engines: Engines | None) -> Result:
+def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Heeding, engines: Engines | None) -> Result:
     config, store = RunConfig.of(run.config), memory.store
     if engines is not None:  # who lends an engine has other work for it, and does not stay until somebody answers
         config = replace(config, wait=False)
@@ -125,7 +128,7 @@ def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch, e
     outcomes = store.outcomes(run.id)
     finished = all(task.name in outcomes and outcomes[task.name].status in FINAL for task in run.tasks)
     status = "finished" if finished else "interrupted" if watch.stopping() else "waiting"
-    result = _result(replace(run, status=status), workspace, store)
+    result = _result(replace(store.run(run.id), status=status), workspace, store)  # its budget may have been raised
     recording.save(recording.record(run.id, workspace), workspace.run(run.id) / "recording.json")
     _write_report(result, workspace)
     store.set_run_status(run.id, status)
@@ -133,7 +136,7 @@ def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Watch, e
 
 
 def _work(
-    run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Watch, engines: Engines | None
+    run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Heeding, engines: Engines | None
 ) -> None:
     """Every task that has no final outcome yet, one after the other."""
     if not run.tasks:
@@ -150,6 +153,7 @@ def _work(
             known = store.outcomes(run.id).get(task.name)
             if watch.stopping() or (known is not None and known.status in FINAL):
                 continue
+            config = _raised(config, run.id, store)
             watch.task(task, config.budget)
             why = _nothing_left(parts, task)
             if why and not store.steps(run.id, task.name):
@@ -159,7 +163,7 @@ def _work(
             if outcome is not None:
                 store.set_outcome(run.id, task.name, _priced(outcome, run.id, store))
             attempts = store.attempts(run.id, task.name)
-            why = f"interrupted after {len(attempts)} of {config.budget} attempts"
+            why = f"interrupted after {len(attempts)} of {_raised(config, run.id, store).budget} attempts"
             watch.outcome(outcome or so_far(task, attempts, why))
 
 
@@ -174,7 +178,7 @@ def _priced(outcome: TaskOutcome, run: str, store: Store) -> TaskOutcome:
 
 
 def _bring_to_outcome(
-    run: RunRecord, config: RunConfig, task: Task, parts: Parts, workspace: Workspace, watch: Watch
+    run: RunRecord, config: RunConfig, task: Task, parts: Parts, workspace: Workspace, watch: Heeding
 ) -> TaskOutcome | None:
     """Search one task and say how it ended; None when it was stopped. A refused task costs nobody else anything."""
     steps = parts.store.steps(run.id, task.name)
@@ -189,7 +193,14 @@ def _bring_to_outcome(
     for step in steps:
         if step.learned and step.attempt is not None:
             watch.done(step.attempt)
-    waiting = search(task, policy, [s for s in steps if not s.learned], parts, watch)
+    while True:
+        waiting = search(task, policy, [s for s in steps if not s.learned], parts, watch, watch.paused)
+        more = _raised(config, run.id, parts.store)
+        if more == config or watch.stopping():
+            break
+        config, steps = more, parts.store.steps(run.id, task.name)
+        watch.task(task, config.budget)
+        policy = make_policy(config, run.id, task, steps, parts.memory.values(), workspace)
     attempts = parts.store.attempts(run.id, task.name)
     if watch.stopping():
         return None
@@ -202,6 +213,11 @@ def _bring_to_outcome(
     if outcome is not None:
         _write_winner(run.id, task, attempts, outcome, workspace)
     return outcome
+
+
+def _raised(config: RunConfig, run: str, store: Store) -> RunConfig:
+    """``config`` with the budget that the run has by now: somebody may have raised it while it works."""
+    return replace(config, budget=max(config.budget, int(store.config(run).get("budget") or 0)))
 
 
 def _awaited(waiting: Sequence[Step]) -> str:

@@ -23,7 +23,7 @@ class Watch(Protocol):
         ...
 
     def task(self, task: Task, budget: int) -> None:
-        """A task begins, or goes on."""
+        """A task begins, or goes on; once more where its budget is raised meanwhile."""
         ...
 
     def doing(self, idea: Idea | None, what: str) -> None:
@@ -39,10 +39,21 @@ class Watch(Protocol):
         ...
 
 
+class Heeding(Watch, Protocol):
+    """Who looks on and may also ask the run to wait."""
+
+    def paused(self) -> bool:
+        """True while nothing new is to be started and the run is to wait."""
+        ...
+
+
 class Silence:
     """Looks on and says nothing."""
 
     def stopping(self) -> bool:
+        return False
+
+    def paused(self) -> bool:
         return False
 
     def spending(self, ledger: Ledger) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from kernelwright.tasks.errors import InputError, WorkspaceError
 from kernelwright.tasks.records import Task
@@ -98,7 +99,7 @@ class Workspace:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file)
             except OSError as error:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
@@ -109,6 +110,27 @@ class Workspace:
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    def held(self, run: str) -> bool:
+        """Whether a process is at work on a run now."""
+        path = self.run(run) / "lock"
+        if not path.is_file():
+            return False
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock for good, or raise OSError. Who only looks whether it is held lets go within a moment."""
+    for _ in range(4):
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(0.02)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _capacity() -> int:

@@ -21,6 +21,7 @@ from typing import Any
 
 from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.evaluator.engines.local import LocalEngine
+from kernelwright.evaluator.seal import FIELD, Key, check_manifest
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import InputError, KernelwrightError, TaskError
@@ -43,11 +44,11 @@ class Manifest:
     format: int = FORMAT
 
 
-def read_manifest(bundle: Path) -> Manifest:
-    """The manifest of ``bundle``.
+def read_manifest(bundle: Path, key: Key | None = None, *, sealed_too: bool = False) -> Manifest:
+    """The manifest of ``bundle``, checked against its seal. ``sealed_too``: without a key a sealed one is taken as it is.
 
     Raises:
-        InputError: it is no bundle, or one of another version.
+        InputError: it is no bundle, one of another version, or not as it was sealed (:func:`~.seal.check_manifest`).
     """
     path = bundle / "manifest.json"
     remedy = "give a folder that `kernelwright bundle create` made"
@@ -59,7 +60,9 @@ def read_manifest(bundle: Path) -> Manifest:
         raise InputError(f"{path} is not JSON: {error}", remedy) from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise InputError(f"{path} is not a bundle of format {FORMAT}", remedy)
-    return from_json(Manifest, data)
+    if key is not None or not sealed_too:
+        check_manifest(data, key, bundle)
+    return from_json(Manifest, {name: value for name, value in data.items() if name != FIELD})
 
 
 def sha256(text: str) -> str:
@@ -75,20 +78,24 @@ def put(path: Path, data: Any) -> None:
     part.replace(path)
 
 
-def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = LocalEngine, jobs: int = 1) -> int:
+def judge_all(
+    bundle: Path, device: str | None, make: Callable[..., Engine] = LocalEngine, jobs: int = 1, key: Key | None = None
+) -> int:
     """Judge every job without a result, on engines that ``make`` makes; returns how many could not be judged.
 
     ``jobs``: kernels in judgement at once, those of one task one after the other. Never more than one is being timed, and
-    then the others do nothing on the device (:mod:`kernelwright.evaluator.turns`).
+    then the others do nothing on the device (:mod:`kernelwright.evaluator.turns`). With ``key`` the manifest must fit its
+    seal, results are sealed, and one that does not fit its own is not there.
 
     Raises:
-        InputError: no bundle, or a backend or device that is not here.
+        InputError: no bundle, one that was changed, or a backend or device that is not here.
     """
-    manifest = read_manifest(bundle)
-    left = [job for job in manifest.jobs if not (bundle / "results" / f"{job}.json").is_file()]
+    manifest = read_manifest(bundle, key, sealed_too=True)
+    left = [job for job in manifest.jobs if not _judged(bundle, job, manifest, key)]
     _say(f"{len(manifest.jobs)} jobs, {len(left)} to judge")
     waiting = _by_task(bundle, left)
-    shift = _Shift(bundle, manifest, partial(make, manifest.backend, device or manifest.device, bundle / "cache"), len(left))
+    engines = partial(make, manifest.backend, device or manifest.device, bundle / "cache")
+    shift = _Shift(bundle, manifest, engines, len(left), key)
     shift.company = min(jobs, len(waiting)) > 1
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         try:
@@ -102,6 +109,17 @@ def judge_all(bundle: Path, device: str | None, make: Callable[..., Engine] = Lo
         _say(f"{len(shift.again)} again, alone on the device: what they lacked may have been their neighbours' doing")
         shift.work(_by_task(bundle, shift.again))
     return shift.failed
+
+
+def _judged(bundle: Path, job: str, manifest: Manifest, key: Key | None) -> bool:
+    path = bundle / "results" / f"{job}.json"
+    if key is None or not path.is_file():
+        return path.is_file()
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and key.fits("result", manifest.run, data)
 
 
 def _by_task(bundle: Path, jobs: Sequence[str]) -> list[list[str]]:
@@ -119,8 +137,10 @@ def _by_task(bundle: Path, jobs: Sequence[str]) -> list[list[str]]:
 class _Shift:
     """What the judges at work on one bundle share."""
 
-    def __init__(self, bundle: Path, manifest: Manifest, make: Callable[[Settings], Engine], left: int) -> None:
-        self._bundle, self._manifest, self._make, self._left = bundle, manifest, make, left
+    def __init__(
+        self, bundle: Path, manifest: Manifest, make: Callable[[Settings], Engine], left: int, key: Key | None = None
+    ) -> None:
+        self._bundle, self._manifest, self._make, self._left, self._key = bundle, manifest, make, left, key
         self._lock = threading.Lock()
         self._done = 0
         self.failed = 0
@@ -142,7 +162,7 @@ class _Shift:
                 for job in group:
                     engine = engine if self.over else self._judge(job, engine)
             if engine is not None:
-                put(self._bundle / "device.json", to_json(engine.device()))
+                self._put("device", "device.json", to_json(engine.device()))
         finally:
             if engine is not None:
                 engine.close()
@@ -156,12 +176,14 @@ class _Shift:
             status = f"{verdict.status.value}: {verdict.reason}"
             doubtful = self.company and verdict.status is Status.OUT_OF_MEMORY
             if not doubtful:
-                put(self._bundle / "results" / f"{job}.json", {"job": self._manifest.jobs[job], "verdict": to_json(verdict)})
+                found = {"job": self._manifest.jobs[job], "verdict": to_json(verdict)}
+                self._put("result", f"results/{job}.json", found)
                 failure.unlink(missing_ok=True)
         except KernelwrightError as error:
             failed, doubtful, status = not self.company, self.company, f"failed: {error.message}"
             kind = "task" if isinstance(error, TaskError) and not self.company else "harness"  # alone it may be admitted
-            put(failure, {"kind": kind, "message": error.message, "remedy": error.remedy})
+            said = {"kind": kind, "message": error.message, "remedy": error.remedy}
+            self._put("failure", f"failures/{job}.json", {**said, "job": self._manifest.jobs[job]})
             engine.close()
             engine = None  # what failed may have left a child in any state
         with self._lock:
@@ -172,6 +194,9 @@ class _Shift:
             self.failed += failed
             _say(f"{self._done}/{self._left} {job}: {status}")
         return engine
+
+    def _put(self, kind: str, name: str, data: dict[str, Any]) -> None:
+        put(self._bundle / name, self._key.sealed(kind, self._manifest.run, data) if self._key else data)
 
 
 def _judge_one(bundle: Path, job_id: str, sha: str, engine: Engine) -> Verdict:
@@ -203,9 +228,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
     parser.add_argument("--device", help="cpu, cuda or cuda:N; default: what is there")
     parser.add_argument("--jobs", type=_at_least_one, default=1, help="kernels in judgement at once; one of them is timed")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="the key that the bundle was created with: results are sealed")
     options = parser.parse_args(argv)
     try:
-        return 1 if judge_all(options.bundle, options.device, jobs=options.jobs) else 0
+        key = Key.read(options.key, options.bundle) if options.key else None
+        return 1 if judge_all(options.bundle, options.device, jobs=options.jobs, key=key) else 0
     except KernelwrightError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.remedy:

@@ -91,10 +91,12 @@ class Entry:
         return next((v for v in self.values if v.stage == stage and v.backend == ANY), None)
 
 
-def entries(tx: Connection, wanted: Filter, artifacts: Artifacts, limit: int | None = None) -> Iterator[Entry]:
-    """The experiences that a filter keeps, newest first."""
+def entries(
+    tx: Connection, wanted: Filter, artifacts: Artifacts, limit: int | None = None, offset: int = 0
+) -> Iterator[Entry]:
+    """The experiences that a filter keeps, newest first; ``offset`` of them are left out."""
     c = experiences.c
-    query = sa.select(c.id).where(wanted.clause()).order_by(c.created.desc(), c.id).limit(limit)
+    query = sa.select(c.id).where(wanted.clause()).order_by(c.created.desc(), c.id).limit(limit).offset(offset or None)
     ids = list(tx.execute(query).scalars())
     for i in range(0, len(ids), _CHUNK):
         yield from _load(tx, ids[i : i + _CHUNK], artifacts)

@@ -49,6 +49,12 @@ def change(tx: Connection, run_id: str, **values: Any) -> bool:
     return tx.execute(runs.update().where(runs.c.id == run_id).values(**values)).rowcount == 1
 
 
+def set_budget(tx: Connection, run_id: str, budget: int) -> bool:
+    """Change how many attempts a task a run may make; False where there is no such run."""
+    config = column(tx, run_id, "config")
+    return config is not None and change(tx, run_id, config={**config, "budget": budget})
+
+
 def add_seconds(tx: Connection, run_id: str, seconds: float) -> None:
     """Add to the wall time that processes have worked on a run."""
     tx.execute(runs.update().where(runs.c.id == run_id).values(seconds=runs.c.seconds + seconds))

@@ -162,6 +162,14 @@ rewards = Table(
 )
 
 
+def texts(tx: Connection) -> Iterator[str]:
+    """Every text in the store, whatever it stands for: each value of a column of text or JSON, JSON as it is written."""
+    for table in _metadata.sorted_tables:
+        columns = [sa.cast(c, Text) for c in table.c if isinstance(c.type, (String, Text, JSON))]
+        for row in tx.execute(sa.select(*columns), execution_options={"yield_per": 1000}):
+            yield from (value for value in row if value)
+
+
 def open_engine(url: str) -> Engine:
     """The database at ``url``, with the schema in place.
 

@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from kernelwright.memory import calls, experiences, rows
 from kernelwright.memory import runs as run_rows
-from kernelwright.memory.artifacts import Artifacts
+from kernelwright.memory.artifacts import HASH, Artifacts
 from kernelwright.memory.records import RUN_STATUSES, Call, Context, Line, RunRecord, Spent, Step, TaskOutcome
-from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, translated
+from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, texts, translated
 from kernelwright.memory.spending import total
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import HarnessError, UnknownName, WorkspaceError
@@ -117,6 +117,13 @@ class Store:
         """What a run was asked for; empty for a run that is not there."""
         with self.read() as tx:
             return run_rows.column(tx, run_id, "config") or {}
+
+    def set_budget(self, run_id: str, budget: int) -> None:
+        """Change how many attempts a task a run may make."""
+        with self.begin() as tx:
+            if run_rows.set_budget(tx, run_id, budget):
+                return
+        raise self._unknown_run(run_id)
 
     def set_outcome(self, run_id: str, task_name: str, outcome: TaskOutcome) -> None:
         """How a task of the run ended; replaces what was there. A task that did not even load can have one too."""
@@ -253,6 +260,14 @@ class Store:
             where &= steps.c.run == run_id
         order = (sa.func.coalesce(steps.c.speedup, 0.0).desc(), steps.c.id)
         return tuple(self._attempts(where, *order, limit=limit, elsewhere_ok=True).values())
+
+    def referred(self) -> set[str]:
+        """Hashes of the artifacts that anything in the store names: runs, steps, calls, experiences, whatever else has rows.
+
+        Read off the rows' text and not their meaning, so that a table or a field that comes later is never forgotten.
+        """
+        with self.read() as tx:
+            return {found for text in texts(tx) for found in HASH.findall(text)}
 
     def count(self) -> tuple[int, int]:
         """How many runs, and how many attempts with an answer."""

@@ -15,6 +15,26 @@ from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+CONTRAST = """(() => {
+  const numbers = (c) => c.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] === 1) return c; } return [255, 255, 255]; };
+  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+  const found = [];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const e = walk.currentNode.parentElement;
+    if (!walk.currentNode.data.trim() || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(e.tagName)) continue;
+    const words = `${e.tagName}.${e.className} ${walk.currentNode.data.trim().slice(0, 30)}`;
+    found.push([ratio(numbers(getComputedStyle(e).color), behind(e)), words]);
+  }
+  for (const e of document.querySelectorAll("[placeholder]"))
+    found.push([ratio(numbers(getComputedStyle(e, "::placeholder").color), behind(e)), "placeholder"]);
+  return found.sort((a, b) => a[0] - b[0]);
+})()"""
+"""Every text's contrast to what is behind it, the least first, each with where it stands."""
 _KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
 
 
@@ -65,10 +85,10 @@ class Browser:
         """A call to the page, by the protocol's name of it."""
         return self._ask(method, self._session, **parameters)
 
-    def open(self, page: Path) -> None:
-        """Load a file, until all of it is there."""
+    def open(self, page: Path | str) -> None:
+        """Load a file or an address, until all of it is there."""
         self.events.clear()
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+        self.ask("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._receive(time.monotonic() + self._patience)
 

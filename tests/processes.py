@@ -18,7 +18,8 @@ TESTS = Path(__file__).parent
 
 def spawn(home: Path, *arguments: str) -> subprocess.Popen[str]:
     """``kernelwright … --json`` at work in ``home``, the tests' own modules within its reach."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "KERNELWRIGHT_HOME": str(home)}
+    paths = (str(TESTS), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "KERNELWRIGHT_HOME": str(home)}
     command = [sys.executable, "-m", "kernelwright", *arguments, "--json"]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

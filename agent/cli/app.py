@@ -25,15 +25,21 @@ VERBS = {
     "resume": "go on with a run that was interrupted or waits",
     "runs": "list the runs",
     "report": "write a run's report again",
+    "watch": "see a run live on the terminal; pause, stop it, raise its budget",
+    "serve": "look at runs and memory in a browser, read-only",
     "memory": "what was learned: list, show, search, export, import, rebuild, stats",
     "exchange": "answer prompts by hand, and see them: next, submit, list, show",
     "mcp": "serve a coding agent over the Model Context Protocol",
     "bench": "run a suite and measure, judge kernels of others, compare",
     "leaderboard": "build a static site from results of benches and machines",
+    "gc": "free artifacts that nothing refers to, and stale builds",
     "bundle": "carry kernels to another machine, and their verdicts back",
     "export": "make a package of a tuned model's kernels",
     "doctor": "what works here, and why the rest does not",
 }
+
+_MODULES = {"gc": "collecting"}
+"""Verbs whose module is not called as they are: none is called like one of the standard library."""
 
 INTERRUPTED = 130
 HARNESS = 3
@@ -77,7 +83,7 @@ def _run_verb(verb: str, argv: Sequence[str], as_json: bool) -> int:
     from typer.main import get_command
 
     usage_error: Any = typer.BadParameter.__bases__[0]  # its home has moved between typer's versions
-    command = get_command(importlib.import_module(f"kernelwright.agent.cli.{verb}").app)
+    command = get_command(importlib.import_module(f"kernelwright.agent.cli.{_MODULES.get(verb, verb)}").app)
     try:
         with stdout_kept(as_json):
             result = command.main(list(argv), prog_name=f"kernelwright {verb}", standalone_mode=False)

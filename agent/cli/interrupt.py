@@ -9,10 +9,14 @@ from typing import Any
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT only sets :attr:`asked`; the next raises KeyboardInterrupt."""
+    """While it is entered, the first SIGINT only sets :attr:`asked`; the next raises KeyboardInterrupt.
 
-    def __init__(self) -> None:
+    ``quiet``: there is no step in flight to speak of.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         self.asked = False
+        self._quiet = quiet
         self._before: Any = None
 
     def __enter__(self) -> Interrupt:
@@ -26,4 +30,5 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        sys.stderr.write("\nfinishing the step in flight; Ctrl-C again aborts at once\n")
+        if not self._quiet:
+            sys.stderr.write("\nfinishing the step in flight; Ctrl-C again aborts at once\n")

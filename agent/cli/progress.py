@@ -28,6 +28,7 @@ class _Row:
     done: int = 0
     doing: str = ""
     best: Attempt | None = None
+    ended: bool = False
 
 
 class Progress:
@@ -60,7 +61,10 @@ class Progress:
         self._ledger = ledger
 
     def task(self, task: Task, budget: int) -> None:
-        self._rows.append(_Row(task.name, budget))
+        if self._rows and self._rows[-1].name == task.name and not self._rows[-1].ended:
+            self._rows[-1].budget = budget
+        else:
+            self._rows.append(_Row(task.name, budget))
 
     def doing(self, idea: Idea | None, what: str) -> None:
         row = self._rows[-1]
@@ -78,6 +82,7 @@ class Progress:
 
     def outcome(self, outcome: TaskOutcome) -> None:
         self._rows[-1].doing = outcome.status
+        self._rows[-1].ended = True
         if self._live is None:
             self._stream.write(f"{outcome.task}: {outcome.status}: {outcome.reason}\n")
             self._stream.flush()

@@ -30,7 +30,8 @@ def work(run: Callable[[Watch], Result], workspace: Workspace) -> Output:
     """Run ``run`` under Ctrl-C's two meanings and with progress on stderr."""
     with Interrupt() as interrupt, Progress(interrupt, sys.stderr) as progress:
         result = run(progress)
-    return as_output(result, workspace, interrupted=interrupt.asked)
+    stopped = interrupt.asked or result.run.status == "interrupted"  # here, or from afar
+    return as_output(result, workspace, interrupted=stopped)
 
 
 def as_output(result: Result, workspace: Workspace, *, interrupted: bool = False) -> Output:

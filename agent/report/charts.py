@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from kernelwright.agent.report.svg import Scale, chart, element, hint, line, log_scale, text
 from kernelwright.agent.report.text import duration, duration_interval, percent, ratio_interval
-from kernelwright.agent.report.view import AttemptView, baselines
+from kernelwright.agent.report.view import Drawn, baselines
 from kernelwright.tasks.records import CaseTiming, Interval, Timing
 
 WIDTH, EDGE, ROW, FOOT = 460, 12, 36, 20
@@ -62,13 +62,13 @@ def overview_chart(rows: Sequence[tuple[str, Timing]]) -> Markup | None:
     return whiskers(bars, "Speedup of each task's winning kernel against its fastest baseline")
 
 
-def latency_chart(attempts: Sequence[AttemptView], winner: Timing | None) -> Markup | None:
+def latency_chart(attempts: Sequence[Drawn], winner: Timing | None) -> Markup | None:
     """Latency of every timed attempt, the lowest so far as a line, the winner's baselines as levels."""
-    timed = [(a, a.timing) for a in attempts if a.timing is not None]
+    timed = [(a, a.latency) for a in attempts if a.latency is not None]
     if not timed:
         return None
     levels = {name: i.median for name, i in winner.baselines.items()} if winner else {}
-    values = [v for _, t in timed for v in (t.latency_us.low, t.latency_us.high)]
+    values = [v for _, span in timed for v in (span.low, span.high)]
     y = log_scale([*values, *levels.values()], TOP + PLOT, TOP)
     last = max(a.number for a in attempts)
     x = Scale(0.5, max(last, 2) + 0.5, LEFT, WIDTH - RIGHT, log=False)
@@ -77,11 +77,11 @@ def latency_chart(attempts: Sequence[AttemptView], winner: Timing | None) -> Mar
         parts.append(line(LEFT, y(levels[name]), WIDTH - RIGHT, y(levels[name]), "level"))
         told = text(WIDTH - RIGHT + 6, at + 4, name, "level-name")
         parts.append(element("g", told, hint(f"{name}: {duration(levels[name])}, as measured with the winner")))
-    parts.append(_running_best([(a.number, t.latency_us.median) for a, t in timed], x, y, last))
-    for attempt, timing in timed:
-        parts.append(_latency_mark(attempt, timing, x(attempt.number), y))
+    parts.append(_running_best([(a.number, span.median) for a, span in timed], x, y, last))
+    for attempt, span in timed:
+        parts.append(_latency_mark(attempt, span, x(attempt.number), y))
     for attempt in attempts:
-        if attempt.timing is None:
+        if attempt.latency is None:
             cross = text(x(attempt.number), TOP + PLOT - 3, "×", "no-time", "middle")
             parts.append(element("g", cross, hint(f"attempt {attempt.number}: {attempt.status}, no timing")))
     return chart(WIDTH, TOP + PLOT + BOTTOM, "Latency of the timed attempts, and the lowest so far", *parts)
@@ -140,7 +140,7 @@ def _axes(x: Scale, y: Scale, last: int) -> list[Markup]:
     for tick in y.ticks(6):
         parts.append(line(LEFT, y(tick), WIDTH - RIGHT, y(tick), "grid"))
         parts.append(text(LEFT - 8, y(tick) + 4, _tick(tick), "tick", "end"))
-    stride = max(1, -(-last // 16))
+    stride = max(1, -(-last // min(16, 32 // len(str(last)))))  # as many numbers as fit beside each other
     for number in range(1, last + 1, stride):
         parts.append(text(x(number), TOP + PLOT + 16, str(number), "tick", "middle"))
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, TOP + PLOT + 31, "attempt", "tick", "middle"))
@@ -163,8 +163,7 @@ def _running_best(points: Sequence[tuple[int, float]], x: Scale, y: Scale, last:
     return element("path", d=f"{path}H{x(last + 0.5):.1f}", class_="running")
 
 
-def _latency_mark(attempt: AttemptView, timing: Timing, at: float, y: Scale) -> Markup:
-    span = timing.latency_us
+def _latency_mark(attempt: Drawn, span: Interval, at: float, y: Scale) -> Markup:
     told = f"attempt {attempt.number}: {duration_interval(span)}"
     ring = [element("circle", cx=at, cy=y(span.median), r=8, class_="ring")] if attempt.won else []
     whisker = line(at, y(span.low), at, y(span.high), "whisker")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
 from kernelwright.agent.report.svg import chart, element, hint, text
 from kernelwright.agent.report.text import ratio, shorten
-from kernelwright.agent.report.view import AttemptView
+from kernelwright.agent.report.view import Drawn
 
 LANE, RADIUS, MARGIN = 42, 13, 26
 STEPS = (31, 42)
@@ -38,8 +38,11 @@ def lanes(parents: Sequence[int | None]) -> list[int]:
     return lane
 
 
-def search_graph(attempts: Sequence[AttemptView], slug: str) -> Markup:
-    """Nodes coloured and shaped by status, edges from start point to refinement, the winner ringed."""
+def search_graph(attempts: Sequence[Drawn], link: Callable[[int], str]) -> Markup:
+    """Nodes coloured and shaped by status, edges from start point to refinement, the winner ringed.
+
+    ``link`` says where an attempt's number leads to.
+    """
     index = {a.number: i for i, a in enumerate(attempts)}
     parents = [index.get(a.parent) if a.parent is not None else None for a in attempts]
     lane = lanes(parents)
@@ -49,7 +52,7 @@ def search_graph(attempts: Sequence[AttemptView], slug: str) -> Markup:
     height = 2 * MARGIN + LANE * max(lane, default=0)
     at = [(MARGIN + step * i, MARGIN + LANE * lane[i]) for i in range(len(attempts))]
     edges = [_edge(at[p], at[i], step) for i, p in enumerate(parents) if p is not None]
-    nodes = [_node(a, *at[i], slug) for i, a in enumerate(attempts)]
+    nodes = [_node(a, *at[i], link(a.number)) for i, a in enumerate(attempts)]
     passed = sum(a.status == "passed" for a in attempts)
     label = f"Search graph of {len(attempts)} attempts, {passed} of them passed"
     return chart(width, height, label, *edges, *nodes, role="group")
@@ -74,8 +77,8 @@ def _edge(start: tuple[int, int], end: tuple[int, int], step: int) -> Markup:
     return element("path", d=path, class_="edge")
 
 
-def _node(attempt: AttemptView, x: int, y: int, slug: str) -> Markup:
-    speedup = attempt.verdict.speedup if attempt.verdict else None
+def _node(attempt: Drawn, x: int, y: int, href: str) -> Markup:
+    speedup = attempt.speedup
     told = [f"attempt {attempt.number}, {attempt.stage}: {attempt.status}"]
     told += [f"{ratio(speedup)} against eager"] if speedup is not None else []
     told += [shorten(t, 300) for t in (attempt.strategy, attempt.reason) if t]
@@ -89,4 +92,4 @@ def _node(attempt: AttemptView, x: int, y: int, slug: str) -> Markup:
         side = RADIUS - 1.5
         parts.append(element("rect", x=x - side, y=y - side, width=2 * side, height=2 * side, rx=3, class_=class_))
     parts.append(text(x, y + 4, str(attempt.number), "node-number", "middle"))
-    return element("a", *parts, href=f"#{slug}-{attempt.number}", aria_label=told[0])
+    return element("a", *parts, href=href, aria_label=told[0])

@@ -58,7 +58,7 @@ def render_report(
     own = [(t, timing) for t, timing in timed if not t.with_library]
     apart = [(t, timing) for t, timing in timed if t.with_library]
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             run=run,
@@ -88,15 +88,16 @@ def _exported(folder: Path, slug: str) -> tuple[str, ...]:
     return tuple(p.relative_to(folder).as_posix() for p in files)
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+def environment(*folders: Path) -> jinja2.Environment:
+    """Templates of this folder, and of ``folders`` before it, with the report's filters and drawings; all text is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    made.filters.update(
         duration=text.duration,
         duration_interval=text.duration_interval,
         ratio=text.ratio,
@@ -111,10 +112,11 @@ def _environment() -> jinja2.Environment:
     )
     drawings: dict[str, Any] = {
         "search_graph": search_graph,
+        "anchors": lambda slug: lambda number: f"#{slug}-{number}",
         "latency_chart": charts.latency_chart,
         "speedup_chart": charts.speedup_chart,
         "roofline_chart": charts.roofline_chart,
         "prompts_of": lambda attempts: prompts((a.number, a.id, a.prompt, a.won) for a in attempts),
     }
-    environment.globals.update(drawings)
-    return environment
+    made.globals.update(drawings)
+    return made

@@ -6,12 +6,36 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from kernelwright.memory.records import Line, RunRecord, Spent, Step, TaskOutcome
 from kernelwright.memory.spending import COLUMNS, by, total
 from kernelwright.tasks.records import Assurance, Interval, Task, Timing, Verdict
 
 SOLVED = ("improved", "solved")
+
+
+class Drawn(Protocol):
+    """An attempt as charts and graphs need it."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def parent(self) -> int | None: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def won(self) -> bool: ...
+    @property
+    def latency(self) -> Interval | None: ...
+    @property
+    def speedup(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +63,14 @@ class AttemptView:
     @property
     def timing(self) -> Timing | None:
         return self.verdict.timing if self.verdict else None
+
+    @property
+    def latency(self) -> Interval | None:
+        return self.timing.latency_us if self.timing else None
+
+    @property
+    def speedup(self) -> float | None:
+        return self.verdict.speedup if self.verdict else None
 
 
 @dataclass(frozen=True)

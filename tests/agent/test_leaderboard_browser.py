@@ -14,25 +14,6 @@ from kernelwright.agent.cli.app import run
 
 pytestmark = pytest.mark.requires_browser
 TABLE = "#s1 table.results"
-CONTRAST = """(() => {
-  const numbers = (c) => c.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor);
-    if (c.length < 4 || c[3] === 1) return c; } return [255, 255, 255]; };
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
-  const found = [];
-  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walk.nextNode()) {
-    const e = walk.currentNode.parentElement;
-    if (!walk.currentNode.data.trim() || ["SCRIPT", "STYLE", "NOSCRIPT"].includes(e.tagName)) continue;
-    const words = `${e.tagName}.${e.className} ${walk.currentNode.data.trim().slice(0, 30)}`;
-    found.push([ratio(numbers(getComputedStyle(e).color), behind(e)), words]);
-  }
-  for (const e of document.querySelectorAll("[placeholder]"))
-    found.push([ratio(numbers(getComputedStyle(e, "::placeholder").color), behind(e)), "placeholder"]);
-  return found.sort((a, b) => a[0] - b[0]);
-})()"""
 FOCUS = """(e => [e.tagName, e.id || e.name || e.className || e.textContent.trim().slice(0, 20),
   getComputedStyle(e).outlineStyle, parseFloat(getComputedStyle(e).outlineWidth)])(document.activeElement)"""
 STOPS = ["device", "level", "category", "model", "backend", "task", "solved", "evidence", "Reset"]
@@ -206,7 +187,7 @@ def test_contrast(page: browser.Browser, site: Path, scheme: str) -> None:
     for path in (site / "index.html", *(site / "tasks").glob("*1-operator*.html")):
         page.open(path)
         page.js("document.querySelectorAll('details').forEach(d => d.open = true)")
-        ratios = page.js(CONTRAST)
+        ratios = page.js(browser.CONTRAST)
         assert len(ratios) > 100
         assert ratios[0][0] >= 4.5, ratios[:5]
     dark = page.js("getComputedStyle(document.body).backgroundColor") == "rgb(19, 21, 23)"

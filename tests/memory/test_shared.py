@@ -21,11 +21,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from synthetic import fill
 
+from kernelwright.memory import outline
 from kernelwright.memory.catalog import Filter
 from kernelwright.memory.memory import Memory, Settings, open_memory
 from kernelwright.memory.schema import ANY, experiences, item_values, steps
 from kernelwright.memory.schema import rewards as statistics
+from kernelwright.memory.store import Store
 
 # Chroma's client shares its connections within a process, and leaves them to the garbage collector.
 pytestmark = [pytest.mark.requires_postgres, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -221,3 +224,24 @@ def test_code_that_lies_on_another_machine_is_left_out_of_an_export_and_said(
     moved = away.export(tmp_path / "m.jsonl", Filter(kind="trace"))
     away.close()
     assert (moved.experiences, moved.elsewhere) == (0, memory.listing(Filter(kind="trace"))[1])
+
+
+def test_outlines_and_references_are_those_of_sqlite(postgres: str, tmp_path: Path) -> None:
+    stores = [Store(url, tmp_path / "artifacts") for url in (postgres, f"sqlite:///{tmp_path / 'store.db'}")]
+    seen = []
+    for store in stores:
+        fill(store, "outlined", ["core/norm/a", "core/norm/b"], 25)
+        with store.read() as tx:
+            found = outline.attempts(tx, "outlined", "core/norm/b")
+            told = (outline.told(tx, found), outline.rejected(tx, "outlined", 4), outline.run_lines(tx, 1))
+            tallies = {name: (dict(t.counts), t.best) for name, t in outline.tallies(tx, "outlined", {}).items()}
+            seen.append((told, tallies, outline.whole(tx, found[3].id, store.artifacts)))
+        store.set_budget("outlined", 40)
+        assert store.config("outlined")["budget"] == 40
+    assert seen[0] == seen[1]
+    assert seen[0][0][0][3].reason
+    of_run = [{sha for sha in store.referred() if store.artifacts.path(sha).is_file()} for store in stores]
+    assert of_run[1] <= of_run[0]
+    assert len(of_run[1]) > 40
+    for store in stores:
+        store.close()

@@ -1,0 +1,1 @@
+"""A read-only page of all runs and of memory, for a browser on this machine."""
