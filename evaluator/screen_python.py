@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kernelwright.evaluator import screen_rules as rules
 from kernelwright.evaluator.names import IMPORTERS, Names, text
+from kernelwright.evaluator.syntax import parse
 
 _WRITE_MODES = frozenset("wax+")
 _EDITS = frozenset({"update", "setdefault", "pop", "popitem", "clear", "__setitem__", "__delitem__"})
@@ -293,8 +294,8 @@ class PythonScreen(ast.NodeVisitor):
         """Code in a literal is read like the rest; code made at run time is not readable and is refused."""
         literal = text(node.args[0]) if node.args else ""
         try:
-            inner = ast.parse(literal) if literal else None
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            inner = parse(literal) if literal else None
+        except SyntaxError:
             inner = None
         name = path.removeprefix("builtins.")
         if inner is None:

@@ -9,12 +9,23 @@ MAX_TEXT = 2_000_000
 """Longest string that folding may make: a source is data, and `"x" * 10**9` must not cost the judge its memory."""
 
 
+MAX_DEPTH = 150
+"""Deepest tree that is read: those who walk one recur, and no kernel that a person could read is deeper."""
+
+
 def parse(source: str) -> ast.Module:
-    """The module's tree; every way a text can fail to parse is a SyntaxError."""
+    """The module's tree; every way a text can fail to parse, and one nested too deep to be walked, is a SyntaxError."""
     try:
-        return ast.parse(source)
+        tree = ast.parse(source)
     except (ValueError, RecursionError, MemoryError) as error:
         raise SyntaxError(f"{type(error).__name__}: {error}") from error
+    level: list[ast.AST] = [tree]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return tree
+    at = next((node.lineno for node in level if isinstance(node, (ast.expr, ast.stmt))), None)
+    raise SyntaxError(f"nested deeper than {MAX_DEPTH} levels", ("<kernel>", at, None, None))
 
 
 def import_aliases(node: ast.AST) -> dict[str, str]:

@@ -315,6 +315,20 @@ def test_no_source_upsets_the_screens(edits: list[tuple[float, int, str]]) -> No
         native_sources(source)
 
 
+@pytest.mark.parametrize("count", [100, 148, 600, 50_000])
+@pytest.mark.parametrize(
+    "form", ["x = {}1|-", "x = {}1|not ", "x = 0{}|+ 1", "x{}|.a", "{}1|lambda: ", "x = f'{}'|{1}", "x = 1{}|if 1 else (1)"]
+)
+def test_deep_nesting_upsets_no_screen(form: str, count: int) -> None:
+    text, piece = form.split("|")
+    source = text.replace("{}", piece * count, 1)
+    for backend in ("cpp", "triton"):
+        for finding in screen(Kernel(source, backend)):
+            assert finding.tier in ("reject", "flag", "record")
+        with contextlib.suppress(BuildError, SyntaxError):
+            native_sources(source)
+
+
 def test_folders_of_attempts_are_gone(judge: Judge, task: Task, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     for evil in ("pass", EXIT, "os.makedirs('a/b'); os.chmod('a', 0)"):
