@@ -92,7 +92,7 @@ def _backend(path: Path) -> Iterator[Seed]:
     exemplars = sorted((path / "exemplars").glob("*.py"))
     if not files and not exemplars:
         return
-    origins = _origins(path, [*(file.stem for file in files), *(["exemplars"] if exemplars else [])])
+    origins = _origins(path, [file.stem for file in files], [file.stem for file in exemplars])
     for file in files:
         text = file.read_text(encoding="utf-8")
         for heading, body in sections(text):
@@ -103,9 +103,10 @@ def _backend(path: Path) -> Iterator[Seed]:
         yield _exemplar(path.name, file, origins["exemplars"])
 
 
-def _origins(path: Path, stems: list[str]) -> dict[str, str]:
-    """Stem -> where its seeds come from, with the version, as ``seeds.yaml`` says."""
+def _origins(path: Path, files: list[str], exemplars: list[str]) -> dict[str, str]:
+    """Stem -> where its seeds come from, with the version, as ``seeds.yaml`` says; it names what each exemplar solves."""
     file = path / "seeds.yaml"
+    stems = [*files, *(["exemplars"] if exemplars else [])]
     remedy = "give it `version: 1` and, under `sources:`, a line for each of " + ", ".join(stems)
     try:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -122,6 +123,14 @@ def _origins(path: Path, stems: list[str]) -> dict[str, str]:
     for stem in stems:
         if not isinstance(sources.get(stem), str) or not sources[stem].strip():
             raise WorkspaceError(f"{file} has no field 'sources: {stem}'", remedy)
+    solved = fields.get("solves")
+    for stem in exemplars:
+        names = solved.get(stem) if isinstance(solved, dict) else None
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise WorkspaceError(
+                f"{file} has no field 'solves: {stem}'",
+                "list there the names of the tasks that this exemplar solves, whose prompts must not show it; [] for none",
+            )
     return {stem: one_line(f"{ORIGIN}{path.name}/{stem} v{version}: {sources[stem]}", 300) for stem in stems}
 
 

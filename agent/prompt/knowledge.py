@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+
+import yaml
 
 import kernelwright
 from kernelwright.tasks.records import Task
@@ -33,11 +38,17 @@ _NEAREST = {
     "architecture": ("matmul", "fusion"),
     "attention": ("matmul", "fusion"),
     "broadcast": ("fusion", "activation"),
+    "convolution": ("matmul",),
+    "index": ("reduce",),
+    "math": ("reduce",),
+    "matmul": ("fusion",),
     "optimizer": ("fusion", "activation"),
+    "pooling": ("reduce",),
+    "reduce": ("normalization",),
     "resize": ("pooling",),
     "softmax": ("normalization", "loss"),
 }
-"""Where a category has no exemplar of its own: the nearest that might."""
+"""Where a category has no exemplar of its own, or only one that solves the task: the nearest that might."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +94,42 @@ def topics(task: Task) -> frozenset[str]:
 
 
 def exemplar(backend: str, task: Task) -> Exemplar | None:
-    """The exemplar of the task's own category, else of the nearest one that has one."""
-    folder = PROMPTS / "backends" / backend / "exemplars"
+    """An exemplar of the task's own category, else of the nearest one that has one; never one that solves ``task``."""
     seen = [word for word, sign in _SIGNS.items() if re.search(sign, task.source)]
     for word in (task.category, task.family, *_NEAREST.get(task.category, ()), *seen, "activation"):
         for name in (word, *_NEAREST.get(word, ())):
-            path = folder / f"{name}.py"
-            if path.is_file():
-                return Exemplar(name, path.read_text(encoding="utf-8"))
+            for path in _files(backend, name):
+                if not solves(backend, path.stem, task):
+                    return Exemplar(name, path.read_text(encoding="utf-8"))
     return None
+
+
+def solves(backend: str, stem: str, task: Task) -> bool:
+    """Whether exemplar ``stem`` says in ``seeds.yaml`` that it solves ``task``, by the last part of the task's name.
+
+    ``45_Conv_Standard_2D.py`` is found by ``conv_standard_2d`` and ``conv*``: numbers in front, case, punctuation do not count.
+    """
+    asked = _plain(task.name.rsplit("/", 1)[-1])
+    return any(fnmatchcase(asked, _plain(name)) for name in _solved(backend).get(stem, ()))
+
+
+def _files(backend: str, category: str) -> Iterator[Path]:
+    """The category's exemplars: ``<category>.py``, then ``<category>_<what>.py``."""
+    folder = PROMPTS / "backends" / backend / "exemplars"
+    if category and folder.is_dir():
+        yield from (path for path in (folder / f"{category}.py",) if path.is_file())
+        yield from sorted(folder.glob(f"{category}_*.py"))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9*]", "", re.sub(r"^\d+_|\.py$", "", name).lower())
+
+
+@functools.cache
+def _solved(backend: str) -> Mapping[str, tuple[str, ...]]:
+    path = PROMPTS / "backends" / backend / "seeds.yaml"
+    data = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {stem: tuple(names) for stem, names in data.get("solves", {}).items()}
 
 
 def _split(kind: str, text: str) -> list[Section]:

@@ -117,10 +117,14 @@ def _extra(recalled: tuple[Experience, ...], known: tuple[knowledge.Section, ...
 
 
 def _experience(item: Experience, task: Task, shown: frozenset[str]) -> dict[str, Any] | None:
-    """An item as the template shows it; None for knowledge that the prompt holds already (``shown``: titles, code)."""
+    """An item as the template shows it; None for knowledge that the prompt holds already (``shown``: titles, code), and for
+    an exemplar that solves the task."""
     title, _, body = (item.lesson or item.text).strip().partition("\n")
     seeded = item.task.startswith("knowledge/")
     if seeded and (item.code in shown if item.code else title in shown):
+        return None
+    folder, _, stem = item.task.removeprefix("knowledge/").rpartition("/exemplars/") if seeded else ("", "", "")
+    if folder and knowledge.solves(folder, stem, task):
         return None
     text = f"{title}\n{body}".strip()
     own = item.task == task.name

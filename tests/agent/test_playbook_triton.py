@@ -167,6 +167,136 @@ CASES: dict[str, tuple[str, list[str], str, list[dict[str, Any]]]] = {
     ),
 }
 
+ENDS = "torch.cat((torch.tensor([0]), torch.randint(0, z + 1, (n - 1,)).sort().values, torch.tensor([z])))"
+"""Where rows of a compressed sparse matrix start and end: of uneven length, some empty."""
+TIES = "torch.randint(0, 9, (n, m)).float()"
+CASES |= {
+    "sort": (
+        reference(ROWS, "torch.sort(x, -1).values * 2", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 5, 301",
+        [{}, {"order_tile": 1024, "order_lane": 8}, {"order_run": 64, "merge_block": 128}],
+    ),
+    "sort_places": (
+        reference(ROWS, "torch.sort(x, dim=-1, descending=True, stable=True).indices", TIES),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 5, 301",
+        [{}, {"order_run": 64}],
+    ),
+    "sort_columns": (
+        reference(ROWS, "torch.sort(x, 0, descending=True).values", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 67, 19",
+        [{}, {"order_run": 16}],
+    ),
+    "sort_integers": (
+        reference(ROWS, "torch.sort(x, -1).values", "torch.randint(-(2**40), 2**40, (n, m))"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 3, 77",
+        [{}],
+    ),
+    "topk": (
+        reference(ROWS, "torch.topk(x, 5).values", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 6, 301",
+        [{}, {"order_tile": 64}, {"order_tile": 1}],
+    ),
+    "topk_least": (
+        reference(ROWS, "torch.topk(x, 1, largest=False).values", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 6, 77",
+        [{}, {"order_tile": 16}],
+    ),
+    "topk_places": (
+        reference(ROWS, "torch.topk(x, 3, dim=0).indices", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 129"],
+        "n, m = 77, 6",
+        [{}, {"order_tile": 16}],
+    ),
+    "histogram": (
+        reference(
+            ROWS, "torch.bincount(x, minlength=b.shape[0])", "torch.randint(0, n, (m,)).int(), torch.zeros(n)", arguments="x, b"
+        ),
+        ["n, m = 256, 4096", "n, m = 33, 129"],
+        "n, m = 77, 5003",
+        [{}, {"count_block": 1024, "count_programs": 2}],
+    ),
+    "histogram_many": (  # more bins than a program holds
+        reference(
+            ROWS, "torch.bincount(x, minlength=b.shape[0])", "torch.randint(0, n, (m,)).int(), torch.zeros(n)", arguments="x, b"
+        ),
+        ["n, m = 256, 4096", "n, m = 33, 129"],
+        "n, m = 5003, 1001",
+        [{}],
+    ),
+    "weighted_histogram": (
+        reference(
+            ROWS,
+            "torch.bincount(x, w, minlength=b.shape[0]).float()",
+            "torch.randint(0, n, (m,)), torch.rand(m), torch.zeros(n)",
+            arguments="x, w, b",
+        ),
+        ["n, m = 256, 4096", "n, m = 33, 129"],
+        "n, m = 77, 1003",
+        [{}],
+    ),
+    "embedding_bag": (
+        reference(
+            "n, k, m = 1000, 12, 64",
+            "F.embedding_bag(i, t, mode='sum')",
+            "torch.randint(0, 4 * n, (n, k)), torch.randn(4 * n, m)",
+            arguments="i, t",
+        ),
+        ["n, k, m = 1000, 12, 64", "n, k, m = 33, 5, 129"],
+        "n, k, m = 21, 7, 77",
+        [{}, {"schedule": "loop", "loop_tile": 64}],
+    ),
+    "embedding_bag_mean": (
+        reference(
+            "n, k, m = 1000, 12, 64",
+            "F.embedding_bag(i, t)",
+            "torch.randint(0, 4 * n, (n, k)), torch.randn(4 * n, m)",
+            arguments="i, t",
+        ),
+        ["n, k, m = 1000, 12, 64", "n, k, m = 33, 5, 129"],
+        "n, k, m = 21, 7, 77",
+        [{}],
+    ),
+    "embedding_bag_uneven": (
+        reference(
+            "n, z, m = 1000, 4096, 64",
+            "F.embedding_bag(i, t, o[:-1], mode='sum', per_sample_weights=w)",
+            f"torch.randint(0, n, (z,)), torch.randn(n, m), {ENDS}, torch.rand(z)",
+            arguments="i, t, o, w",
+        ),
+        ["n, z, m = 1000, 4096, 64", "n, z, m = 33, 129, 65"],
+        "n, z, m = 21, 307, 37",
+        [{}, {"span_tile": 8, "column_block": 32}],
+    ),
+    "csr_spmm": (
+        reference(
+            "n, z, m = 1000, 4096, 64",
+            "torch.segment_reduce(v[:, None] * x[c], 'sum', offsets=o, axis=0, initial=0)",
+            f"{ENDS}, torch.randint(0, n, (z,)), torch.randn(z), torch.randn(n, m)",
+            arguments="o, c, v, x",
+        ),
+        ["n, z, m = 1000, 4096, 64", "n, z, m = 33, 129, 65"],
+        "n, z, m = 21, 307, 37",
+        [{}, {"span_tile": 8, "column_block": 32}],
+    ),
+    "csr_spmv": (
+        reference(
+            "n, z = 1000, 4096",
+            "torch.segment_reduce(v * x[c], 'sum', offsets=o, initial=0)",
+            f"{ENDS}, torch.randint(0, n, (z,)), torch.randn(z), torch.randn(n)",
+            arguments="o, c, v, x",
+        ),
+        ["n, z = 1000, 4096", "n, z = 33, 129"],
+        "n, z = 21, 307",
+        [{}, {"span_tile": 8}],
+    ),
+}
+
 COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     # name: (sizes, point, an instruction that must be there)
     "softmax": ("n, m = 64, 8192", {}, "LDG.E.128"),
@@ -177,6 +307,10 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "product": ("n, k, m = 2048, 2048, 2048", {}, "UTMALDG.*"),
     "product_left_transposed": ("n, k, m = 2048, 2048, 2048", {}, "UTMALDG.*"),
     "transposed_map": ("n, m = 64, 64", {}, "STG.E.128"),
+    "sort": ("n, m = 64, 1024", {}, "LDG.E.(64|128)"),
+    "topk": ("n, m = 64, 256", {}, "SHFL.BFLY"),
+    "histogram": ("n, m = 256, 8192", {}, "(ATOM|RED)G?.E.ADD.*"),
+    "csr_spmm": ("n, z, m = 64, 1024, 64", {}, "LDG.E.*"),
 }
 
 
@@ -189,6 +323,7 @@ def program(name: str) -> Any:
     source, traced, _, _ = CASES[name]
     variants = [[_resized(source, sizes)] for sizes in traced]
     answered = answer({"variants": variants, "training": False, "seconds": 60, "arguments": forward_arguments(source)[1]})
+    assert not answered["problem"], (name, answered["problem"])
     return program_of(answered["graphs"], source)
 
 

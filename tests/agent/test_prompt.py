@@ -254,6 +254,62 @@ def test_the_exemplar_is_the_nearest(name: str, expected: str) -> None:
         assert found.category == expected
 
 
+BACKENDS = sorted(path.name for path in (knowledge.PROMPTS / "backends").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_prompt_shows_an_exemplar_of_its_own_task(backend: str) -> None:
+    """Neither as the exemplar nor as an item that memory recalls, and what a task loses others still see."""
+    exemplars = [s.experience for s in seeds.read(seeds.folder()) if s.experience.backend == backend and s.experience.code]
+    context = Context(items=tuple(Recalled(e, 1.0, 0.0) for e in exemplars))
+    shown: set[str] = set()
+    hidden: set[str] = set()
+    for task in all_tasks():
+        idea = Idea("r1", task.name, 1, IdeaStage.DRAFT)
+        view = prompt_view.variables(Assignment(idea, task, backend, H100, context))
+        codes = {e["code"] for e in view["experience"]} | ({view["exemplar"].code} if view["exemplar"] else set())
+        for e in exemplars:
+            own = knowledge.solves(backend, e.family, task)
+            assert (e.code in codes) == (not own), (task.name, e.family)
+            (hidden if own else shown).add(e.family)
+    assert shown == {e.family for e in exemplars}
+    assert hidden, "some exemplar of each backend solves a task of the library"
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "instead"),
+    [
+        ("pallas", "core/activation/softmax", "normalization"), ("triton", "core/pooling/max_pool2d", "reduce"),
+        ("cpp", "core/convolution/pointwise_conv2d", "matmul"), ("pallas", "core/matmul/gemm", "fusion"),
+    ],
+)  # fmt: skip
+def test_another_exemplar_takes_the_place_of_one_that_solves_the_task(backend: str, name: str, instead: str) -> None:
+    found = knowledge.exemplar(backend, next(t for t in all_tasks() if t.name == name))
+    assert found is not None
+    assert found.category == instead
+
+
+def test_what_an_exemplar_solves_is_found_in_other_suites_too() -> None:
+    for name in ("kernelbench/level1/23_Softmax", "softmax", "SoftMax.py"):
+        assert knowledge.solves("pallas", "activation", replace(TASK, name=name)), name
+    for name in ("kernelbench/level1/24_LogSoftmax", "core/activation/softmax_backward", "softmax/gelu"):
+        assert not knowledge.solves("pallas", "activation", replace(TASK, name=name)), name
+    assert knowledge.solves("cpp", "convolution", replace(TASK, name="63_conv_standard_2D__square_input__square_kernel"))
+
+
+def test_a_second_exemplar_of_the_category_is_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "backends" / "toy" / "exemplars"
+    folder.mkdir(parents=True)
+    for stem in ("activation", "activation_mish", "normalization"):
+        (folder / f"{stem}.py").write_text(stem)
+    (folder.parent / "seeds.yaml").write_text("solves:\n  activation: [softmax]\n  activation_mish: [mish]\n")
+    monkeypatch.setattr(knowledge, "PROMPTS", tmp_path)
+    for name, code in (("core/activation/softmax", "activation_mish"), ("core/activation/mish", "activation")):
+        found = knowledge.exemplar("toy", replace(TASK, category="activation", family="softmax", name=name))
+        assert found is not None
+        assert (found.category, found.code) == ("activation", code)
+
+
 def test_a_plain_file_gets_knowledge_by_what_its_reference_calls() -> None:
     plain = replace(TASK, category="custom", family="custom", source=REFERENCE.replace("softmax", "cumsum"))
     assert "math" in knowledge.topics(plain)

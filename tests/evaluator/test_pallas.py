@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kernelwright.agent.prompt.knowledge import PROMPTS
+from kernelwright.agent.prompt.knowledge import PROMPTS, solves
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.load import load_task
@@ -28,8 +28,10 @@ TASKS = {
 FOLDER = PROMPTS / "backends" / "pallas" / "exemplars"
 
 
-def test_every_exemplar_has_its_task() -> None:
+def test_every_exemplar_has_its_task_and_says_so() -> None:
     assert {path.stem for path in FOLDER.glob("*.py")} == set(TASKS)
+    for stem, task in TASKS.items():
+        assert solves("pallas", stem, load_task(f"{stem}/{task}"))
 
 
 @pytest.mark.parametrize(("category", "task"), sorted(TASKS.items()))

@@ -36,6 +36,8 @@ sources:
   pitfalls: measured here
   practices: measured here
   exemplars: written here
+solves:
+  softmax: [softmax]
 """
 
 
@@ -149,6 +151,8 @@ def spoil(folder, name, text):
         ("seeds.yaml", MANIFEST.replace("3", "three"), "seeds.yaml has no field 'version'"),
         ("seeds.yaml", "version: 3\n", "seeds.yaml has no field 'sources'"),
         ("seeds.yaml", MANIFEST.replace("  pitfalls: measured here\n", ""), "seeds.yaml has no field 'sources: pitfalls'"),
+        ("seeds.yaml", MANIFEST.replace("solves:", "solved:"), "seeds.yaml has no field 'solves: softmax'"),
+        ("seeds.yaml", MANIFEST.replace("[softmax]", "softmax"), "seeds.yaml has no field 'solves: softmax'"),
         ("seeds.yaml", "version: [", "seeds.yaml is no YAML"),
         ("seeds.yaml", "!!python/object/apply:os.system ['true']", "seeds.yaml is no YAML"),
         ("facts.md", "## Wide loads\n\n## Barriers\n\ntext\n", "facts.md: section 'Wide loads' has no text"),

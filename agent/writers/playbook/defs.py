@@ -92,9 +92,23 @@ class Put:
     offset: Poly
     value: Expr
     op: str
+    guard: Expr | None = None
+    """Where it is given, points at which it is false combine nothing."""
 
 
-Rule = Map | Red | Run | Mat | Convolution | Put
+@dataclass(frozen=True)
+class Sorted:
+    """The elements of ``body`` along ``along`` in order, by their rank, which is ``rank`` of the definition's axes (a last
+    one has no rank, where the best few are asked for); ``position``: give their places instead. NaN is the largest."""
+
+    along: Axis
+    rank: Axis
+    body: Expr
+    descending: bool
+    position: bool = False
+
+
+Rule = Map | Red | Run | Mat | Convolution | Put | Sorted
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope, 
 from kernelwright.agent.writers.playbook.cpp_loops import poly
 from kernelwright.agent.writers.playbook.cpp_math import PREAMBLE
 from kernelwright.agent.writers.playbook.cpp_nest import FORMS, form
+from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import Poly, evaluate
 from kernelwright.agent.writers.playbook.ir import (
     Buffer,
@@ -17,6 +18,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Kernel,
     Matmul,
     Nest,
+    Order,
     Program,
     Scatter,
 )
@@ -81,6 +83,8 @@ class _Emitter:
             return cpp_gemm.matmul(kernel, self.kinds, self.point)
         if isinstance(kernel, Conv):
             return cpp_gemm.conv(kernel, self.kinds, self.point)
+        if isinstance(kernel, Order):
+            raise Unsupported("an order of elements has no C++ template")
         return self._scatter(kernel)
 
     def _scatter(self, kernel: Scatter) -> list[str]:
@@ -96,7 +100,8 @@ class _Emitter:
             "max": f"{maximum}({old}, {value})", "min": f"{minimum}({old}, {value})",
         }[kernel.op]  # fmt: skip
         loops = [f"for (i64 {a.name} = 0; {a.name} < {poly(a.extent)}; ++{a.name})" for a in kernel.axes]
-        return [*loops, "{", *scope.lines, f"const i64 at_ = {offset};", f"{store}({kernel.buffer}, at_, {new});", "}"]
+        kept = [] if kernel.guard is None else [f"if (!({printer.value(kernel.guard)})) continue;"]
+        return [*loops, "{", *scope.lines, *kept, f"const i64 at_ = {offset};", f"{store}({kernel.buffer}, at_, {new});", "}"]
 
     def entry(self, dtype: str) -> str:
         """The exported function of one working dtype."""

@@ -17,10 +17,13 @@ from kernelwright.agent.writers.playbook.ir import (
     Kernel,
     Matmul,
     Nest,
+    Order,
     Program,
     Scatter,
 )
 from kernelwright.agent.writers.playbook.module import given, render
+from kernelwright.agent.writers.playbook.triton_count import TUNING as COUNT_TUNING
+from kernelwright.agent.writers.playbook.triton_count import count_pieces, counts
 from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
 from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, as_product
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, size_text
@@ -28,6 +31,8 @@ from kernelwright.agent.writers.playbook.triton_launch import RUNTIME, Piece, Sh
 from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUNING
 from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source
 from kernelwright.agent.writers.playbook.triton_nest import NestWriter
+from kernelwright.agent.writers.playbook.triton_order import OrderWriter
+from kernelwright.agent.writers.playbook.triton_order import space as order_space
 from kernelwright.agent.writers.playbook.triton_plan import plan
 from kernelwright.agent.writers.playbook.walks import conv_nest, matmul_nest
 
@@ -37,8 +42,6 @@ ATOMICS = {"sum": "tl.atomic_add", "max": "tl.atomic_max", "min": "tl.atomic_min
 
 def emit_nest(nest: Nest, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
     """Kernels of a nest and the lines of ``forward`` that run them."""
-    if any(loop.span is not None for loop in nest.phases):
-        raise Unsupported("rows whose length is data have no Triton template")
     return NestWriter(nest, program, point, plan(nest, program, point), nest.name).pieces()
 
 
@@ -89,12 +92,21 @@ def emit_scatter(kernel: Scatter, program: Program, point: Mapping[str, Any]) ->
     return [piece], piece.launch
 
 
+def emit_count(kernel: Scatter, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
+    """Occurrences: each program counts in registers where bins are few, by atomics straight to memory where they are many."""
+    counted, lines, fits = count_pieces(kernel, program, point)
+    scattered, more = emit_scatter(replace(kernel, name=f"{kernel.name}_far"), program, point)
+    return [*counted, *scattered], [f"if {fits}:", *(f"    {x}" for x in lines), "else:", *(f"    {x}" for x in more)]
+
+
 def emit_kernel(kernel: Kernel, program: Program, point: Mapping[str, Any]) -> tuple[list[Piece], list[str]]:
     """The ``@triton.jit`` functions of one kernel of the program, and the Python that launches them."""
     if isinstance(kernel, Nest):
         return emit_nest(kernel, program, point)
+    if isinstance(kernel, Order):
+        return OrderWriter(kernel, program, point).pieces()
     if isinstance(kernel, Scatter):
-        return emit_scatter(kernel, program, point)
+        return emit_count(kernel, program, point) if counts(kernel) else emit_scatter(kernel, program, point)
     return emit_product(kernel, program, point)
 
 
@@ -178,6 +190,10 @@ def space(program: Program) -> dict[str, list[Any]]:
     """The parameters that matter to ``program``'s kernels -> their values, the default first."""
     found: dict[str, list[Any]] = {}
     for kernel in program.kernels:
+        if isinstance(kernel, Order):
+            found.update(order_space(kernel, program))
+        if isinstance(kernel, Scatter) and counts(kernel):
+            found.update(COUNT_TUNING)
         nest = kernel if isinstance(kernel, Nest) else None
         if isinstance(kernel, (Matmul, Conv)):
             if as_product(kernel, program) is not None:
@@ -190,6 +206,9 @@ def space(program: Program) -> dict[str, list[Any]]:
         names = ["window_tile"] if chosen.loops else ["map_tile", "lane_elements"]
         if any(p.vector for p in chosen.loops.values()):
             names = ["schedule", "row_tile", "lane_elements", "loop_tile", "stages", "online_unroll", "split_programs"]
+            names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []
+        if any(loop.span is not None for loop in nest.phases):
+            names = ["span_tile", "lane_elements", "stages"]
             names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []
         found.update({name: NEST_TUNING[name] for name in names})
     return found

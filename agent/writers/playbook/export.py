@@ -52,10 +52,31 @@ def _meta(value: Any) -> Any:
     import torch
 
     if isinstance(value, torch.Tensor):
-        return {"shape": [int(s) for s in value.shape], "dtype": str(value.dtype).removeprefix("torch.")}
+        return {"shape": [_size(s) for s in value.shape], "dtype": str(value.dtype).removeprefix("torch.")}
     if isinstance(value, (list, tuple)):
         return [_meta(v) for v in value]
     return None
+
+
+def _size(value: Any) -> int | None:
+    """A size; None where only data tells it (the bins of ``bincount``)."""
+    from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+
+    try:
+        return int(value)
+    except GuardOnDataDependentSymNode:
+        return None
+
+
+def _needed(program: Any) -> set[Any]:
+    """Nodes that an output follows from: assertions about sizes that depend on data are none of them."""
+    todo = [n for n in program.graph.nodes if n.op == "output"]
+    found = set(todo)
+    while todo:
+        more = [n for n in todo.pop().all_input_nodes if n not in found]
+        found.update(more)
+        todo += more
+    return found
 
 
 def _arguments(node: Any) -> dict[str, Any]:
@@ -171,9 +192,9 @@ def _result(program: Any) -> Any:
 def describe(program: Any, model: Any, arguments: list[tuple[str, Any]]) -> dict[str, Any]:
     """The JSON of one exported program."""
     tensors, scalars = _placeholders(program, arguments)
-    nodes = []
+    nodes, needed = [], _needed(program)
     for node in program.graph.nodes:
-        if node.op != "call_function":
+        if node.op != "call_function" or node not in needed:
             continue
         target = node.target
         if getattr(target, "__name__", "") == "getitem":

@@ -34,6 +34,7 @@ Kernels run in the program's order and see each other's results only through buf
   (batch, m, k), ``b`` over (batch, k, n): usually a plain Load, else a fused prologue.
 * :class:`Conv` – direct convolution (grouped, 1 to 3 spatial dims, transposed or not), same form of epilogue.
 * :class:`Scatter` – writes or accumulates at loaded positions into a buffer that an earlier kernel has initialised.
+* :class:`Order` – sorts along an axis, or finds the best few, same form of epilogue.
 
 :func:`matmul_nest` and :func:`conv_nest` rewrite the templates as plain nests: correct anywhere, the slow way.
 :func:`expr_axes`, :func:`walk`, :func:`loads` help an emitter; ``module.py`` renders the Python file round the kernels.
@@ -325,7 +326,26 @@ class Scatter:
     guard: Expr | None = None
 
 
-Kernel = Nest | Matmul | Conv | Scatter
+@dataclass(frozen=True)
+class Order:
+    """For every point of ``outer``: the values along ``along`` in order, of which the ranks ``rank`` are kept.
+
+    NaN is larger than every number. ``stores`` run once per (outer…, rank) and read ``Scalar(acc)``: the value of that rank,
+    or, with ``position``, where along ``along`` it stood (the first of equals has the lower rank).
+    """
+
+    name: str
+    outer: tuple[Axis, ...]
+    along: Axis
+    rank: Axis
+    value: Expr
+    descending: bool
+    position: bool
+    acc: str
+    stores: tuple[Store, ...]
+
+
+Kernel = Nest | Matmul | Conv | Scatter | Order
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from kernelwright.agent.writers.playbook.schedule import Scheduler
 from kernelwright.agent.writers.playbook.simplify import collapse, exprs_of, rename, tidy
 from kernelwright.agent.writers.playbook.walks import loads
 
-for _name in ("point", "view", "reduce", "linear", "index", "window"):
+for _name in ("point", "view", "reduce", "linear", "index", "bag", "order", "window"):
     importlib.import_module(f"kernelwright.agent.writers.playbook.ops_{_name}")
 
 

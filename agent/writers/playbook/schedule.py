@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kernelwright.agent.writers.playbook.defs import Convolution, Def, Map, Mat, Put, Red, Run, kind_of, point
+from kernelwright.agent.writers.playbook.defs import Convolution, Def, Map, Mat, Put, Red, Run, Sorted, kind_of, point
 from kernelwright.agent.writers.playbook.graph import Symbols, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import (
@@ -22,6 +22,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Matmul,
     Nest,
     Op,
+    Order,
     Ref,
     Scalar,
     Scan,
@@ -158,18 +159,20 @@ class Scheduler:
         start = self._map(d.number, axes, self.expand(rule.start), name, offset)
         value = self.expand(rule.value)
         target = map_poly(rule.offset, lambda a: None, self.expand)
-        for e in [value, *[x for p in (target,) for x in _values(p)]]:
+        guard = None if rule.guard is None else self.expand(rule.guard)
+        for e in [value, *([guard] if guard is not None else []), *[x for p in (target,) for x in _values(p)]]:
             if heavy := refs(e):
                 raise Need(self._pick(value, heavy[0].number))
         change = {a: Poly.of(Axis(f"i{k}", a.extent)) for k, a in enumerate(rule.over)}
         moved = tuple(Axis(f"i{k}", a.extent) for k, a in enumerate(rule.over))
-        return [start, Scatter(f"k{d.number}s", moved, name, move_poly(target, change), move(value, change), rule.op)]
+        kept = None if guard is None else move(guard, change)
+        return [start, Scatter(f"k{d.number}s", moved, name, move_poly(target, change), move(value, change), rule.op, kept)]
 
     def _map(self, n: int, axes: tuple[Axis, ...], body: Expr, buffer: str, offset: Poly) -> Kernel:
         """The kernel that stores ``body`` at ``offset`` for all ``axes``."""
         axes, (body,), (offset,) = split_all(axes, [body], [offset])
         heavy = refs(body)
-        template = next((r for r in heavy if isinstance(self.defs[r.number].rule, (Mat, Convolution, Run))), None)
+        template = next((r for r in heavy if isinstance(self.defs[r.number].rule, (Mat, Convolution, Run, Sorted))), None)
         put = next((r for r in heavy if isinstance(self.defs[r.number].rule, Put)), None)
         if put is not None:
             raise Need(put.number)
@@ -211,6 +214,8 @@ class Scheduler:
             return self._matmul(n, d, rule, done)
         if isinstance(rule, Convolution):
             return self._conv(n, d, rule, done)
+        if isinstance(rule, Sorted):
+            return self._order(n, d, rule, done)
         assert isinstance(rule, Run)
         return self._run(n, d, rule, done)
 
@@ -257,11 +262,16 @@ class Scheduler:
             store = Store(store.buffer, store.offset, taken)
         return Nest(f"k{n}", outer, (*rows.phases(), Loop((rule.along,), scans=(scan,), stores=(store,))))
 
+    def _order(self, n: int, d: Def, rule: Sorted, store: Store) -> Order:
+        outer = tuple(a for a in d.axes if a is not rule.rank and a.extent is not ONE)
+        value = self._plain(rule.body, True)
+        return Order(f"k{n}", outer, rule.along, rule.rank, value, rule.descending, rule.position, "acc", (store,))
+
     # what to put in memory
 
     def pick_root(self, n: int, ref: Ref) -> int:
         rule = self.defs[n].rule
-        body = rule.start if isinstance(rule, Put) else rule.body if isinstance(rule, (Map, Red, Run)) else None
+        body = rule.start if isinstance(rule, Put) else rule.body if isinstance(rule, (Map, Red, Run, Sorted)) else None
         return self._pick(body, ref.number) if body is not None else ref.number
 
     def _pick(self, body: Expr, number: int) -> int:
@@ -293,7 +303,7 @@ class Scheduler:
 def rule_refs(d: Def) -> list[Ref]:
     """Direct references of an elementwise definition or reduction."""
     rule = d.rule
-    if isinstance(rule, (Map, Red, Run)):
+    if isinstance(rule, (Map, Red, Run, Sorted)):
         return [e for e in walk(rule.body) if isinstance(e, Ref)]
     return []
 

@@ -16,6 +16,7 @@ TUNING: dict[str, list[Any]] = {
     "loop_tile": [4096, 2048, 8192, 1024],
     "column_block": [64, 32, 128, 256],
     "map_tile": [2048, 1024, 4096, 8192],
+    "span_tile": [16, 8, 32, 64],
     "window_tile": [512, 1024, 256],
     "stages": [2, 1, 3, 4],
     "online_unroll": [2, 4, 1],
@@ -52,6 +53,9 @@ def block_lines(
         widest = 64 if square else tuned(point, "column_block" if inner else flat)
         lines.append(f"BC = min({size['BC']}, {widest})")
     for name in inner:
+        if mode == "span":
+            lines.append(f"{name} = min({size[name]}, {int(tuned(point, 'span_tile')) * (1 if 'BC' in groups else 4)})")
+            continue
         whole = mode == "row"
         most = f"max(1, {tuned(point, 'loop_tile')} // BC)" if "BC" in groups else str(tuned(point, "loop_tile"))
         least = f"max(8, {size[name]})" if name in ragged else size[name]

@@ -63,17 +63,28 @@ class LoopWriter(TileWriter):
                 self.online(pair[0], pair[1], phases.pop(0), scope, group)
             else:
                 self.loop_phase(loop, scope, group, None)
-        return self.finish(code, self.name, list(groups.values()), "loop" if groups else "window")
+        spans = any(loop.span is not None for loop in self.nest.phases)
+        return self.finish(code, self.name, list(groups.values()), "span" if spans else "loop" if groups else "window")
 
     def trip(self, loop: Loop, scope: Scope, group: Group, step: int = 1, align: Align | None = None) -> tuple[str, str]:
         """``(blocks along the vector, all iterations)`` of a loop as text."""
         lead = product(a.extent for a in self.plan.loops[loop.axes].lead)
         width = f"{group.block} * {step}" if step > 1 else group.block
         extent = align.limit if align else scope.size(group.extent)
+        if loop.span is not None:
+            first, last = self.bounds(loop, scope)
+            extent = f"({last} - {first})"
         blocks = scope.let(f"tl.cdiv({extent}, {width})") if group.axes else "1"
         if lead.const == 1:
             return blocks, blocks
         return blocks, scope.let(f"({scope.size(lead)}) * {blocks}" if blocks != "1" else f"({scope.size(lead)})")
+
+    @staticmethod
+    def bounds(loop: Loop, scope: Scope) -> tuple[str, str]:
+        """Where a loop with loaded bounds starts, and where it ends."""
+        assert loop.span is not None
+        first, last = (scope.let(f"({scope.expr(e).text}).to(IDX)") for e in loop.span)
+        return first, last
 
     def bind_block(self, loop: Loop, inside: Scope, group: Group, turn: str, blocks: str, even: bool = True,
                    align: Align | None = None) -> None:  # fmt: skip
@@ -92,6 +103,12 @@ class LoopWriter(TileWriter):
         if align:
             self._bind_aligned(inside, group, align, align.limit)
             return
+        if loop.span is not None:
+            first, last = self.bounds(loop, inside)
+            code.add(f"{group.index} += {first}")
+            inside.masks[group.dim or 0] = inside.let(f"{group.index} < {last}")
+            inside.bind(group)
+            return
         self._loop_mask(inside, group, even)
         if any(s.reverse for s in loop.scans):
             code.add(f"{group.index} = {inside.size(group.extent)} - 1 - {group.index}")
@@ -100,6 +117,8 @@ class LoopWriter(TileWriter):
     def align(self, loops: list[Loop], scope: Scope, group: Group) -> Align | None:
         """How a loop over unaligned rows starts at a multiple of 8 elements, so that it loads vectors; None: it cannot."""
         p = self.plan.loops[loops[0].axes]
+        if any(loop.span is not None for loop in loops):
+            return None
         if self.blocks or p.lead or p.unrolled or len(group.axes) != 1 or any(loop.scans or loop.stores for loop in loops):
             return None
         axis = group.axes[0]

@@ -20,6 +20,28 @@ return tl.where(first, a, b), tl.where(first, i, j)""",
 return tl.where(last, b, a), tl.where(last, j, i)""",
     "kw_lastmin": """last = (b <= a) | (b != b)
 return tl.where(last, b, a), tl.where(last, j, i)""",
+    "kw_key": """bits = tl.where(a != a, 0x7FC00000, a.to(tl.int32, bitcast=True))
+return bits ^ ((bits >> 31) & 0x7FFFFFFF)""",
+    "kw_unkey": "return (a ^ ((a >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)",
+    "kw_pair": "return (a.to(tl.int64) << 32) | b",
+    "kw_exchange": """h = tl.reshape(a, [N // (2 * S), 2, S])
+other = tl.sum(h, 1, keep_dims=True) - h
+flip = tl.arange(0, 2)[None, :, None]
+if BIT >= 0:
+    flip = flip ^ ((tl.arange(0, N // (2 * S)) >> BIT) & 1)[:, None, None]
+return tl.reshape(tl.where((h > other) != (flip != 0), other, h), [N])""",
+    "kw_merge": """for i in tl.static_range(0, L):
+    a = kw_exchange(a, N, 1 << (L - 1 - i), i if ALTERNATE else -1)
+return a""",
+    "kw_sort": """for i in tl.static_range(1, L + 1):
+    a = kw_merge(a, N, i, i < L)
+return a""",
+    "kw_halve": "return tl.reshape(tl.min(tl.reshape(a, [N // (2 * S), 2, S]), 1), [N // 2])",
+    "kw_first": """for i in tl.static_range(1, K + 1):
+    a = kw_merge(a, N, i, i < L)
+for i in tl.static_range(K, L):
+    a = kw_merge(kw_halve(a, N >> (i - K), 1 << K), N >> (i - K + 1), K, i + 1 < L)
+return a""",
     "kw_floordiv": """q = a // b
 return q - (((q * b) != a) & ((a < 0) != (b < 0))).to(tl.int32)""",
     "kw_mod": """r = a % b
@@ -73,7 +95,18 @@ return tl.where((b == 0) | (a == 1.0), 1.0, p)""",
 """Body of each helper, a ``@triton.jit`` function of (a), (a, b) or, for the arg-reductions, (a, i, b, j)."""
 
 PAIRED = ("kw_argmax", "kw_argmin", "kw_lastmax", "kw_lastmin")
-SINGLE = ("kw_tanh", "kw_expm1", "kw_log1p", "kw_round", "kw_trunc", "kw_sign", "kw_isign", "kw_atan", "kw_asinh", "kw_atanh")
+SINGLE = ("kw_tanh", "kw_expm1", "kw_log1p", "kw_round", "kw_trunc", "kw_sign", "kw_isign", "kw_atan", "kw_asinh", "kw_atanh",
+          "kw_key", "kw_unkey")  # fmt: skip
+SIZED = {
+    "kw_exchange": "a, N: tl.constexpr, S: tl.constexpr, BIT: tl.constexpr",
+    "kw_halve": "a, N: tl.constexpr, S: tl.constexpr",
+    "kw_merge": "a, N: tl.constexpr, L: tl.constexpr, ALTERNATE: tl.constexpr",
+    "kw_sort": "a, N: tl.constexpr, L: tl.constexpr",
+    "kw_first": "a, N: tl.constexpr, L: tl.constexpr, K: tl.constexpr",
+}
+"""Helpers that take numbers known when they are compiled. ``kw_merge`` is one round of a bitonic network (Batcher 1968) over
+``N`` elements in blocks of ``1 << L``, sorted upwards, or up and down in turns; ``kw_first`` keeps the least ``1 << K`` of each
+``1 << L``. An element's partner is the sum of both without it, which costs one shuffle where they are in two threads."""
 
 UNARY_TEXT: dict[str, str | dict[str, str]] = {
     "neg": "-{0}", "abs": "tl.abs({0})", "sqrt": "tl.sqrt_rn({0})", "rsqrt": "tl.rsqrt({0})", "reciprocal": "1.0 / {0}",
@@ -140,7 +173,7 @@ def helper_source(names: set[str]) -> str:
     parts = []
     for name, body in HELPERS.items():
         if name in names:
-            arguments = "a, i, b, j" if name in PAIRED else "a" if name in SINGLE else "a, b"
+            arguments = "a, i, b, j" if name in PAIRED else "a" if name in SINGLE else SIZED.get(name, "a, b")
             lines = "\n".join(f"    {line}" for line in body.splitlines())
             parts.append(f"@triton.jit\ndef {name}({arguments}):\n{lines}\n")
     return "\n\n".join(parts)

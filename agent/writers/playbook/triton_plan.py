@@ -19,7 +19,7 @@ from kernelwright.agent.writers.playbook.ir import (
 )
 from kernelwright.agent.writers.playbook.triton_expr import Group, estimate
 from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, tuned
-from kernelwright.agent.writers.playbook.walks import poly_axes, walk
+from kernelwright.agent.writers.playbook.walks import expr_axes, poly_axes, walk
 
 UNROLL = 32
 """Most points of a window that are written out."""
@@ -86,6 +86,8 @@ def plan(nest: Nest, program: Program, point: Mapping[str, Any]) -> Plan:
     loops = list(dict.fromkeys(loop.axes for loop in nest.phases if loop.axes))
     if not loops:
         return Plan("map", *_map_groups(nest, program))
+    if any(loop.span is not None for loop in nest.phases):
+        return _span_plan(nest, loops)
     hints = program.hints
     inner = {axis for axes in loops for axis in axes}
     fast = fastest(nest)
@@ -197,6 +199,17 @@ def _column_plan(
         else:
             plans[axes] = LoopPlan(axes[:-1], axes[-1:], (), 0)
     return Plan(mode, (*head, Group(columns, 1, "c", "BC")), plans)
+
+
+def _span_plan(nest: Nest, loops: list[tuple[Axis, ...]]) -> Plan:
+    """Bounds are scalars of the program; a further outer axis lies along the tile, the loop across it."""
+    bounds = {a for loop in nest.phases for e in loop.span or () for a in expr_axes(e)}
+    free = [a for a in nest.outer if a not in bounds]
+    columns = free[-1:]
+    rest = tuple(a for a in nest.outer if a not in columns)
+    head = (Group(rest, None, "g", ""),) if rest else ()
+    tile = (Group(tuple(columns), 1, "c", "BC"),) if columns else ()
+    return Plan("loop", (*head, *tile), {axes: LoopPlan(axes[:-1], axes[-1:], (), 0 if columns else 1) for axes in loops})
 
 
 def _power(n: int) -> int:
