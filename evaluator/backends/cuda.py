@@ -28,7 +28,7 @@ class CudaBackend:
             from kernelwright.evaluator.backends.triton import driver_problem
 
             if os.environ.get(UNPROVEN) != "1":
-                return f"it only compiles so far (--device cpu): no hostile kernel was tried on a GPU, where {UNPROVEN}=1 allows it"
+                return f"it only compiles so far (--device cpu): no hostile kernel was tried on a GPU; {UNPROVEN}=1 allows it"
             return missing_nvcc() or driver_problem()
         return missing_nvcc()
 
