@@ -145,7 +145,8 @@ def _first(config: RunConfig, task: Task, device: DeviceInfo, memory: Memory, wo
     if idea is None:
         raise HarnessError(f"policy {config.policy} has no first idea for {task.name}", "give another --policy")
     context = memory.recall(idea, task, config.backend)
-    prompt = compose(Assignment(idea, task, config.backend, device, context), config.prompt_tokens, config.steps[0])
+    assignment = Assignment(idea, task, config.backend, device, context, config.given)
+    prompt = compose(assignment, config.prompt_tokens, config.steps[0])
     left_out = tuple(what for section in prompt.sections for what in section.dropped)
     return First(task.name, idea.stage.value, config.steps[0], prompt.tokens, prompt.text, idea.seed, left_out)
 

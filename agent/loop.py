@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from kernelwright.agent.answer import novelty
 from kernelwright.agent.desk import Desk
+from kernelwright.agent.given import GivenKernel
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.policies.policy import Policy
 from kernelwright.agent.watch import Watch
@@ -41,6 +42,12 @@ class Parts:
     """The engine repeats recorded verdicts: it is asked about every kernel, duplicates too."""
     ledger: Ledger | None = None
     """What the run may spend; None: no limit."""
+    given: GivenKernel | None = None
+    """The user's kernel to start from."""
+
+    def assignment(self, step: Step, task: Task) -> Assignment:
+        """What a writer is told of a step."""
+        return Assignment(step.idea, task, self.backend, self.engine.device(), step.context, self.given)
 
     def spent(self, task: Task) -> bool:
         """Whether nothing more may be asked for ``task``."""
@@ -100,7 +107,7 @@ def search(
 
 def _begin(step: Step, task: Task, desk: Desk, parts: Parts) -> Step:
     if step.answer is None:
-        desk.take(Assignment(step.idea, task, parts.backend, parts.engine.device(), step.context))
+        desk.take(parts.assignment(step, task))
     return step
 
 
@@ -133,9 +140,8 @@ def _known(kernel: Kernel, step: Step, parts: Parts) -> Verdict | None:
 def _learn(step: Step, task: Task, parts: Parts) -> Attempt:
     if step.attempt is None:
         raise HarnessError(f"idea {step.idea.id} is neither answered nor judged, and came to be learned")
-    device = parts.engine.device()
-    said = _said(Assignment(step.idea, task, parts.backend, device, step.context), step.attempt, parts)
-    parts.memory.learn(step, task, parts.backend, device.name, said)
+    said = _said(parts.assignment(step, task), step.attempt, parts)
+    parts.memory.learn(step, task, parts.backend, parts.engine.device().name, said)
     return step.attempt
 
 

@@ -64,7 +64,7 @@ def opened(
         engine = (engines or make_engine)(config, workspace)
         stack.callback(engine.close)
         recorded = isinstance(engine, RecordedEngine)
-        yield Parts(memory.store, memory, writer, engine, config.backend, config.jobs, recorded, ledger)
+        yield Parts(memory.store, memory, writer, engine, config.backend, config.jobs, recorded, ledger, config.given)
 
 
 def check_names(config: RunConfig) -> None:

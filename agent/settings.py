@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any
 
+from kernelwright.agent.given import GivenKernel
 from kernelwright.agent.llm.options import Limits, ModelOptions
 from kernelwright.evaluator.settings import BASELINES, SANDBOXES, Settings
 from kernelwright.tasks.codec import from_json, to_json
@@ -52,6 +53,8 @@ class RunConfig:
     """Tasks whose experiences stay out of memory's answers, for transfer tests."""
     warm_start: bool = False
     """Begin with kernels of earlier runs on the same task or its neighbours, judged anew."""
+    given: GivenKernel | None = None
+    """A kernel to start from: the first candidate of its own backend, a text to translate for a model in another."""
     engine: str = "local"
     """``local`` judges here, ``bundle`` elsewhere."""
     llm: ModelOptions = ModelOptions()
@@ -99,6 +102,20 @@ class RunConfig:
             raise InputError("--rejudge compares with a recorded run", "give --model replay:RUN")
         if self.warm_start and self.model.startswith("replay:"):
             raise InputError("--warm-start is given, and a replay begins as its recording did", "leave it out")
+
+        self._check_given()
+
+    def _check_given(self) -> None:
+        if self.given is None:
+            return
+        name, alone = self.given.name, self.given.candidate(self.backend)
+        if self.model.startswith("replay:"):
+            raise InputError(f"--from is {name}, and a replay begins as its recording did", "leave it out")
+        if len(self.order) != 1:
+            raise InputError(f"--from is {name}, a kernel of one task; {len(self.order)} are asked for", "name that task alone")
+        if not alone and self.model == "playbook":
+            found = f"{self.given.language}, not a ModelNew of backend {self.backend}"
+            raise InputError(f"--from is {name} ({found}), and the playbook does not translate", "give a --model")
 
     def _counts(self) -> Iterator[_Check]:
         for name, value in (("budget", self.budget), ("jobs", self.jobs), ("patience", self.patience)):

@@ -1,4 +1,4 @@
-"""Warm start: kernels of earlier runs as this run's first candidates, each judged anew before it counts.
+"""Warm start: kernels of earlier runs, and the user's own, as this run's first candidates, each judged anew before it counts.
 
 They are committed as ideas with their answers before the search begins: the loop finds them in flight, as it finds what a
 killed process left, and judges them like any others. So every policy sees them as drafts, a replay repeats them, and a
@@ -8,15 +8,17 @@ resumed run has those that it began with. No figure of the earlier run is taken 
 from __future__ import annotations
 
 from kernelwright.agent.answer import novelty
+from kernelwright.agent.given import GivenKernel
 from kernelwright.agent.loop import Parts
 from kernelwright.agent.policies.policy import Search
 from kernelwright.agent.settings import RunConfig
 from kernelwright.memory.records import Context
 from kernelwright.memory.starts import starting_points
-from kernelwright.tasks.records import Answer, Attempt, IdeaStage, Task
+from kernelwright.tasks.records import Answer, Attempt, IdeaStage, Kernel, Task
 
 STARTS = 3
 """Kernels at most; of a small budget half."""
+GIVEN = "given"
 MODEL = "warm-start"
 """Who wrote them, in this run's books: nobody was asked, and they cost nothing."""
 
@@ -26,15 +28,17 @@ def warm(config: RunConfig, run: str, task: Task, parts: Parts) -> int:
 
     Their context is empty: what memory would have recalled had no part in them, and earns nothing by them.
     """
-    if not config.warm_start or parts.store.steps(run, task.name):
+    if parts.store.steps(run, task.name):
         return 0
+    answers = [_handed_over(config.given, config.backend)] if config.given and config.given.candidate(config.backend) else []
+    if config.warm_start:
+        answers += [_copied(attempt, task) for attempt in _chosen(config, run, task, parts)]
     search = Search(run, task.name, task.family, config.backend, seed=config.seed)
-    chosen = _chosen(config, run, task, parts)
-    for number, attempt in enumerate(chosen, 1):
+    for number, answer in enumerate(answers[: config.budget], 1):
         idea = search.idea(number, IdeaStage.DRAFT)
         parts.store.ask(idea, Context())
-        parts.store.answer(idea.id, _copied(attempt, task))
-    return len(chosen)
+        parts.store.answer(idea.id, answer)
+    return len(answers[: config.budget])
 
 
 def _chosen(config: RunConfig, run: str, task: Task, parts: Parts) -> list[Attempt]:
@@ -46,6 +50,11 @@ def _chosen(config: RunConfig, run: str, task: Task, parts: Parts) -> list[Attem
         if attempt.answer.kernel is not None:
             chosen.setdefault(novelty.fingerprint(attempt.answer.kernel), attempt)
     return list(chosen.values())
+
+
+def _handed_over(given: GivenKernel, backend: str) -> Answer:
+    """The answer with the user's own kernel."""
+    return Answer(given.source, Kernel(given.source, backend), strategy=f"given: {given.name}", model=GIVEN)
 
 
 def _copied(attempt: Attempt, task: Task) -> Answer:

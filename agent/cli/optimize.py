@@ -27,6 +27,7 @@ kernelwright optimize rms_norm softmax --budget 10 --model provider/model
 kernelwright optimize path/to/file.py --backend triton --json
 kernelwright optimize rms_norm --model exchange --jobs 4
 kernelwright optimize rms_norm --policy beam --jobs 3 --warm-start
+kernelwright optimize rms_norm --from rms_norm.cu --backend cpp --model provider/model
 kernelwright optimize --suite core --model provider/model --max-usd 20 --dry-run
 kernelwright optimize rms_norm --model openai/local --api-base http://127.0.0.1:8000/v1 --price 0,0 --max-tokens 500000
 kernelwright optimize --model replay:261122-130500-3f2a
@@ -56,6 +57,10 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     warm_start: Annotated[
         bool, typer.Option("--warm-start", help="Begin with kernels of earlier runs on this or a similar task, judged anew.")
     ] = False,
+    given: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Start from this kernel: judged as it is, or translated by the model."),
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, ray: a cluster, or bundle: judge on another machine.")] = "local",
     ray_address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="With ray: an existing cluster.")] = None,
     steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, with plan, review, lesson.")] = "code",
@@ -96,6 +101,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     from kernelwright.agent import recording
     from kernelwright.agent.cli import defaults
     from kernelwright.agent.cli.work import work
+    from kernelwright.agent.given import read_given
     from kernelwright.agent.llm.options import Limits, ModelOptions, parse_prices
     from kernelwright.agent.run import start
     from kernelwright.agent.settings import RunConfig
@@ -129,6 +135,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         target=target,
         memory_exclude=tuple(memory_exclude or ()),
         warm_start=warm_start,
+        given=None if given is None else read_given(given),
         engine=engine,
         llm=ModelOptions(
             api_base=api_base,

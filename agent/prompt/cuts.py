@@ -14,8 +14,8 @@ The order, and why. What can be had elsewhere in the prompt goes before what can
 9. retrieved items, the least valued first;
 10. knowledge chosen for this task, from the end; then the exemplar of a draft, the history, the first four sections.
 
-Never: task, contract, judging, hardware, start point and its diagnosis, verifier's feedback, plan, kernel under review, form of
-the answer.
+Never: task, contract, judging, hardware, a kernel to translate, start point and its diagnosis, verifier's feedback, plan,
+kernel under review, form of the answer.
 """
 
 from __future__ import annotations

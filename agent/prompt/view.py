@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kernelwright.agent.given import LANGUAGES
 from kernelwright.agent.prompt import feedback, knowledge
 from kernelwright.agent.prompt.diagnosis import diagnose, fraction
 from kernelwright.tasks.errors import UnknownName
@@ -34,7 +35,8 @@ _ROWS = 30
 _NOTHING: Mapping[str, Mapping[str, Any]] = {
     "code": {},
     "plan": {"exemplar": None},
-    "review": {"exemplar": None, "experience": [], "start": None, "diagnosis": None, "variants": [], "history": []},
+    "review": dict.fromkeys(("exemplar", "given", "start", "diagnosis"))
+    | {name: [] for name in ("experience", "variants", "history")},
 }
 """What a role does not need: a plan holds no code to take the form of; a review is about one kernel, whatever it came from."""
 
@@ -65,6 +67,7 @@ def variables(assignment: Assignment, role: str = "code", plan: str = "", code: 
         "hardware": _hardware(device),
         "knowledge": [*known, *_extra(context.knowledge, known)],
         "exemplar": exemplar,
+        "given": None if works else _given(assignment),
         "experience": [e for item in context.items if (e := _experience(item.experience, task, shown)) is not None],
         "start": None if start is None else _start(start, task),
         "diagnosis": diagnose(start.verdict, _source(start)) if start is not None and works else None,
@@ -77,6 +80,14 @@ def variables(assignment: Assignment, role: str = "code", plan: str = "", code: 
         everything["failure"] = failure if failure and failure["is_start"] else None
         everything["knowledge"] = [section for section in everything["knowledge"] if section.kind == "pitfalls"]
     return {**everything, **_NOTHING[role]}
+
+
+def _given(assignment: Assignment) -> dict[str, str] | None:
+    """A kernel to translate; what can be judged as it stands is a candidate, not a text to show."""
+    given = assignment.given
+    if given is None or given.candidate(assignment.backend):
+        return None
+    return {"name": given.name, "language": given.language, "fence": LANGUAGES[given.language], "source": given.source}
 
 
 def _task(task: Task, kind: str, backend: str) -> dict[str, Any]:

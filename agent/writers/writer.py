@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from kernelwright.agent.given import GivenKernel
 from kernelwright.agent.llm.ledger import Ledger
 from kernelwright.agent.llm.options import ModelOptions
 from kernelwright.evaluator.device import DeviceInfo
@@ -23,6 +24,8 @@ class Assignment:
     backend: str
     device: DeviceInfo
     context: Context
+    given: GivenKernel | None = None
+    """The user's kernel to start from."""
 
 
 def never() -> bool:
