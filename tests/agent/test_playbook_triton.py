@@ -272,6 +272,18 @@ CASES |= {
         "n, z, m = 21, 307, 37",
         [{}, {"span_tile": 8, "column_block": 32}],
     ),
+    "spectrum": (
+        reference(ROWS, "torch.view_as_real(torch.fft.rfft(x * 2))", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 128"],
+        "n, m = 5, 512",
+        [{}, {"spectrum_lane": 8, "spectrum_tile": 512}],
+    ),
+    "spectrum_short": (
+        reference(ROWS, "torch.view_as_real(torch.fft.rfft(x))", "torch.randn(n, m)"),
+        [ROWS, "n, m = 33, 128"],
+        "n, m = 35, 4",
+        [{}],
+    ),
     "csr_spmv": (
         reference(
             "n, z = 1000, 4096",
@@ -296,6 +308,7 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "sort": ("n, m = 64, 1024", {}, "LDG.E.(64|128)"),
     "topk": ("n, m = 64, 256", {}, "SHFL.BFLY"),
     "histogram": ("n, m = 256, 8192", {}, "(ATOM|RED)G?.E.ADD.*"),
+    "spectrum": ("n, m = 64, 2048", {}, "SHFL.BFLY"),
     "csr_spmm": ("n, z, m = 64, 1024, 64", {}, "LDG.E.*"),
 }
 

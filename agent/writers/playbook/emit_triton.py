@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from kernelwright.agent.writers.playbook import triton_spectrum
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
 from kernelwright.agent.writers.playbook.ir import (
@@ -19,6 +20,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Order,
     Program,
     Scatter,
+    Spectrum,
 )
 from kernelwright.agent.writers.playbook.module import given, render
 from kernelwright.agent.writers.playbook.triton_count import TUNING as COUNT_TUNING
@@ -104,6 +106,8 @@ def emit_kernel(kernel: Kernel, program: Program, point: Mapping[str, Any]) -> t
         return emit_nest(kernel, program, point)
     if isinstance(kernel, Order):
         return OrderWriter(kernel, program, point).pieces()
+    if isinstance(kernel, Spectrum):
+        return triton_spectrum.pieces(kernel, program, point)
     if isinstance(kernel, Scatter):
         return emit_count(kernel, program, point) if counts(kernel) else emit_scatter(kernel, program, point)
     return emit_product(kernel, program, point)
@@ -127,6 +131,8 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         source, call = launcher(kernel.name, lines)
         parts += [*(piece.source for piece in pieces), source]
         calls.append(call)
+    if any(isinstance(kernel, Spectrum) for kernel in program.kernels):
+        parts.insert(0, triton_spectrum.TABLES.strip())
     body = "\n\n\n".join(parts)
     return "\n\n\n".join(filter(None, [RUNTIME.strip(), helper_source(called(body)), body])), calls
 
@@ -157,7 +163,8 @@ def emit(program: Program, point: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{name}.numel()" for name in tensors)
     prelude = [f"device = {f'{sources[0]}.device' if sources else repr('cpu')}", *lines]
     prelude.append(f"IDX = tl.int64 if max(0, {sizes}) >= 2**31 - 2**20 else tl.int32")
-    imports = "import functools\n" if parts else ""
+    spectra = any(isinstance(kernel, Spectrum) for kernel in program.kernels)
+    imports = ("import functools\n" if parts or spectra else "") + ("import math\n" if spectra else "")
     imports += "import triton\nimport triton.language as tl\n\nfrom kernelwright.evaluator.native import OutsideEnvelope"
     says = "Triton kernels by the playbook: " + (", ".join(f"{k}={v}" for k, v in sorted(point.items())) or "defaults")
     every = replace(program, dtypes=DTYPES)
@@ -181,6 +188,8 @@ def space(program: Program) -> dict[str, list[Any]]:
     """The parameters that matter to ``program``'s kernels -> their values, the default first."""
     found: dict[str, list[Any]] = {}
     for kernel in program.kernels:
+        if isinstance(kernel, Spectrum):
+            found.update(triton_spectrum.TUNING)
         if isinstance(kernel, Order):
             found.update(order_space(kernel, program))
         if isinstance(kernel, Scatter) and counts(kernel):
