@@ -313,14 +313,14 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
 }
 
 
-def program(name: str) -> Any:
-    """The traced program of a case."""
+def program(name: str, order: int = 1) -> Any:
+    """The traced program of a case; ``order`` -1: traced at its sizes the other way round."""
     from kernelwright.agent.writers.playbook.export import answer
     from kernelwright.agent.writers.playbook.holder import forward_arguments
     from kernelwright.agent.writers.playbook.program import program_of
 
     source, traced, _, _ = CASES[name]
-    variants = [[_resized(source, sizes)] for sizes in traced]
+    variants = [[_resized(source, sizes)] for sizes in traced[::order]]
     answered = answer({"variants": variants, "training": False, "seconds": 60, "arguments": forward_arguments(source)[1]})
     assert not answered["problem"], (name, answered["problem"])
     return program_of(answered["graphs"], source)
@@ -432,6 +432,18 @@ def spaces() -> dict[str, tuple[dict[str, Any], str, str]]:
     return found
 
 
+def orders() -> dict[str, bool]:
+    """Whether a program that was traced at a small shape first gives the kernels of one traced at a large shape first."""
+    from kernelwright.agent.writers.playbook.emit_triton import emit, space
+
+    found = {}
+    for name in ("softmax", "column_sum", "linear_relu", "conv2d"):
+        large, small = program(name), program(name, -1)
+        assert large.hints != small.hints
+        found[name] = emit(large, {}) == emit(small, {}) and space(large) == space(small)
+    return found
+
+
 def child(task: str, **environment: str) -> Any:
     """What ``task`` gives in a fresh interpreter."""
     scrubbed = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
@@ -466,6 +478,10 @@ def test_default_points_compile_for_sm90_without_spills() -> None:
         assert any(re.fullmatch(f".*{instruction}.*", w) for w in words), (name, words)
 
 
+def test_schedules_are_chosen_by_the_largest_shape_wherever_it_was_traced() -> None:
+    assert child("orders") == dict.fromkeys(("softmax", "column_sum", "linear_relu", "conv2d"), True)
+
+
 def test_space_starts_with_the_default() -> None:
     for name, (choices, plain, first) in child("spaces").items():
         assert plain == first, name
@@ -474,4 +490,4 @@ def test_space_starts_with_the_default() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    json.dump({"interpret": interpret, "compile": compiled, "spaces": spaces}[sys.argv[1]](), sys.stdout)
+    json.dump({"interpret": interpret, "compile": compiled, "spaces": spaces, "orders": orders}[sys.argv[1]](), sys.stdout)

@@ -150,12 +150,23 @@ def constants(program: Program) -> tuple[list[str], list[str]]:
     return parts, lines
 
 
+def at_largest(program: Program) -> Program:
+    """``program`` with the sizes of its largest trace as the first hint, by which schedules are chosen: that of a timing shape.
+
+    The order of the traces is the task's, where small shapes for correctness come first.
+    """
+    count = min((len(values) for values in program.hints.values()), default=0)
+    largest = max(range(count), key=lambda i: math.prod(max(v[i], 1) for v in program.hints.values()), default=0)
+    return replace(program, hints={name: (values[largest], *values) for name, values in program.hints.items() if values})
+
+
 def emit(program: Program, point: Mapping[str, Any]) -> str:
     """The kernel file for ``point``: parameter -> value, defaults (of :func:`space`) for what it does not name.
 
     Raises:
         Unsupported: a kernel that Triton cannot express.
     """
+    program = at_largest(program)
     text, calls = functions(program, point)
     parts, lines = constants(program)
     tensors = [b.name for b in program.buffers if b.role != "const"]
@@ -187,6 +198,7 @@ COMPUTE = {"float": "tl.float32", "int": "tl.int64", "bool": "tl.int1"}
 def space(program: Program) -> dict[str, list[Any]]:
     """The parameters that matter to ``program``'s kernels -> their values, the default first."""
     found: dict[str, list[Any]] = {}
+    program = at_largest(program)
     for kernel in program.kernels:
         if isinstance(kernel, Spectrum):
             found.update(triton_spectrum.TUNING)
