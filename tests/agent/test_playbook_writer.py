@@ -81,7 +81,14 @@ def test_an_operator_without_a_template_is_named(playbook: writer.Playbook) -> N
     task = task_of("fft", function("return torch.fft.rfft(x).abs()", "torch.randn(N, M)"))
     answer = playbook.write(assignment(task, 1))
     assert answer.kernel is None
-    assert "aten::_fft_r2c has no template" in answer.problem
+    assert "aten::abs of complex values has no template" in answer.problem
+
+
+def test_an_order_has_no_cpp_template(playbook: writer.Playbook) -> None:
+    task = task_of("sort", function("return torch.sort(x, -1).values", "torch.randn(N, M)"))
+    answer = playbook.write(assignment(task, 1))
+    assert answer.kernel is None
+    assert "no C++ template" in answer.problem
 
 
 def test_an_unknown_backend_is_an_answer_not_an_error(playbook: writer.Playbook) -> None:

@@ -108,7 +108,15 @@ class Sorted:
     position: bool = False
 
 
-Rule = Map | Red | Run | Mat | Convolution | Put | Sorted
+@dataclass(frozen=True)
+class Fourier:
+    """The Fourier transform along ``along`` of ``body``, real: the last axes are half the frequencies and the two parts."""
+
+    along: Axis
+    body: Expr
+
+
+Rule = Map | Red | Run | Mat | Convolution | Put | Sorted | Fourier
 
 
 @dataclass(frozen=True)
@@ -133,6 +141,13 @@ class Tensor:
     @property
     def kind(self) -> Kind:
         return kind_of(self.dtype)
+
+
+@dataclass(frozen=True)
+class Complex:
+    """A complex value of the graph, by the tensor of its real and imaginary parts."""
+
+    parts: Tensor
 
 
 def kind_of(dtype: str) -> Kind:

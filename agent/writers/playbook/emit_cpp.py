@@ -21,6 +21,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Order,
     Program,
     Scatter,
+    Spectrum,
 )
 from kernelwright.agent.writers.playbook.module import SUFFIX, given, made, render
 from kernelwright.agent.writers.playbook.simplify import collapse, rename
@@ -83,8 +84,8 @@ class _Emitter:
             return cpp_gemm.matmul(kernel, self.kinds, self.point)
         if isinstance(kernel, Conv):
             return cpp_gemm.conv(kernel, self.kinds, self.point)
-        if isinstance(kernel, Order):
-            raise Unsupported("an order of elements has no C++ template")
+        if isinstance(kernel, (Order, Spectrum)):
+            raise Unsupported(f"a kernel of kind {type(kernel).__name__.lower()} has no C++ template")
         return self._scatter(kernel)
 
     def _scatter(self, kernel: Scatter) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.agent.writers.playbook import triton_dense, triton_tiles
+from kernelwright.agent.writers.playbook import triton_dense, triton_spectrum, triton_tiles
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
 from kernelwright.agent.writers.playbook.ir import (
@@ -20,6 +20,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Order,
     Program,
     Scatter,
+    Spectrum,
 )
 from kernelwright.agent.writers.playbook.module import given, render
 from kernelwright.agent.writers.playbook.triton_count import TUNING as COUNT_TUNING
@@ -105,6 +106,8 @@ def emit_kernel(kernel: Kernel, program: Program, point: Mapping[str, Any]) -> t
         return emit_nest(kernel, program, point)
     if isinstance(kernel, Order):
         return OrderWriter(kernel, program, point).pieces()
+    if isinstance(kernel, Spectrum):
+        return triton_spectrum.pieces(kernel, program, point)
     if isinstance(kernel, Scatter):
         return emit_count(kernel, program, point) if counts(kernel) else emit_scatter(kernel, program, point)
     return emit_product(kernel, program, point)
@@ -128,6 +131,8 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         source, call = launcher(kernel.name, lines)
         parts += [*(piece.source for piece in pieces), source]
         calls.append(call)
+    if any(isinstance(kernel, Spectrum) for kernel in program.kernels):
+        parts.insert(0, triton_spectrum.TABLES.strip())
     body = "\n\n\n".join(parts)
     runtime = [RUNTIME]
     if "tile_for(" in body or "dense_ok(" in body:
@@ -152,12 +157,23 @@ def constants(program: Program) -> tuple[list[str], list[str]]:
     return parts, lines
 
 
+def at_largest(program: Program) -> Program:
+    """``program`` with the sizes of its largest trace as the first hint, by which schedules are chosen: that of a timing shape.
+
+    The order of the traces is the task's, where small shapes for correctness come first.
+    """
+    count = min((len(values) for values in program.hints.values()), default=0)
+    largest = max(range(count), key=lambda i: math.prod(max(v[i], 1) for v in program.hints.values()), default=0)
+    return replace(program, hints={name: (values[largest], *values) for name, values in program.hints.items() if values})
+
+
 def emit(program: Program, point: Mapping[str, Any]) -> str:
     """The kernel file for ``point``: parameter -> value, defaults (of :func:`space`) for what it does not name.
 
     Raises:
         Unsupported: a kernel that Triton cannot express.
     """
+    program = at_largest(program)
     text, calls = functions(program, point)
     parts, lines = constants(program)
     tensors = [b.name for b in program.buffers if b.role != "const"]
@@ -166,6 +182,7 @@ def emit(program: Program, point: Mapping[str, Any]) -> str:
     prelude = [f"device = {f'{sources[0]}.device' if sources else repr('cpu')}", *lines]
     prelude.append(f"IDX = tl.int64 if max(0, {sizes}) >= 2**31 - 2**20 else tl.int32")
     imports = "import functools\n" if parts or "@functools" in text else ""
+    imports += "import math\n" if any(isinstance(kernel, Spectrum) for kernel in program.kernels) else ""
     imports += "import triton\nimport triton.language as tl\n" + (f"{triton_dense.IMPORT}\n" if "dense_ok(" in text else "")
     imports += "\nfrom kernelwright.evaluator.native import OutsideEnvelope"
     says = "Triton kernels by the playbook: " + (", ".join(f"{k}={v}" for k, v in sorted(point.items())) or "defaults")
@@ -189,7 +206,10 @@ COMPUTE = {"float": "tl.float32", "int": "tl.int64", "bool": "tl.int1"}
 def space(program: Program) -> dict[str, list[Any]]:
     """The parameters that matter to ``program``'s kernels -> their values, the default first."""
     found: dict[str, list[Any]] = {}
+    program = at_largest(program)
     for kernel in program.kernels:
+        if isinstance(kernel, Spectrum):
+            found.update(triton_spectrum.TUNING)
         if isinstance(kernel, Order):
             found.update(order_space(kernel, program))
         if isinstance(kernel, Scatter) and counts(kernel):

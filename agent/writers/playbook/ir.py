@@ -35,6 +35,7 @@ Kernels run in the program's order and see each other's results only through buf
 * :class:`Conv` – direct convolution (grouped, 1 to 3 spatial dims, transposed or not), same form of epilogue.
 * :class:`Scatter` – writes or accumulates at loaded positions into a buffer that an earlier kernel has initialised.
 * :class:`Order` – sorts along an axis, or finds the best few, same form of epilogue.
+* :class:`Spectrum` – Fourier transforms of real rows.
 
 :func:`matmul_nest` and :func:`conv_nest` rewrite the templates as plain nests: correct anywhere, the slow way.
 :func:`expr_axes`, :func:`walk`, :func:`loads` help an emitter; ``module.py`` renders the Python file round the kernels.
@@ -345,7 +346,21 @@ class Order:
     stores: tuple[Store, ...]
 
 
-Kernel = Nest | Matmul | Conv | Scatter | Order
+@dataclass(frozen=True)
+class Spectrum:
+    """``buffer`` (rows, length // 2 + 1, 2) = the Fourier transform of each row of ``value``, a plain load of (rows, length).
+
+    ``length`` is a power of two from 4 to 32768.
+    """
+
+    name: str
+    rows: Poly
+    length: Poly
+    value: Load
+    buffer: str
+
+
+Kernel = Nest | Matmul | Conv | Scatter | Order | Spectrum
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernelwright.agent.writers.playbook.defs import Defs, Index, Map, Red, Tensor, as_kind, kind_of, num, op, point, source
+from kernelwright.agent.writers.playbook.defs import (
+    Complex,
+    Defs,
+    Index,
+    Map,
+    Red,
+    Tensor,
+    as_kind,
+    kind_of,
+    num,
+    op,
+    point,
+    source,
+)
 from kernelwright.agent.writers.playbook.graph import Call, Graph, Symbols, Unsupported, varies
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
-from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Kind, Position
+from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kind, Position
 
 Value = Any
 """A tensor, a tuple of values, or a Python value."""
@@ -44,6 +57,8 @@ class Lowering:
     values: dict[str, Value] = field(default_factory=dict)
     equal: list[tuple[Poly, Poly]] = field(default_factory=list)
     """Relations that the traced shapes have and the kernels rely on."""
+    conditions: list[Guard] = field(default_factory=list)
+    """What else the kernels rely on."""
 
     @property
     def symbols(self) -> Symbols:
@@ -84,6 +99,8 @@ class Lowering:
         if found is None or not call.op.startswith("aten."):
             raise Unsupported(f"operator {call.op.replace('aten.', 'aten::').removesuffix('.default')} has no template")
         given = {k: self.value(v) for k, v in call.args.items()}
+        if any(isinstance(v, Complex) for v in given.values()) and not full.startswith("view_as_real"):
+            raise Unsupported(f"operator aten::{full.removesuffix('.default')} of complex values has no template")
         try:
             result = found(self, given, call)
         except TypeError as error:  # a dimension or the like that follows from the sizes: rules reckon with plain numbers there

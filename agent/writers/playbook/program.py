@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from kernelwright.agent.writers.playbook.defs import Defs, Map, Tensor, as_kind, kind_of, point
+from kernelwright.agent.writers.playbook.defs import Complex, Defs, Map, Tensor, as_kind, kind_of, point
 from kernelwright.agent.writers.playbook.graph import Graph, Unsupported, Varying, unify
 from kernelwright.agent.writers.playbook.holder import forward_arguments, holder
 from kernelwright.agent.writers.playbook.index import ZERO, product, strides, text
@@ -28,7 +28,7 @@ from kernelwright.agent.writers.playbook.schedule import Scheduler
 from kernelwright.agent.writers.playbook.simplify import collapse, exprs_of, rename, tidy
 from kernelwright.agent.writers.playbook.walks import loads
 
-for _name in ("point", "view", "reduce", "linear", "index", "bag", "order", "window"):
+for _name in ("point", "view", "reduce", "linear", "index", "bag", "order", "spectrum", "window"):
     importlib.import_module(f"kernelwright.agent.writers.playbook.ops_{_name}")
 
 
@@ -51,6 +51,8 @@ class _Results:
                 return ("dict", *[(k, self.tree(v)) for k, v in node["dict"]])
             if "node" in node:
                 value = self.low.values[node["node"]]
+                if isinstance(value, Complex):
+                    raise Unsupported("an output of complex values")
                 return self.leaf(value) if isinstance(value, Tensor) else value
             raise Unsupported(f"an output {node!r}")
         if isinstance(node, Varying):
@@ -99,7 +101,7 @@ def _fill(tree: Any, outputs: list[Output]) -> Any:
 
 def _guards(low: Lowering) -> tuple[Guard, ...]:
     """What the kernels rely on besides the tensors' shapes."""
-    guards: dict[str, Guard] = {}
+    guards = {guard.condition: guard for guard in low.conditions}
     for a, b in low.equal:
         if a is not b and not (a.const is not None and b.const is not None):
             condition = f"{text(a)} == {text(b)}"

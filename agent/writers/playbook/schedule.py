@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kernelwright.agent.writers.playbook.defs import Convolution, Def, Map, Mat, Put, Red, Run, Sorted, kind_of, point
+from kernelwright.agent.writers.playbook.defs import Convolution, Def, Fourier, Map, Mat, Put, Red, Run, Sorted, kind_of, point
 from kernelwright.agent.writers.playbook.graph import Symbols, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import (
@@ -27,10 +27,11 @@ from kernelwright.agent.writers.playbook.ir import (
     Scalar,
     Scan,
     Scatter,
+    Spectrum,
     Store,
 )
 from kernelwright.agent.writers.playbook.rows import Need, Rows, axes_of, invert, refs
-from kernelwright.agent.writers.playbook.simplify import move, move_poly, split_all
+from kernelwright.agent.writers.playbook.simplify import move, move_poly, split_all, tidy
 from kernelwright.agent.writers.playbook.walks import map_poly, walk
 
 DEAR = frozenset(
@@ -151,6 +152,8 @@ class Scheduler:
             return [self._map(n, axes, self.expand(d.rule.body), name, offset)]
         if isinstance(d.rule, Put):
             return self._put(d, axes, d.rule, name, offset)
+        if isinstance(d.rule, Fourier):
+            return [self._spectrum(d, d.rule, name)]
         kind = kind_of(d.dtype)
         own = Ref(n, point(d.axes), kind)
         return [self._map(n, axes, own, name, offset)]
@@ -173,7 +176,7 @@ class Scheduler:
         axes, (body,), (offset,) = split_all(axes, [body], [offset])
         heavy = refs(body)
         template = next((r for r in heavy if isinstance(self.defs[r.number].rule, (Mat, Convolution, Run, Sorted))), None)
-        put = next((r for r in heavy if isinstance(self.defs[r.number].rule, Put)), None)
+        put = next((r for r in heavy if isinstance(self.defs[r.number].rule, (Put, Fourier))), None)
         if put is not None:
             raise Need(put.number)
         if template is not None:
@@ -266,6 +269,18 @@ class Scheduler:
         outer = tuple(a for a in d.axes if a is not rule.rank and a.extent is not ONE)
         value = self._plain(rule.body, True)
         return Order(f"k{n}", outer, rule.along, rule.rank, value, rule.descending, rule.position, "acc", (store,))
+
+    def _spectrum(self, d: Def, rule: Fourier, buffer: str) -> Spectrum:
+        outer = d.axes[:-2]
+        value = self._plain(rule.body, False)
+        lie = strides((*[a.extent for a in outer], rule.along.extent))
+        plain = sum((Poly.of(a) * s for a, s in zip((*outer, rule.along), lie, strict=True) if a.extent is not ONE), ZERO)
+        if not isinstance(value, Load) or tidy(value.offset) is not plain:
+            direct = self._outermost(rule.body)
+            if direct is None:
+                raise Unsupported("a Fourier transform of what is not contiguous has no template")
+            raise Need(direct)
+        return Spectrum(f"k{d.number}", product(a.extent for a in outer), rule.along.extent, value, buffer)
 
     # what to put in memory
 

@@ -47,13 +47,16 @@ def _integers(source: str) -> dict[str, int]:
 
 
 def _own(task: Task, device: str) -> list[Mapping[str, int]]:
-    """Sizes of the task's own cases, those that are timed first and of them the largest: schedules are made for the first."""
+    """Sizes of the task's own cases: the first few, and the largest of those that are timed, for which schedules are made."""
     cases = task.cases_for(device, Use.TIMING, Use.CORRECTNESS) or task.cases_for("cpu", Use.TIMING, Use.CORRECTNESS)
+    plain = [case for case in cases if not case.derived and case.leading is None]
+    timed = sorted((c for c in plain if c.use is Use.TIMING), key=lambda c: math.prod(c.sizes.values()))
     found: list[Mapping[str, int]] = []
-    for case in sorted(cases, key=lambda c: (c.use is not Use.TIMING, -math.prod(c.sizes.values()))):
-        if not case.derived and case.leading is None and case.sizes not in found:
+    for case in [*timed[-1:], *plain]:
+        if case.sizes not in found:
             found.append(case.sizes)
-    return found[:CASES] or [{}]
+    few = found[:CASES] or [{}]
+    return [*few[1:], *few[:1]]
 
 
 def _joint(sizes: Mapping[str, int], number: int) -> list[dict[str, int]]:
