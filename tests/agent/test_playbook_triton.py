@@ -168,7 +168,7 @@ def spaces() -> dict[str, tuple[dict[str, Any], str, str]]:
     from kernelwright.agent.writers.playbook.emit_triton import emit, space
 
     found = {}
-    for name in ("softmax", "linear_relu"):
+    for name in ("softmax", "linear_relu", "sort", "topk", "histogram", "spectrum", "csr_spmm"):
         planned = program(name)
         choices = space(planned)
         first = {key: values[0] for key, values in choices.items()}
