@@ -52,7 +52,7 @@ def test_no_text_becomes_markup(build: Build, where: str) -> None:
         names = {name for _, attributes in page.elements for name in attributes}
         assert not [name for name in names if name.startswith("on") or name == "style"]
         assert "window.hacked=1" in page.text  # it is there, as text
-        assert "49" not in page.text
+        assert "49" not in re.sub(r"sha256-[\w+/=]+", "", page.text)  # hashes may hold any digits
         for a in page.all("a"):
             assert re.match(r"#|\.\./|[a-z]+/|index", str(a["href"]))
 
