@@ -118,7 +118,7 @@ def main():
             config = RunConfig((), (), "triton", "playbook", device="cuda", budget=3, baselines=("eager",), timing_seconds=1)
             options = Options("cuda", total=12, threshold=0.02, out=out / name / "tuned")
             place = Workspace.at(out / name / "home", None)
-            report = tune(target(name, model, inputs, "cuda", False), config, options, place, Silence(), loop).report
+            report = tune(target(name, model, inputs, "cuda"), config, options, place, Silence(), loop).report
             (out / f"{name}.json").write_text(json.dumps(report, indent=1))
             print(
                 name,

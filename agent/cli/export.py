@@ -21,12 +21,13 @@ def export(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the package goes.")] = Path("tuned_package"),
     layout: Annotated[str, typer.Option(help="wheel: pyproject and src/; hf: Hugging Face kernels.")] = "wheel",
     name: Annotated[str, typer.Option(help="The package's name.")] = "tuned_kernels",
+    license: Annotated[str, typer.Option(help="The kernels' licence, as the Hub names it; with hf.")] = "other",
     as_json: AsJson = False,
 ) -> Output:
     """Make a wheel-ready package, or a Hugging Face kernels repository, of a tuned model's kernels."""
-    from kernelwright.agent.tune.package import export as make
+    from kernelwright.agent.tune.export import export as make
 
-    made = make(folder, out, layout, name)
+    made = make(folder, out, layout, name, license)
     return Output(
         {"out": str(made), "layout": layout}, lambda console: console.print(f"{layout} package: {made}", markup=False)
     )

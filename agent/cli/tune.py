@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
+from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb
 from kernelwright.agent.cli.output import Output
-from kernelwright.tasks.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,43 +56,17 @@ def tune(  # noqa: PLR0913  one argument an option is how typer reads a command 
     as_json: AsJson = False,
 ) -> Output:
     """Find what a model's time goes to, write kernels for it, put them in, and prove the whole right and faster."""
-    if mode not in ("inference", "training"):
-        raise InputError(f"--mode is {mode!r}", "give inference or training")
-    for name, value in (("--budget", budget), ("--turn", turn), ("--rounds", rounds)):
-        if value < 1:
-            raise InputError(f"{name} is {value}", "a whole number of at least 1")
-    if not 0 < threshold < 1:
-        raise InputError(f"--threshold is {threshold}", "a share between 0 and 1, such as 0.01")
-    from kernelwright.agent.cli import defaults
     from kernelwright.agent.cli.interrupt import Interrupt
     from kernelwright.agent.cli.progress import Progress
-    from kernelwright.agent.llm.options import Limits
-    from kernelwright.agent.parts import check_names
-    from kernelwright.agent.settings import RunConfig
+    from kernelwright.agent.tune.request import Request, carry_out
     from kernelwright.agent.tune.target import load_target
-    from kernelwright.agent.tune.tune import Options
-    from kernelwright.agent.tune.tune import tune as work
-    from kernelwright.evaluator.device import default_device, parse_device
 
-    where = parse_device(device or default_device())
-    config = RunConfig(
-        argv=tuple(sys.argv[1:]),
-        order=(),
-        backend=backend or defaults.backend(device),
-        model=model or defaults.model(),
-        device=device,
-        policy=policy,
-        budget=turn,
-        seed=seed,
-        limits=Limits(max_usd, max_tokens, None),
-        timing_seconds=timing_seconds,
-    )
-    check_names(config)
-    options = Options(where, mode == "training", budget, threshold, rounds, compiled, out)
-    place = workspace(home, store)
-    found = load_target(target, inputs, where, options.training)
+    request = Request(
+        mode, out, device, backend, model, budget, turn, threshold, rounds, compiled,
+        policy, seed, max_usd, max_tokens, timing_seconds, home, store,
+    )  # fmt: skip
     with Interrupt() as interrupt, Progress(interrupt, sys.stderr) as progress:
-        tuned = work(found, config, options, place, progress)
+        tuned = carry_out(request, tuple(sys.argv[1:]), lambda where: load_target(target, inputs, where), progress)
     return _output(tuned, out)
 
 

@@ -98,7 +98,7 @@ def optimise(
         budget = min(config.budget, left)
         again = turns.get(key, 0) > 0
         began = time.monotonic()
-        how = replace(config, budget=budget, warm_start=again, seed=turns.get(key, 0))
+        how = replace(config, budget=budget, warm_start=again, seed=config.seed * _TURNS + turns.get(key, 0))
         found = _turn(chosen, tasks[key], how, workspace, watch, loop)
         cost[key] = max((time.monotonic() - began) / budget, 1e-3)
         left -= budget

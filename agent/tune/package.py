@@ -1,4 +1,4 @@
-"""``tuned/``: an importable folder that needs torch (and triton or g++) alone, and what ``export`` makes of it."""
+"""``tuned/``: an importable folder that needs torch (and triton or g++) alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 
 from kernelwright.agent.files import write_text
 from kernelwright.agent.tune import patch as patch_module
+from kernelwright.agent.tune.folder import replaced
 from kernelwright.agent.tune.optimise import Search
 from kernelwright.agent.tune.patch import Patched
 from kernelwright.agent.tune.target import Target
@@ -21,9 +21,7 @@ from kernelwright.agent.tune.text import markdown
 from kernelwright.evaluator import native, native_cuda, prototypes, toolchain, toolchain_cuda
 from kernelwright.tasks.carve import capture
 from kernelwright.tasks.codec import to_json
-from kernelwright.tasks.errors import InputError
 
-LAYOUTS = ("wheel", "hf")
 _OWN = re.compile(r"\bkernelwright\.(?:evaluator|tasks\.carve|agent\.tune)\.(\w+)\b")
 _RUNTIME = (capture, patch_module, native, native_cuda, prototypes, toolchain, toolchain_cuda)
 
@@ -38,6 +36,8 @@ import torch
 
 from ._runtime.capture import capture
 from ._runtime.patch import patch
+
+__all__ = ["MANIFEST", "apply"]
 
 _HERE = Path(__file__).parent
 MANIFEST = json.loads((_HERE / "manifest.json").read_text())
@@ -78,37 +78,20 @@ def apply(model, inputs=None):
     return model
 '''
 
-_PYPROJECT = """[build-system]
-requires = ["setuptools>=77"]
-build-backend = "setuptools.build_meta"
-
-[project]
-name = "{name}"
-version = "0.1.0"
-description = "Kernels found and verified by kernelwright tune"
-requires-python = ">=3.10"
-dependencies = ["torch"]
-
-[tool.setuptools.packages.find]
-where = ["src"]
-
-[tool.setuptools.package-data]
-"*" = ["*.json", "*.pt", "*.md"]
-"""
-
 
 def write_package(folder: Path, patched: Patched, target: Target, search: Search, report: dict[str, Any]) -> None:
     """Write ``folder``: kernels, runtime, ``apply``, ``inputs.pt``, ``manifest.json``, ``report.json`` and ``report.md``.
 
-    What an earlier tuning left there is replaced; a folder that is something else is not touched.
+    An earlier result takes its leave once the new one is whole; a folder that is something else is not touched.
 
     Raises:
-        InputError: ``folder`` has files and no manifest of ours.
+        InputError: ``folder`` holds files that are no result of ours.
     """
-    if folder.is_dir() and any(folder.iterdir()):
-        if not (folder / "manifest.json").is_file():
-            raise InputError(f"{folder} is not empty and holds no earlier result", "give another folder with --out")
-        shutil.rmtree(folder)
+    with replaced(folder) as made:
+        _write(made, patched, target, search, report)
+
+
+def _write(folder: Path, patched: Patched, target: Target, search: Search, report: dict[str, Any]) -> None:
     rows: dict[str, Any] = {}
     for key in patched.used():
         won = search.won[key]
@@ -145,29 +128,3 @@ def write_package(folder: Path, patched: Patched, target: Target, search: Search
     write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
     write_text(folder / "report.md", markdown(report))
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-
-
-def export(folder: Path, out: Path, layout: str, name: str) -> Path:
-    """Make a package of ``folder``: ``wheel`` (pyproject and ``src/``) or ``hf`` (Hugging Face kernels, universal build).
-
-    Raises:
-        InputError: ``folder`` is no result of tune, or ``out`` is there already.
-    """
-    if not (folder / "manifest.json").is_file():
-        raise InputError(f"{folder} holds no manifest.json", "give the folder that `kernelwright tune` wrote")
-    if layout not in LAYOUTS:
-        raise InputError(f"--layout is {layout!r}", f"give one of {', '.join(LAYOUTS)}")
-    if not name.isidentifier():
-        raise InputError(f"--name is {name!r}", "give a Python identifier")
-    if out.exists() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty", "give another folder with --out")
-    ignored = shutil.ignore_patterns("__pycache__")
-    if layout == "wheel":
-        shutil.copytree(folder, out / "src" / name, ignore=ignored)
-        write_text(out / "pyproject.toml", _PYPROJECT.format(name=name.replace("_", "-")))
-    else:
-        shutil.copytree(folder, out / "build" / "torch-universal" / name, ignore=ignored)
-        shutil.copytree(folder, out / "torch-ext" / name, ignore=ignored)
-        write_text(out / "build.toml", f'[general]\nname = "{name}"\nuniversal = true\n')
-    write_text(out / "README.md", (folder / "report.md").read_text(encoding="utf-8"))
-    return out

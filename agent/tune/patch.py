@@ -20,7 +20,8 @@ from kernelwright.tasks.carve.capture import Group, Site, slots
 Kernel = Callable[..., Any]
 """Takes a group's inputs and returns its outputs, like an instance of ``ModelNew``."""
 
-_NAMESPACE = "kernelwright_tuned"
+_NAMESPACE = __name__.rpartition("._runtime")[0].replace(".", "_") or "kernelwright_tuned"
+"""Of the custom operators: an exported package's are called as the package, so that two do not get into each other's way."""
 _defined: dict[str, Kernel] = {}
 """Operator -> the kernel it calls; kept, since torch keeps operators as long as the process lives."""
 _originals: dict[str, fx.GraphModule] = {}
@@ -55,6 +56,8 @@ class Guarded:
     training: bool
     parameters: list[tuple[dict[str, Any], str, torch.Tensor, torch.dtype, torch.device]]
     """Owner's dictionary, name, and what the graph was captured with."""
+    inner: list[tuple[dict[str, nn.Module | None], str, nn.Module, bool]] = field(default_factory=list)
+    """Of every module inside: parent's dictionary, name, the module, and whether it was in training."""
     slots: list[Slot] = field(default_factory=list)
     differentiable: bool = False
 
@@ -74,13 +77,22 @@ class Guarded:
         for leaf, wanted in zip(leaves, self.leaves):  # noqa: B905  lengths were compared; dynamo traces this
             if signature(leaf) != wanted:
                 return False
+        if not self._same():
+            return False
+        if self.differentiable or not torch.is_grad_enabled():
+            return True
+        return not any(isinstance(t, torch.Tensor) and t.requires_grad for t in [*leaves, *(p[2] for p in self.parameters)])
+
+    def _same(self) -> bool:
+        """Whether the modules inside, and all parameters and buffers, are those that were captured."""
+        for held, name, child, training in self.inner:
+            if held.get(name) is not child or child.training != training or has_hooks(child):
+                return False
         for owner, name, was, dtype, device in self.parameters:
             now = owner.get(name)
             if now is not was or now.dtype != dtype or now.device != device:
                 return False
-        if self.differentiable or not torch.is_grad_enabled():
-            return True
-        return not any(isinstance(t, torch.Tensor) and t.requires_grad for t in [*leaves, *(p[2] for p in self.parameters)])
+        return True
 
 
 def signature(leaf: Any) -> Any:
@@ -133,14 +145,15 @@ def patch(model: nn.Module, sites: Sequence[Site], kernels: Mapping[str, Kernel]
     """Put ``kernels`` (group key -> kernel) into ``model`` where ``sites`` were captured.
 
     Raises:
-        ValueError: a module inside a site has hooks or a parametrisation that the captured graph would pass by.
+        ValueError: a module inside a site has hooks, which the captured graph would pass by.
     """
     patched = Patched(model)
     try:
         for site in sites:
             if not any(group.key in kernels for group in site.groups.values()):
                 continue
-            _refuse_hooks(site)
+            if path := hooked(site):
+                raise ValueError(f"module {path!r} has hooks, which a captured graph would pass by; remove them first")
             guarded = _guarded(site, kernels, training)
             _install(patched, site.module, guarded)
     except BaseException:  # an interrupt, too, leaves the model as it was
@@ -149,12 +162,17 @@ def patch(model: nn.Module, sites: Sequence[Site], kernels: Mapping[str, Kernel]
     return patched
 
 
-def _refuse_hooks(site: Site) -> None:
+def hooked(site: Site) -> str:
+    """Path of the first module inside ``site`` that has hooks, which a captured graph would pass by; empty where none has."""
     for path, module in site.module.named_modules():
-        hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-        if path and any(hooks):
-            where = ".".join(p for p in (site.path, path) if p)
-            raise ValueError(f"module {where!r} has hooks, which a captured graph would pass by; remove them first")
+        if path and has_hooks(module):
+            return ".".join(p for p in (site.path, path) if p)
+    return ""
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether a call of ``module`` runs more than its forward."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks)
 
 
 def _guarded(site: Site, kernels: Mapping[str, Kernel], training: bool) -> Guarded:
@@ -166,7 +184,14 @@ def _guarded(site: Site, kernels: Mapping[str, Kernel], training: bool) -> Guard
         for name, tensor in held.items()
         if tensor is not None
     ]
-    guarded = Guarded(site.module, site.graph, tree, tuple(map(signature, leaves)), training, state, differentiable=training)
+    inner = [
+        (owner._modules, name, child, child.training)
+        for owner in site.module.modules()
+        for name, child in owner._modules.items()
+        if child is not None
+    ]
+    wanted = tuple(map(signature, leaves))
+    guarded = Guarded(site.module, site.graph, tree, wanted, training, state, inner, differentiable=training)
     for name, group, original in list(slots(site)):
         if group.key in kernels and not isinstance(original, Slot):
             slot = Slot(group, original, operator(group, kernels[group.key], original, training))

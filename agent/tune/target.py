@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ import torch
 from torch import nn
 
 from kernelwright.tasks.errors import InputError
+
+_PLAIN = (bool, int, float, complex, str, type(None), tuple, list, dict)
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of one call of the model."""
@@ -29,8 +32,8 @@ class Target:
     notes: list[str] = field(default_factory=list)
 
 
-def load_target(spec: str, inputs: str | None, device: str, training: bool) -> Target:
-    """The model that ``spec`` names, on ``device``, in the mode's train or eval state, and its inputs.
+def load_target(spec: str, inputs: str | None, device: str) -> Target:
+    """The model that ``spec`` names, on ``device``, and its inputs.
 
     ``inputs`` names a function or value: a tuple of arguments, a dict of keyword arguments, or a list of such (regimes).
     Default: ``inputs`` or ``get_inputs`` beside the model.
@@ -51,11 +54,15 @@ def load_target(spec: str, inputs: str | None, device: str, training: bool) -> T
         if given is None:
             raise InputError(f"{spec}: no example inputs", "give --inputs model.py:inputs, or define inputs() beside the model")
     value = _called(given, inputs or f"{spec.rpartition(':')[0]}:inputs") if callable(given) else given
-    return target(spec, model, value, device, training)
+    return target(spec, model, value, device)
 
 
-def target(name: str, model: nn.Module, inputs: Any, device: str, training: bool) -> Target:
-    """A target of a model and what was given as its inputs."""
+def target(name: str, model: nn.Module, inputs: Any, device: str) -> Target:
+    """A target of a model and what was given as its inputs: a tensor, a tuple, a dict, or a list of those; on ``device``.
+
+    Raises:
+        InputError: no tensor is among the inputs, one is of a kind that cannot be written down, or the model does not fit.
+    """
     regimes = inputs if isinstance(inputs, list) and inputs and isinstance(inputs[0], (tuple, dict, list)) else [inputs]
     calls: list[Call] = []
     for regime in regimes:
@@ -72,11 +79,32 @@ def target(name: str, model: nn.Module, inputs: Any, device: str, training: bool
         calls.append(torch.utils._pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), call))
     if not any(isinstance(leaf, torch.Tensor) for call in calls for leaf in torch.utils._pytree.tree_leaves(call)):
         raise InputError(f"{name}: no tensor is among the inputs", "give at least one tensor; other values stay constants")
+    _storable(name, calls)
     try:
         model = model.to(device)
     except torch.cuda.OutOfMemoryError as error:
         raise InputError(f"{name} does not fit on {device}: {error}", "give a smaller model or another --device") from error
-    return Target(name, model.train(training), calls)
+    return Target(name, model, calls)
+
+
+def _storable(name: str, calls: Sequence[Call]) -> None:
+    """Refuse inputs that the result's folder could not carry: they are loaded without running code."""
+    written = io.BytesIO()
+    try:
+        torch.save(torch.utils._pytree.tree_map_only(torch.Tensor, lambda _: None, calls), written)
+        torch.load(io.BytesIO(written.getvalue()), weights_only=True)
+    except Exception as error:  # noqa: BLE001  pickling runs the user's code, and refuses in many ways
+        held = [*(leaf for call in calls for leaf in torch.utils._pytree.tree_leaves(call)), *_values(calls)]
+        kinds = sorted({type(v).__name__ for v in held if not isinstance(v, (torch.Tensor, *_PLAIN))})
+        what = ", ".join(kinds) or "a container of another kind"
+        raise InputError(
+            f"{name}: among the inputs is {what}; tensors, numbers, strings, None and containers of those are expected",
+            "wrap the model in a module that makes it inside of forward",
+        ) from error
+
+
+def _values(calls: Sequence[Call]) -> list[Any]:
+    return [value for args, kwargs in calls for value in (*args, *kwargs.values())]
 
 
 def _module(spec: str) -> tuple[Any, str]:

@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
+from kernelwright.agent.files import write_text
 from kernelwright.agent.run import start
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.tune import verify
 from kernelwright.agent.tune.optimise import Loop, Search, load_kernel, odds, optimise
 from kernelwright.agent.tune.package import write_package
-from kernelwright.agent.tune.patch import Patched, patch
+from kernelwright.agent.tune.patch import Kernel, Patched, patch
 from kernelwright.agent.tune.rank import Candidate, candidates, profile, seconds
+from kernelwright.agent.tune.state import State
 from kernelwright.agent.tune.target import Call, Target
+from kernelwright.agent.tune.usable import captured, usable
 from kernelwright.agent.watch import Watch
 from kernelwright.agent.workspace import Workspace
-from kernelwright.tasks.carve.capture import Site, capture
-from kernelwright.tasks.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,38 @@ class Tuned:
     model: nn.Module
     patched: Patched
     report: dict[str, Any] = field(default_factory=dict)
+    """What ``report.json`` holds: times in milliseconds, speedups with 95 % intervals, numerics, groups, tasks, notes."""
     interrupted: bool = False
+
+    def undo(self) -> None:
+        """Take every kernel out: the model is what it was, in the train or eval state that it has now."""
+        self.patched.undo()
 
 
 def tune(target: Target, config: RunConfig, options: Options, workspace: Workspace, watch: Watch, loop: Loop = start) -> Tuned:
-    """Tune ``target`` in place.
+    """Tune ``target`` in place. Where no kernel stays in, or anything fails, the model is as it was.
 
     Raises:
-        InputError: the model cannot be captured, is not deterministic, or does not run on its own inputs.
+        InputError: the model cannot be captured, is not deterministic, or does not run on its own inputs; before anything is
+            spent.
     """
+    model, state = target.model, State.of(target.model)
+    model.train(options.training)
+    try:
+        tuned = _tuned(target, config, options, workspace, watch, loop)
+    except BaseException:  # an interrupt, too, leaves the model as it was
+        state.restore()
+        raise
+    state.restore_buffers()
+    if not tuned.report["kernels"]:
+        state.restore()
+    return tuned
+
+
+def _tuned(target: Target, config: RunConfig, options: Options, workspace: Workspace, watch: Watch, loop: Loop) -> Tuned:
     model, device, training = target.model, options.device, options.training
-    _runs(target, training)
-    sites, notes = _captured(target)
+    usable(target, training)
+    sites, notes = captured(target)
     with torch.set_grad_enabled(training):
         pass_ms = 1e3 * sum(seconds(lambda a=a, k=k: model(*a, **k), device) for a, k in target.calls)  # type: ignore[misc]
     ranked = candidates(sites, device)
@@ -77,39 +98,14 @@ def tune(target: Target, config: RunConfig, options: Options, workspace: Workspa
     }
     search = optimise(ranked, config, workspace, watch, options.total, options.threshold * pass_ms, loop)
     report |= {"runs": search.runs, "tasks": search.tasks}
-    patched = _patched(target, sites, search, workspace, training)
-    _prove(patched, target, search, options, report)
-    write_package(options.out, patched, target, search, report)
-    return Tuned(model, patched, report, watch.stopping())
-
-
-def _runs(target: Target, training: bool) -> None:
+    patched = patch(model, sites, _kernels(search, workspace), training)
     try:
-        off = max(verify.deterministic(target.model, call, training) for call in target.calls)
-    except Exception as error:  # noqa: BLE001  the user's model may fail in any way
-        lines = str(error).strip().splitlines() or [""]
-        raise InputError(
-            f"{target.name} fails on its inputs: {type(error).__name__}: {lines[0]}", "run it by itself"
-        ) from error
-    if off > 1e-3:
-        raise InputError(
-            f"{target.name} is not deterministic: two equal calls differ by {off:.2g} (relative)",
-            "tune it with --mode inference, or without dropout and other random layers",
-        )
-
-
-def _captured(target: Target) -> tuple[list[Site], list[str]]:
-    sites: list[Site] = []
-    notes: list[str] = []
-    with torch.no_grad():
-        for args, kwargs in target.calls:
-            found, said = capture(target.model, args, kwargs)
-            sites += found
-            notes += [n for n in said if n not in notes]
-    if not any(site.groups for site in sites):
-        why = f": {notes[0]}" if notes else ""
-        raise InputError(f"{target.name}: nothing in it can be replaced{why}", "its work is in products, or cannot be exported")
-    return sites, notes
+        _prove(patched, target, search, options, report)
+        write_package(options.out, patched, target, search, report)
+    except BaseException:
+        patched.undo()
+        raise
+    return Tuned(model, patched, report, watch.stopping())
 
 
 def _row(candidate: Candidate, pass_ms: float) -> dict[str, Any]:
@@ -129,17 +125,13 @@ def _row(candidate: Candidate, pass_ms: float) -> dict[str, Any]:
     }
 
 
-def _patched(target: Target, sites: list[Site], search: Search, workspace: Workspace, training: bool) -> Patched:
+def _kernels(search: Search, workspace: Workspace) -> dict[str, Kernel]:
     kernels = {}
     for key, won in search.won.items():
         path = workspace.home / "tuned" / f"{key}_kernel.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(won.source, encoding="utf-8")
+        write_text(path, won.source)
         kernels[key] = load_kernel(path)
-    try:
-        return patch(target.model, sites, kernels, training)
-    except ValueError as error:
-        raise InputError(f"{target.name}: {error}", "the original model is untouched") from error
+    return kernels
 
 
 def _prove(patched: Patched, target: Target, search: Search, options: Options, report: dict[str, Any]) -> None:
@@ -148,27 +140,28 @@ def _prove(patched: Patched, target: Target, search: Search, options: Options, r
     report |= {"dropped": dropped, "contribution_ms": {}, "numerics": None, "latency_ms": None, "speedup": None}
     while patched.used():
         found = verify.numerics(patched, target.calls, options.training)
+        if found["note"] and report["numerics"] is None:
+            report["notes"].append(found["note"])
         report["numerics"] = found
         if not found["passed"]:
-            for key in patched.used():
-                dropped[key] = f"the model's outputs are off by {found['ratio']:.2g} times what is allowed"
+            off = f"the model's outputs are off by {found['ratio']:.2g} times what is allowed"
+            dropped |= dict.fromkeys(patched.used(), off)
             break
         losing = _leave_one_out(patched, target, options, report)
         if losing is None:
             break
         dropped[losing] = "does not pay end to end"
         patched.enable([key for key in patched.used() if key != losing])
-    if any("off by" in why for why in dropped.values()):
+    if patched.used() and not report["numerics"]["passed"]:
         patched.enable(())
     if patched.used():
         _time(patched, target, options, report)
         if report["speedup"]["eager"]["low"] <= 1:
-            for key in patched.used():
-                dropped[key] = "the patched model is not measurably faster than the original"
+            dropped |= dict.fromkeys(patched.used(), "the patched model is not measurably faster than the original")
             patched.enable(())
-    if not patched.used():
+    report["kernels"] = {key: search.won[key].candidate.group.name for key in patched.used()}
+    if not report["kernels"]:
         patched.undo()
-    report["kernels"] = {key: search.won[key].candidate.group.name for key in patched.used()} if patched.used() else {}
 
 
 def _leave_one_out(patched: Patched, target: Target, options: Options, report: dict[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,9 +36,12 @@ def fresh(call: Call, seed: int) -> Call:
             values = drawn.to(plain.dtype)
         else:
             values = plain.flatten()[torch.randperm(plain.numel(), generator=generator)].reshape(plain.shape)
-        made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+        for axis, step in enumerate(tensor.stride()):  # an expanded axis holds one value however long it is
+            if step == 0:
+                values = values.narrow(axis, 0, min(1, tensor.shape[axis]))
+        made = torch.empty_strided(values.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
         made.copy_(values)
-        return made.requires_grad_(tensor.requires_grad)
+        return made.expand(tensor.shape).requires_grad_(tensor.requires_grad)
 
     return pytree.tree_map_only(torch.Tensor, redraw, call)  # type: ignore[no-any-return]
 
@@ -70,7 +74,7 @@ def distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> list[float
     """Relative L2 distance of each output to ``b``'s; infinite where one is not finite and the other is."""
     found = []
     for x, y in zip(a, b, strict=True):
-        x64, y64 = x.detach().double(), y.detach().double()
+        x64, y64 = _real(x), _real(y)
         same = (x64 == y64) | (x64.isnan() & y64.isnan())
         difference = torch.where(same, torch.zeros_like(x64), x64 - y64)
         scale = float(torch.linalg.vector_norm(torch.where(y64.isfinite(), y64, torch.zeros_like(y64))))
@@ -79,20 +83,24 @@ def distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> list[float
     return found
 
 
-def deterministic(model: nn.Module, call: Call, training: bool) -> float:
-    """Largest distance between two equal calls."""
-    return max(distance(run(model, call, training), run(model, call, training)), default=0.0)
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    plain = tensor.detach()
+    return (torch.view_as_real(plain.resolve_conj()) if plain.is_complex() else plain).double()
 
 
-def numerics(patched: Patched, calls: Sequence[Call], training: bool, draws: int = 3) -> dict[str, Any]:
+def numerics(
+    patched: Patched, calls: Sequence[Call], training: bool, draws: int = 3, memory: int | None = None
+) -> dict[str, Any]:
     """Compare the patched model with the original over ``draws`` fresh inputs a regime.
 
+    ``memory``: bytes that a float64 copy may take; default: what is free.
+
     Returns:
-        ``passed``, ``oracle`` (``float64``, or ``error ratio`` where the model has no float64 form that fits), ``ratio``: the
-        largest error over its bound, at most 1 passes.
+        ``passed``, ``oracle`` (``float64``, or ``error ratio`` where the model has no float64 form that fits and works),
+        ``note`` (why, else empty), ``ratio``: the largest error over its bound, at most 1 passes.
     """
     keys = patched.used()
-    oracle = _double(patched)
+    oracle, note = _double(patched, calls, training, memory)
     worst, checked = 0.0, 0
     for number, call in enumerate(calls):
         for draw in range(draws):
@@ -105,8 +113,7 @@ def numerics(patched: Patched, calls: Sequence[Call], training: bool, draws: int
             own = [0.0] * len(theirs)
             truth = theirs
             if oracle is not None:
-                wide = pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, given)
-                truth = run(oracle, wide, training)
+                truth = run(oracle, _wide(given), training)
                 own = distance(theirs, truth)
             for error, allowed, output in zip(distance(mine, truth), own, theirs, strict=True):
                 worst = max(worst, error / (_SLACK * allowed + _FLOOR.get(output.dtype, 0.0) + 1e-30))
@@ -114,18 +121,44 @@ def numerics(patched: Patched, calls: Sequence[Call], training: bool, draws: int
     return {
         "passed": worst <= 1,
         "oracle": "float64" if oracle is not None else "error ratio",
+        "note": note,
         "ratio": worst,
         "outputs": checked,
     }
 
 
-def _double(patched: Patched) -> nn.Module | None:
-    """The original in float64; None where that does not fit or does not work."""
+def _wide(call: Call) -> Call:
+    def widen(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.double() if tensor.is_floating_point() else tensor
+
+    return pytree.tree_map_only(torch.Tensor, widen, call)  # type: ignore[no-any-return]
+
+
+def _double(patched: Patched, calls: Sequence[Call], training: bool, memory: int | None) -> tuple[nn.Module | None, str]:
+    """The original in float64; None and the reason where that does not fit or does not work."""
+    tensors = [*patched.model.parameters(), *patched.model.buffers()]
+    needed = sum(t.numel() * (t.element_size() + 8) for t in tensors)  # a copy, then its float64 form
+    left = memory if memory is not None else _free(tensors[0].device if tensors else torch.device("cpu"))
+    if needed > left:
+        return None, f"no float64 copy of the model fits: it takes {needed / 2**30:.2f} GiB, {left / 2**30:.2f} GiB are free"
     try:
-        oracle = copy.deepcopy(patched.model)
-        return unpatched(oracle).double()
-    except (RuntimeError, TypeError, MemoryError):
-        return None
+        oracle = unpatched(copy.deepcopy(patched.model)).double()
+        for call in calls:
+            run(oracle, _wide(call), training)
+    except Exception as error:  # noqa: BLE001  the user's model may fail in any way, and then there is no such oracle
+        lines = str(error).strip().splitlines() or [""]
+        return None, f"the model has no float64 form: {type(error).__name__}: {lines[0][:200]}"
+    return oracle, ""
+
+
+def _free(device: torch.device) -> int:
+    """Bytes that may still be taken on ``device``."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _nothing() -> None:

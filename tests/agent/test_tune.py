@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from kernelwright.agent.tune import verify
+from kernelwright.agent.tune.export import export
 from kernelwright.agent.tune.optimise import Search, Won, load_kernel, on_captured
-from kernelwright.agent.tune.package import export, write_package
+from kernelwright.agent.tune.package import write_package
 from kernelwright.agent.tune.patch import patch
 from kernelwright.agent.tune.rank import candidates
 from kernelwright.agent.tune.target import Target, load_target
@@ -163,7 +164,7 @@ def test_package_applies_in_a_process_without_kernelwright(made: Any, tmp_path: 
     report |= {"tasks": [], "kernels": {}, "dropped": {}, "numerics": None, "speedup": None, "latency_ms": None}
     write_package(tmp_path / "tuned", patched, Target("m", model, [((x,), {})]), search, report)
     made_ = export(tmp_path / "tuned", tmp_path / "hf", "hf", "mine")
-    assert (made_ / "build/torch-universal/mine/manifest.json").is_file()
+    assert (made_ / "build/torch-cpu/manifest.json").is_file()
     source = Path(__file__).read_text()
     classes = source[source.index("class Gated") : source.index("class Branching")]
     (tmp_path / "use.py").write_text(
@@ -182,10 +183,10 @@ def test_a_project_with_modules_named_like_ours_loads(tmp_path: Path) -> None:
     (tmp_path / "tasks.py").write_text("WIDTH = 3\n")
     text = "import torch\nfrom tasks import WIDTH\nbuild = torch.nn.Linear(WIDTH, 1)\ninputs = torch.ones(2, WIDTH)\n"
     (tmp_path / "mine.py").write_text(text)
-    found = load_target(f"{tmp_path}/mine.py:build", None, "cpu", training=False)
+    found = load_target(f"{tmp_path}/mine.py:build", None, "cpu")
     assert found.calls[0][0][0].shape == (2, 3)
     with pytest.raises(InputError, match="nothing"):
-        load_target(f"{tmp_path}/mine.py:nothing", None, "cpu", training=False)
+        load_target(f"{tmp_path}/mine.py:nothing", None, "cpu")
     sys.modules.pop("tasks", None)
     importlib.invalidate_caches()
 
