@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib
 import json
 import platform
 import re
@@ -18,12 +20,13 @@ from kernelwright.agent.tune.optimise import Search
 from kernelwright.agent.tune.patch import Patched
 from kernelwright.agent.tune.target import Target
 from kernelwright.agent.tune.text import markdown
-from kernelwright.evaluator import native, native_cuda, prototypes, toolchain, toolchain_cuda
+from kernelwright.evaluator import native
 from kernelwright.tasks.carve import capture
 from kernelwright.tasks.codec import to_json
 
 _OWN = re.compile(r"\bkernelwright\.(?:evaluator|tasks\.carve|agent\.tune)\.(\w+)\b")
-_RUNTIME = (capture, patch_module, native, native_cuda, prototypes, toolchain, toolchain_cuda)
+_RUNTIME = (capture, patch_module, native)
+"""What a package runs by; with whatever of this project they import."""
 
 _INIT = '''"""Kernels found and verified by `kernelwright tune` for {model}; see manifest.json and report.md."""
 
@@ -118,9 +121,8 @@ def _write(folder: Path, patched: Patched, target: Target, search: Search, repor
         "kernels": rows,
         "end_to_end": {name: report.get(name) for name in ("numerics", "latency_ms", "speedup", "contribution_ms")},
     }
-    for source in _RUNTIME:
-        path = Path(str(source.__file__))
-        write_text(folder / "_runtime" / path.name, _OWN.sub(r".\1", path.read_text(encoding="utf-8")))
+    for name, text in _runtime().items():
+        write_text(folder / "_runtime" / name, _OWN.sub(r".\1", text))
     write_text(folder / "_runtime" / "__init__.py", "")
     write_text(folder / "kernels" / "__init__.py", "")
     write_text(folder / "__init__.py", _INIT.format(model=target.name))
@@ -128,3 +130,17 @@ def _write(folder: Path, patched: Patched, target: Target, search: Search, repor
     write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
     write_text(folder / "report.md", markdown(report))
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+
+
+def _runtime() -> dict[str, str]:
+    """File name -> text of every module that a package runs by."""
+    found: dict[str, str] = {}
+    left = list(_RUNTIME)
+    while left:
+        path = Path(str(left.pop().__file__))
+        if path.name in found:
+            continue
+        found[path.name] = text = path.read_text(encoding="utf-8")
+        names = {n.module for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom) and n.module}
+        left += [importlib.import_module(name) for name in sorted(names) if _OWN.fullmatch(name)]
+    return found
