@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from kernelwright.agent.tune.target import Call
-from kernelwright.evaluator.runner import ceilings
 from kernelwright.tasks.carve.capture import Group, Site, slots
+
+_LARGEST = 1 << 29
+"""Bytes that a copy reads at most; larger groups are counted as several."""
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Candidate:
     """Modules that its operators belong to, one an occurrence."""
     eager_us: float = 0.0
     floor_us: float = 0.0
-    """Least time by the measured bandwidth, from the bytes of inputs and outputs."""
+    """Time in which the device copies as many bytes as inputs and outputs have; from caches, where they fit there."""
     best_us: float | None = None
     """A kernel's, in the judge's timing."""
     odds: float = 0.5
@@ -67,9 +69,26 @@ def seconds(call: Callable[[], Any], device: str, budget: float = 0.3) -> float:
     return statistics.median(taken)
 
 
+def floor(nbytes: int, device: str) -> float:
+    """Microseconds of a copy that reads and writes ``nbytes`` in all: the best of many, since it stands for a bound.
+
+    What the memory alone gives would be no bound for tensors that stay in a cache.
+    """
+    half = max(1, min(nbytes // 2, _LARGEST))
+    source = torch.zeros(half, dtype=torch.uint8, device=device)
+    target, best = torch.empty_like(source), float("inf")
+    for i in range(30):
+        synchronize(device)
+        start = time.perf_counter()
+        target.copy_(source)
+        synchronize(device)
+        if i >= 2:
+            best = min(best, time.perf_counter() - start)
+    return 1e6 * best * max(1.0, nbytes / 2 / half)
+
+
 def candidates(sites: Sequence[Site], device: str) -> list[Candidate]:
     """Every kind of group with its captured inputs and its measured time, dearest first."""
-    gbps = ceilings.measure(device)["memory_gbps"]
     found: dict[str, Candidate] = {}
     with torch.no_grad():
         for site in sites:
@@ -82,7 +101,7 @@ def candidates(sites: Sequence[Site], device: str) -> list[Candidate]:
             entry.eager_us = 1e6 * seconds(lambda e=entry: e.original(*e.captured), device)  # type: ignore[misc]
             outputs = torch.utils._pytree.tree_leaves(entry.original(*entry.captured))
             nbytes = sum(t.numel() * t.element_size() for t in [*entry.captured, *outputs])
-            entry.floor_us = nbytes / (gbps * 1e3)
+            entry.floor_us = floor(nbytes, device)
     return sorted(found.values(), key=lambda c: -c.expected_ms)
 
 
