@@ -193,8 +193,23 @@ def _site(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
     for node in list(graph.graph.nodes):
         if node.op == "call_module" and not node.users:  # export's own input guards: ours are checked before
             graph.graph.erase_node(node)
+    _apart(graph.graph)
     graph.recompile()
     return _partitioned(Site(path, module, graph, args, kwargs))
+
+
+def _apart(graph: fx.Graph) -> None:
+    """Let what reads a buffer that the graph writes (a batch norm's statistics) read a copy: autograd keeps what was read."""
+    writes = [n for n in graph.nodes if n.target is torch.ops.aten.copy_.default and n.args[0].op == "get_attr"]
+    written = {node.args[0].target for node in writes}
+    for node in list(graph.nodes):
+        readers = [user for user in node.users if user not in writes or user.args[0] is not node]
+        if node.op == "get_attr" and node.target in written and readers:
+            with graph.inserting_after(node):
+                kept = graph.call_function(torch.ops.aten.clone.default, (node,))
+            kept.meta = dict(node.meta)
+            for reader in readers:
+                reader.replace_input_with(node, kept)
 
 
 def _mutates(node: fx.Node) -> bool:
