@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,37 +53,32 @@ def synchronize(device: str) -> None:
 
 
 def seconds(call: Callable[[], Any], device: str, budget: float = 0.3) -> float:
-    """Median seconds of ``call``, after two warm-ups, within about ``budget`` seconds."""
-    taken: list[float] = []
-    began = time.perf_counter()
+    """Best seconds of ``call`` after two warm-ups, of at least five calls within about ``budget`` seconds.
+
+    For ranking, where one side must not look dear because something disturbed it; results are timed in turns.
+    """
+    best, began = float("inf"), time.perf_counter()
     for i in range(200):
         synchronize(device)
         start = time.perf_counter()
         call()
         synchronize(device)
         if i >= 2:
-            taken.append(time.perf_counter() - start)
-        if len(taken) >= 5 and time.perf_counter() - began > budget:
+            best = min(best, time.perf_counter() - start)
+        if i >= 6 and time.perf_counter() - began > budget:
             break
-    return statistics.median(taken)
+    return best
 
 
 def floor(nbytes: int, device: str) -> float:
-    """Microseconds of a copy that reads and writes ``nbytes`` in all: the best of many, since it stands for a bound.
+    """Microseconds of a copy that reads and writes ``nbytes`` in all, as a bound for what moves as many.
 
     What the memory alone gives would be no bound for tensors that stay in a cache.
     """
     half = max(1, min(nbytes // 2, _LARGEST))
     source = torch.zeros(half, dtype=torch.uint8, device=device)
-    target, best = torch.empty_like(source), float("inf")
-    for i in range(30):
-        synchronize(device)
-        start = time.perf_counter()
-        target.copy_(source)
-        synchronize(device)
-        if i >= 2:
-            best = min(best, time.perf_counter() - start)
-    return 1e6 * best * max(1.0, nbytes / 2 / half)
+    target = torch.empty_like(source)
+    return 1e6 * seconds(lambda: target.copy_(source), device, 0.1) * max(1.0, nbytes / 2 / half)
 
 
 def candidates(sites: Sequence[Site], device: str) -> list[Candidate]:
