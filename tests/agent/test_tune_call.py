@@ -18,6 +18,7 @@ import kernelwright
 from kernelwright.agent.cli.app import run
 from kernelwright.agent.tune.request import Request, carry_out
 from kernelwright.agent.tune.target import target
+from kernelwright.agent.tune.text import markdown
 from kernelwright.agent.tune.tune import Tuned
 from kernelwright.agent.watch import Silence
 from kernelwright.tasks.errors import InputError
@@ -61,6 +62,17 @@ def test_a_kernel_that_pays_stays_in_and_can_be_taken_out(tmp_path: Path) -> Non
     result.undo()
     assert type(model) is Chain
     assert torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize(("high", "says"), [(0.9, True), (1.1, False)])
+def test_the_report_says_where_the_compiler_alone_is_faster(high: float, says: bool) -> None:
+    times = {"eager": 3.0, "compile": 1.0, "tuned": 2.0}
+    speedup = {"eager": {"median": 1.5, "low": 1.4, "high": 1.6}, "compile": {"median": 0.5, "low": 0.4, "high": high}}
+    report = {"model": "m", "mode": "inference", "device": "cpu", "pass_ms": 3.0, "latency_ms": times, "speedup": speedup}
+    report |= {"numerics": None, "kernels": {}, "dropped": {}, "groups": [], "tasks": [], "profile": [], "notes": []}
+    text = markdown(report)
+    assert ("is faster than the patched model" in text) is says
+    assert "1.50x [1.40, 1.60]" in text
 
 
 def test_a_result_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
