@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     reasons = {mark: reason for mark, reason in _OPT_IN.items() if mark not in chosen}
     if any(item.get_closest_marker("requires_cuda") for item in items) and not _has_cuda():
         reasons["requires_cuda"] = "no CUDA device"
+    if importlib.util.find_spec("transformers") is None:
+        reasons["requires_transformers"] = "transformers is not installed"
     for item in items:
         for mark, reason in reasons.items():
             if item.get_closest_marker(mark):

@@ -155,9 +155,12 @@ def load_kernel(path: Path) -> Any:
 
 
 def on_captured(candidate: Candidate, kernel: Any) -> float:
-    """The kernel's relative error on the captured inputs, against the original operators in float64."""
+    """The kernel's relative error on the captured inputs, by the original operators in float64; infinite where it fails."""
     with torch.no_grad():
-        mine = torch.utils._pytree.tree_leaves(kernel(*(t.clone() for t in candidate.captured)))
+        try:
+            mine = torch.utils._pytree.tree_leaves(kernel(*(t.clone() for t in candidate.captured)))
+        except Exception:  # noqa: BLE001  a kernel may fail in any way, and one that does is not put in
+            return float("inf")
         wide = [t.double() if t.is_floating_point() else t for t in candidate.captured]
         try:
             truth = torch.utils._pytree.tree_leaves(candidate.original(*wide))

@@ -13,8 +13,10 @@ from torch import nn
 from kernelwright.agent.cli import defaults
 from kernelwright.agent.llm.options import Limits
 from kernelwright.agent.parts import check_names
+from kernelwright.agent.run import start
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.tune.folder import check_out
+from kernelwright.agent.tune.optimise import Loop
 from kernelwright.agent.tune.target import Target, target
 from kernelwright.agent.tune.tune import Options, Tuned
 from kernelwright.agent.tune.tune import tune as work
@@ -77,8 +79,10 @@ class Request:
         return self.mode == "training"
 
 
-def carry_out(request: Request, argv: tuple[str, ...], load: Callable[[str], Target], watch: Watch) -> Tuned:
-    """Refuse what can be refused, then load the target on its device with ``load``, and tune it.
+def carry_out(
+    request: Request, argv: tuple[str, ...], load: Callable[[str], Target], watch: Watch, loop: Loop = start
+) -> Tuned:
+    """Refuse what can be refused, then load the target on its device with ``load``, and tune it by ``loop``.
 
     Raises:
         InputError: a name, a folder, the model or its inputs are not what is needed; before anything is spent.
@@ -100,7 +104,7 @@ def carry_out(request: Request, argv: tuple[str, ...], load: Callable[[str], Tar
     place = Workspace.at(request.home, request.store)
     check_out(request.out, place.home)
     options = Options(where, request.training, request.budget, request.threshold, request.rounds, request.compiled, request.out)
-    return work(load(where), config, options, place, watch)
+    return work(load(where), config, options, place, watch, loop)
 
 
 def tune(  # noqa: PLR0913  one argument an option, as on the command line

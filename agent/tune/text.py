@@ -25,6 +25,8 @@ def _lines(report: Mapping[str, Any]) -> Iterator[str]:  # noqa: C901  one parag
         for name, value in report["speedup"].items():
             yield f"| {name} | {report['latency_ms'][name]:.3f} | {ratio(value)} |"
         yield f"| the patched model itself | {report['latency_ms']['tuned']:.3f} | |"
+        if report["speedup"].get("compile", {}).get("high", 1.0) < 1:
+            yield from ("", "torch.compile of the original, without any of these kernels, is faster than the patched model.")
         if "speedup_compiled" in report:
             yield ""
             yield f"Both under torch.compile, patched against original: {ratio(report['speedup_compiled'])}."

@@ -9,6 +9,7 @@ are captured one by one.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -178,10 +179,12 @@ def _calls(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 def _site(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Site:
     try:
-        program = torch.export.export(module, args, kwargs, strict=False)
-        if any(_mutates(node) for node in program.graph.nodes):
-            program = program.run_decompositions({})
-        graph = program.module()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch about its own parts: where they are errors, nothing would be exported
+            program = torch.export.export(module, args, kwargs, strict=False)
+            if any(_mutates(node) for node in program.graph.nodes):
+                program = program.run_decompositions({})
+            graph = program.module()
     except Exception as error:  # noqa: BLE001  export raises whatever the model's code does
         lines = str(error).strip().splitlines()
         raise NotCapturable(f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]) from error
@@ -190,8 +193,23 @@ def _site(path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str,
     for node in list(graph.graph.nodes):
         if node.op == "call_module" and not node.users:  # export's own input guards: ours are checked before
             graph.graph.erase_node(node)
+    _apart(graph.graph)
     graph.recompile()
     return _partitioned(Site(path, module, graph, args, kwargs))
+
+
+def _apart(graph: fx.Graph) -> None:
+    """Let what reads a buffer that the graph writes (a batch norm's statistics) read a copy: autograd keeps what was read."""
+    writes = [n for n in graph.nodes if n.target is torch.ops.aten.copy_.default and n.args[0].op == "get_attr"]
+    written = {node.args[0].target for node in writes}
+    for node in list(graph.nodes):
+        readers = [user for user in node.users if user not in writes or user.args[0] is not node]
+        if node.op == "get_attr" and node.target in written and readers:
+            with graph.inserting_after(node):
+                kept = graph.call_function(torch.ops.aten.clone.default, (node,))
+            kept.meta = dict(node.meta)
+            for reader in readers:
+                reader.replace_input_with(node, kept)
 
 
 def _mutates(node: fx.Node) -> bool:
@@ -212,13 +230,9 @@ class _Support(OperatorSupportBase):
         name, value = opname(node), _value(node)
         if not name or node.name in self._left or not isinstance(value, torch.Tensor) or _mutates(node):
             return False
-        if (
-            not value.numel()
-            or value.dtype.is_complex
-            or not any(isinstance(_value(n), torch.Tensor) for n in node.all_input_nodes)
-        ):
+        if not _static(value) or value.dtype.is_complex or not node.all_input_nodes:
             return False
-        if any(not isinstance(_value(n), torch.Tensor) for n in node.all_input_nodes):
+        if any(not _static(_value(n)) for n in node.all_input_nodes):
             return False
         if name == "batch_norm" and node.args[5]:
             return False
@@ -227,6 +241,11 @@ class _Support(OperatorSupportBase):
         pointwise = torch.Tag.pointwise in node.target.tags  # type: ignore[union-attr]
         random = torch.Tag.nondeterministic_seeded in node.target.tags and name != "dropout"  # type: ignore[union-attr]
         return (pointwise or name in _LIGHT or name in _VIEWS) and not random
+
+
+def _static(value: Any) -> bool:
+    """Whether ``value`` is a tensor with elements, whose shape does not follow from data."""
+    return isinstance(value, torch.Tensor) and all(isinstance(size, int) and size for size in value.shape)
 
 
 def _opaque(node: fx.Node) -> bool:
