@@ -116,7 +116,6 @@ def _turn(
     (outcome,) = result.outcomes
     path = workspace.best(result.run.id, task) / "kernel.py"
     if outcome.best is None or outcome.verdict is None or not path.is_file():
-        candidate.odds *= 0.5
         return result.run.id, outcome, None, 0.0
     source = path.read_text(encoding="utf-8")
     return result.run.id, outcome, source, on_captured(candidate, load_kernel(path))
@@ -125,16 +124,15 @@ def _turn(
 def _note(search: Search, candidate: Candidate, task: Task, found: tuple[str, TaskOutcome, str | None, float]) -> None:
     run, outcome, source, error = found
     search.runs.append(run)
+    candidate.odds *= 0.5  # whatever came of it: a further turn is less likely to gain as much
     reason, key = outcome.reason, candidate.group.key
     if source is not None and outcome.verdict is not None and outcome.verdict.timing is not None:
         limit = _ERROR.get(candidate.group.outputs[0].dtype, 0.0)
         latency = outcome.verdict.timing.latency_us.median
         if error > limit:
             reason = f"wrong on the captured inputs: relative error {error:.2g}, at most {limit:.2g} is allowed"
-            candidate.odds *= 0.5
         elif (outcome.verdict.speedup or 0) <= 1:
             reason = "no faster than the original operators"
-            candidate.odds *= 0.5
         elif candidate.best_us is None or latency < candidate.best_us:
             candidate.best_us = latency
             search.won[key] = Won(candidate, source, outcome.verdict.environment.get("backend", ""), run, outcome, error)

@@ -33,7 +33,7 @@ class Candidate:
     best_us: float | None = None
     """A kernel's, in the judge's timing."""
     odds: float = 0.5
-    """Share of earlier tasks of this family that a kernel sped up, by the store; 0.5 where nothing is known."""
+    """Share of earlier tasks of this family that a kernel sped up, by the store; 0.5 where nothing is known. Halved by every turn."""
 
     @property
     def count(self) -> int:

@@ -176,3 +176,17 @@ def test_the_command_line_refuses_it_with_one_line_and_code_2(tmp_path: Path, ca
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in said] == ["error", "remedy"]
     assert "inside the workspace" in said[0]
+
+
+def test_attempts_go_to_other_groups_once_one_has_had_its_turn(tmp_path: Path) -> None:
+    """Two groups of like weight and turns of one attempt: neither takes all of them."""
+
+    class Two(Chain):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            wide = self.up(super().forward(x))
+            return self.down((wide * 2 + 1).clamp(0, 3) * wide + wide * wide - 1)
+
+    result = tuned(tmp_path, Two(), torch.randn(512, 8), FAST, budget=3)
+    tasks = [row["task"] for row in result.report["tasks"]]
+    assert len(tasks) == 3
+    assert len(set(tasks)) == 2
