@@ -31,7 +31,7 @@ def show(output: Output, as_json: bool) -> None:
         from rich.console import Console
 
         width = None if sys.stdout.isatty() else 120  # a file or a pipe has no width of its own
-        output.text(Console(width=width, soft_wrap=True))
+        output.text(Console(width=width, soft_wrap=True, emoji=False))  # `model.py:llama: …` is no animal
     sys.stdout.flush()
 
 

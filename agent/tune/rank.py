@@ -33,7 +33,7 @@ class Candidate:
     best_us: float | None = None
     """A kernel's, in the judge's timing."""
     odds: float = 0.5
-    """Share of earlier tasks of this family that a kernel sped up, by the store; 0.5 where nothing is known. Halved by every turn."""
+    """Share of earlier tasks of this family that a kernel sped up, by the store, else 0.5; every turn halves it."""
 
     @property
     def count(self) -> int:

@@ -16,6 +16,7 @@ from tuned import FAST, LOOP, SLOW, WRONG, Chain, Normed, chain, one_thread, req
 
 import kernelwright
 from kernelwright.agent.cli.app import run
+from kernelwright.agent.cli.output import Output, show
 from kernelwright.agent.tune.request import Request, carry_out
 from kernelwright.agent.tune.target import target
 from kernelwright.agent.tune.text import markdown
@@ -62,6 +63,11 @@ def test_a_kernel_that_pays_stays_in_and_can_be_taken_out(tmp_path: Path) -> Non
     result.undo()
     assert type(model) is Chain
     assert torch.equal(model(x), before)
+
+
+def test_names_between_colons_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    show(Output({}, lambda console: console.print("# model.py:llama: inference", markup=False)), as_json=False)
+    assert capsys.readouterr().out == "# model.py:llama: inference\n"
 
 
 @pytest.mark.parametrize(("high", "says"), [(0.9, True), (1.1, False)])
