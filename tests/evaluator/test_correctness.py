@@ -117,3 +117,11 @@ def test_further_out_or_more_often_than_the_reference_fails() -> None:
     rows = eager.clone()
     rows[:20] = oracle[:20] + (eager - oracle).abs().max()
     assert not compare(rows, oracle, eager).passed
+
+
+@pytest.mark.parametrize("first", [1, 65])
+def test_what_the_noisy_columns_are_allowed_is_not_spent_in_quiet_ones(first: int) -> None:
+    _, oracle, eager = amplified(1e-4, 2)
+    candidate = eager.clone()
+    candidate[:, first : first + 4] = oracle[:, first : first + 4].to(torch.bfloat16).float()
+    assert not compare(candidate, oracle, eager).passed
