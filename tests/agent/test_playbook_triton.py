@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from triton_cases import CASES, COMPILED, HEAD
+from triton_cases import CASES, COMPILED, HEAD, LARGE
 
 
 def program(name: str, order: int = 1) -> Any:
@@ -104,19 +104,25 @@ def dense() -> dict[str, list[Any]]:
     InterpretedFunction.run = lambda self, *a, **k: (launched.append(self.fn.__name__), run(self, *a, **k))[1]
     results = {}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        for name in ("linear_relu", "product", "product_left_transposed"):
-            text = emit(program(name), {}).replace("k >= 256", "k >= 16").replace(">= UNITS // 2", ">= 1")
-            assert "k >= 16" in text
+        for name, (sizes, _, _) in LARGE.items():
+            text = emit(program(name), {})
+            for bound, less in (
+                ("m >= 128 and n >= 128 and k >= 256", "k >= 16"),
+                ("m >= 64 and n >= 16 and k >= 16", "True"),
+                (">= UNITS // 2", ">= 1"),
+            ):
+                assert bound in text, (name, bound)
+                text = text.replace(bound, less)
             module = load(text, folder, f"dense_{name}")
             for dtype in (torch.float32, torch.float16):  # Triton's interpreter multiplies the bits of bfloat16
-                exec("n, k, m = 136, 40, 264", module.__dict__)
+                exec(sizes, module.__dict__)
                 namespace: dict[str, Any] = {}
-                exec(_resized(CASES[name][0], "n, k, m = 136, 40, 264"), namespace)
+                exec(_resized(CASES[name][0], sizes), namespace)
                 torch.manual_seed(0)
                 expected, model = namespace["Model"]().to(dtype), module.ModelNew().to(dtype)
                 model.load_state_dict(expected.state_dict())
                 given = [v.to(dtype) for v in namespace["get_inputs"]()]
-                given[0][3, 5] = float("inf")
+                given[0][(1,) * given[0].ndim] = float("inf")
                 launched.clear()
                 got, same = model(*given), expected(*given)
                 exact = expected.double()(*(v.double() for v in given))
@@ -212,11 +218,11 @@ def test_kernels_are_right_in_the_interpreter_at_every_schedule() -> None:
 
 def test_large_tiles_are_right_where_a_product_ends_inside_one() -> None:
     results = child("dense", TRITON_INTERPRET="1")
-    for name, (error, least, launched) in results.items():
-        assert error <= 2 * least + 1e-5, name
-        way = "k0" if name == "product_left_transposed torch.float32" else "split" if "float32" in name else "tma"
-        assert any(way in kernel for kernel in launched), (name, launched)
-    assert len(results) == 6
+    for name, (_, single, half) in LARGE.items():
+        for dtype, way in (("float32", single), ("float16", half)):
+            error, least, launched = results[f"{name} torch.{dtype}"]
+            assert error <= 2 * least + 1e-5, (name, dtype)
+            assert any(kernel.endswith(way) for kernel in launched), (name, dtype, launched)
 
 
 def test_default_points_compile_for_sm90_without_spills() -> None:

@@ -137,6 +137,42 @@ CASES: dict[str, tuple[str, list[str], str, list[dict[str, Any]]]] = {
         "b, c, o, h, w = 2, 5, 9, 11, 14",
         [{}, {"split_k": 2}],
     ),
+    "pointwise": (
+        reference("b, c, o, h, w = 8, 64, 128, 32, 32", "self.f(x)", "torch.randn(b, c, h, w)", "self.f = nn.Conv2d(c, o, 1)"),
+        ["b, c, o, h, w = 8, 64, 128, 32, 32", "b, c, o, h, w = 2, 5, 9, 7, 9"],
+        "b, c, o, h, w = 2, 5, 9, 11, 14",
+        [{}],
+    ),
+    "conv_transpose2d": (
+        reference(
+            "b, c, o, h, w = 8, 32, 32, 28, 28",
+            "self.f(x)",
+            "torch.randn(b, c, h, w)",
+            "self.f = nn.ConvTranspose2d(c, o, (4, 3), (2, 3), (1, 0))",
+        ),
+        ["b, c, o, h, w = 8, 32, 32, 28, 28", "b, c, o, h, w = 2, 5, 9, 7, 9"],
+        "b, c, o, h, w = 2, 5, 9, 5, 6",
+        [{}, {"dense": "off"}],
+    ),
+    "conv_transpose2d_dilated": (
+        reference(
+            "b, c, o, h, w = 4, 32, 32, 28, 28",
+            "self.f(x)",
+            "torch.randn(b, c, h, w)",
+            "self.f = nn.ConvTranspose2d(c, o, 3, 5, 1, 2, 2, True, 2)",
+        ),
+        ["b, c, o, h, w = 4, 32, 32, 28, 28", "b, c, o, h, w = 2, 6, 8, 7, 9"],
+        "b, c, o, h, w = 2, 6, 8, 5, 6",
+        [{}],
+    ),
+    "batched_product": (
+        reference(
+            "b, n, k, m = 16, 512, 512, 1024", "torch.bmm(x, w)", "torch.randn(b, n, k), torch.randn(b, k, m)", arguments="x, w"
+        ),
+        ["b, n, k, m = 16, 512, 512, 1024", "b, n, k, m = 2, 17, 33, 65"],
+        "b, n, k, m = 2, 37, 66, 20",
+        [{}],
+    ),
     "max_pool2d": (
         reference("b, c, h, w = 8, 32, 28, 28", "F.max_pool2d(x, 3, 2, 1)", "torch.randn(b, c, h, w)"),
         ["b, c, h, w = 8, 32, 28, 28", "b, c, h, w = 2, 5, 7, 9"],
@@ -293,6 +329,18 @@ CASES |= {
         "n, z = 21, 307",
         [{}, {"span_tile": 8}],
     ),
+}
+
+LARGE: dict[str, tuple[str, str, str]] = {
+    # name: (sizes, kernels of fp32, of fp16) where sizes and addresses allow the forms for large products
+    "linear_relu": ("n, k, m = 136, 40, 264", "split", "tma"),
+    "product": ("n, k, m = 136, 40, 264", "split", "tma"),
+    "product_left_transposed": ("n, k, m = 136, 40, 264", "packed", "tma"),
+    "batched_product": ("b, n, k, m = 3, 136, 64, 264", "packed", "tma"),
+    "pointwise": ("b, c, o, h, w = 2, 64, 136, 12, 22", "packed", "tma"),
+    "conv2d": ("b, c, o, h, w = 2, 20, 24, 19, 13", "packed", "image"),
+    "conv_transpose2d": ("b, c, o, h, w = 2, 20, 24, 9, 13", "packed", "image"),
+    "conv_transpose2d_dilated": ("b, c, o, h, w = 2, 36, 48, 8, 11", "packed", "image"),
 }
 
 COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -105,7 +105,7 @@ def test_a_read_past_the_end_is_found_by_compute_sanitizer(task: Task, tmp_path:
         honest = judge.judge(kernel(), task)
         if "not_run" in str(honest.evidence["sanitize"]):
             pytest.skip(f"no sanitizer: {honest.evidence['sanitize']}")
-        verdict = judge.judge(kernel("x[i] * 2.f + 1.f + (i == n - 1 && x[n + (1 << 24)] > 1e38f ? 1e-9f : 0.f)"), task)
+        verdict = judge.judge(kernel("x[i] * 2.f + 1.f + (i == n - 1 && x[n + 1] > 1e38f ? 1e-9f : 0.f)"), task)
     assert honest.status is Status.PASSED, honest.reason
     assert (verdict.status, verdict.stage) == (Status.INCORRECT, Stage.SANITIZE), verdict.reason
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernelwright.agent.writers.playbook import cpp_gemm
+from kernelwright.agent.writers.playbook.convolution import conv_nest
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope, constant
 from kernelwright.agent.writers.playbook.cpp_loops import poly
 from kernelwright.agent.writers.playbook.cpp_math import PREAMBLE
@@ -25,7 +26,6 @@ from kernelwright.agent.writers.playbook.ir import (
 )
 from kernelwright.agent.writers.playbook.module import SUFFIX, given, made, render
 from kernelwright.agent.writers.playbook.simplify import collapse, rename
-from kernelwright.agent.writers.playbook.walks import conv_nest
 
 _POINTERS = {
     "float32": "float", "float64": "double", "int64": "int64_t", "int32": "int32_t", "int16": "int16_t", "int8": "int8_t",

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.agent.writers.playbook import triton_dense, triton_spectrum, triton_tiles
+from kernelwright.agent.writers.playbook import triton_dense, triton_packed, triton_spectrum, triton_tiles
+from kernelwright.agent.writers.playbook.convolution import conv_nest
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
 from kernelwright.agent.writers.playbook.ir import (
@@ -34,8 +35,10 @@ from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_sour
 from kernelwright.agent.writers.playbook.triton_nest import NestWriter
 from kernelwright.agent.writers.playbook.triton_order import OrderWriter
 from kernelwright.agent.writers.playbook.triton_order import space as order_space
+from kernelwright.agent.writers.playbook.triton_packed import TUNING as PACKED_TUNING
+from kernelwright.agent.writers.playbook.triton_packed import packed
 from kernelwright.agent.writers.playbook.triton_plan import plan
-from kernelwright.agent.writers.playbook.walks import conv_nest, matmul_nest
+from kernelwright.agent.writers.playbook.walks import matmul_nest
 
 DTYPES = ("float32", "float16", "bfloat16")
 ATOMICS = {"sum": "tl.atomic_add", "max": "tl.atomic_max", "min": "tl.atomic_min"}
@@ -52,7 +55,15 @@ def emit_product(kernel: Matmul | Conv, program: Program, point: Mapping[str, An
     if item is None:
         return emit_nest(matmul_nest(kernel) if isinstance(kernel, Matmul) else conv_nest(kernel), program, point)
     writer = ProductWriter(item, program, point)
-    pieces, lines = writer.pieces()
+    pieces: list[Piece] = []
+    lines: list[str] = []
+    if writer.tuned("dense") == "on":  # for large sizes, tried first
+        pieces, lines = writer.dense()
+        if writer.tuned("precision") == "tf32x3":
+            more, further = packed(item, program, point)
+            pieces, lines = [*pieces, *more], [*lines, *further]
+    more, further = writer.pieces()
+    pieces, lines = [*pieces, *more], [*lines, *further]
     split = writer.split()
     if split == 1:
         return pieces, lines
@@ -115,7 +126,7 @@ def emit_kernel(kernel: Kernel, program: Program, point: Mapping[str, Any]) -> t
 
 def launcher(name: str, lines: list[str]) -> tuple[str, str]:
     """Text of function ``launch_<name>`` and of the call of it in ``forward``."""
-    made = {line.split(" = ")[0] for line in lines if line.startswith("p_")}
+    made = {line.split(" = ")[0].strip() for line in lines if line.lstrip().startswith("p_")}
     found = [f for f in dict.fromkeys(re.findall(r"\b([pna])_(\w+)", "\n".join(lines))) if "_".join(f) not in made]
     head = ", ".join(["IDX", "device", *(f"{kind}_{word}" for kind, word in found)])
     body = "\n".join(f"    {line}" for line in lines)
@@ -135,10 +146,13 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         parts.insert(0, triton_spectrum.TABLES.strip())
     body = "\n\n\n".join(parts)
     runtime = [RUNTIME]
-    if "tile_for(" in body or "dense_ok(" in body:
+    large = "dense_ok(" in body or "packed_ok(" in body
+    if "tile_for(" in body or large:
         runtime.append(triton_tiles.RUNTIME)
-    if "dense_ok(" in body:
+    if large:
         runtime.append(triton_dense.RUNTIME)
+    if "packed_ok(" in body:
+        runtime.append(triton_packed.RUNTIME)
     own = set(re.findall(r"def (kw_\w+)", triton_dense.RUNTIME))
     helpers = helper_source(called(body, own))
     return "\n\n\n".join(filter(None, [*(part.strip() for part in runtime), helpers, body])), calls
@@ -183,7 +197,8 @@ def emit(program: Program, point: Mapping[str, Any]) -> str:
     prelude.append(f"IDX = tl.int64 if max(0, {sizes}) >= 2**31 - 2**20 else tl.int32")
     imports = "import functools\n" if parts or "@functools" in text else ""
     imports += "import math\n" if any(isinstance(kernel, Spectrum) for kernel in program.kernels) else ""
-    imports += "import triton\nimport triton.language as tl\n" + (f"{triton_dense.IMPORT}\n" if "dense_ok(" in text else "")
+    imports += "import triton\nimport triton.language as tl\n"
+    imports += f"{triton_dense.IMPORT}\n" if "TensorDescriptor(" in text else ""
     imports += "\nfrom kernelwright.evaluator.native import OutsideEnvelope"
     says = "Triton kernels by the playbook: " + (", ".join(f"{k}={v}" for k, v in sorted(point.items())) or "defaults")
     every = replace(program, dtypes=DTYPES)
@@ -217,7 +232,7 @@ def space(program: Program) -> dict[str, list[Any]]:
         nest = kernel if isinstance(kernel, Nest) else None
         if isinstance(kernel, (Matmul, Conv)):
             if as_product(kernel, program) is not None:
-                found.update(DOT_TUNING)
+                found.update(DOT_TUNING | PACKED_TUNING)
                 continue
             nest = matmul_nest(kernel) if isinstance(kernel, Matmul) else conv_nest(kernel)
         if nest is None:

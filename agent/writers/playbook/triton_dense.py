@@ -6,8 +6,8 @@ main loop splits the first factor's tile in registers and adds three products, `
 product of a step is added to the sum by an fp32 addition, since the tensor cores truncate where they accumulate (Ootomo and
 Yokota 2022, https://arxiv.org/abs/2203.03341). Rows past the edge are zeros, which TMA fills in.
 
-Written for what is plain: one axis each for M, N and K, operands as they lie in memory. The launch takes this way where sizes
-and addresses allow it, and that of :mod:`~kernelwright.agent.writers.playbook.triton_dot` elsewhere.
+Written for what is plain: whole matrices as they lie in memory, of two-byte elements also in batches. The launch takes this way
+where sizes and addresses allow it, and that of :mod:`~kernelwright.agent.writers.playbook.triton_dot` elsewhere.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernelwright.agent.writers.playbook.index import Axis, Poly
+from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product
 from kernelwright.agent.writers.playbook.ir import Expr, Load, Program
-from kernelwright.agent.writers.playbook.triton_expr import Code, Scope
+from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope
 from kernelwright.agent.writers.playbook.triton_expr import size_text as text
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 
@@ -31,10 +31,11 @@ LEAST = 256
 
 @dataclass(frozen=True)
 class Dense:
-    """A product of two matrices that lie in memory as they are."""
+    """Products of matrices that lie in memory as they are, one for each point of ``batch``; M and N are flat runs of axes."""
 
-    m: Axis
-    n: Axis
+    batch: tuple[Axis, ...]
+    m: tuple[Axis, ...]
+    n: tuple[Axis, ...]
     k: Axis
     a: Load
     b: Load
@@ -42,33 +43,47 @@ class Dense:
     """``a`` is stored (m, k); else (k, m)."""
     b_rows: bool
     """``b`` is stored (k, n); else (n, k)."""
+    a_many: bool
+    """``a`` has a matrix for each point of ``batch``; else one for all. So ``b_many``."""
+    b_many: bool
 
 
-def as_dense(m: Axis, n: Axis, k: Axis, factors: tuple[Expr, Expr], program: Program) -> Dense | None:
-    """The product ``Σ_k a · b`` where both factors are whole matrices of the working dtype, else None."""
-    loads: list[Load] = []
-    rows: list[bool] = []
-    for expr, outer, inner in ((factors[0], m, k), (factors[1], k, n)):
+def as_dense(
+    batch: tuple[Axis, ...], m: tuple[Axis, ...], n: tuple[Axis, ...], k: Axis, factors: tuple[Expr, Expr], program: Program
+) -> Dense | None:
+    """The products ``Σ_k a · b`` where both factors are whole matrices of the working dtype, else None."""
+    found: list[tuple[Load, bool, bool]] = []
+    for expr, outer, inner in ((factors[0], m, (k,)), (factors[1], (k,), n)):
         if not isinstance(expr, Load) or program.buffer(expr.buffer).dtype not in ("work", "float32"):
             return None
-        if expr.offset == Poly.of(outer) * inner.extent + Poly.of(inner):
-            rows.append(True)
-        elif expr.offset == Poly.of(inner) * outer.extent + Poly.of(outer):
-            rows.append(False)
-        else:
+        forms = {
+            _flat((*many, *order)): (rows, bool(many))
+            for many in ({(), batch})
+            for rows, order in ((True, (*outer, *inner)), (False, (*inner, *outer)))
+        }
+        if expr.offset not in forms:
             return None
-        loads.append(expr)
-    if len({program.buffer(load.buffer).dtype for load in loads}) > 1:
+        found.append((expr, *forms[expr.offset]))
+    (a, a_rows, a_many), (b, b_rows, b_many) = found
+    if program.buffer(a.buffer).dtype != program.buffer(b.buffer).dtype:
         return None
-    return Dense(m, n, k, loads[0], loads[1], rows[0], rows[1])
+    return Dense(batch, m, n, k, a, b, a_rows, b_rows, a_many, b_many)
+
+
+def _flat(axes: tuple[Axis, ...]) -> Poly:
+    """The flat index of a point of ``axes``, the first slowest."""
+    index = ZERO
+    for axis in axes:
+        index = index * axis.extent + Poly.of(axis)
+    return index
 
 
 RUNTIME = f'''
-def dense_ok(a, b, a_inner, b_inner, m, n, k, split):
+def dense_ok(a, b, a_inner, b_inner, m, n, k, s, split):
     """Whether TMA can read both factors, and there is enough to do for the large tiles."""
     size = a.element_size()
     aligned = all(t.data_ptr() % 16 == 0 and inner * size % 16 == 0 for t, inner in ((a, a_inner), (b, b_inner)))
-    enough = m >= 128 and n >= 128 and k >= {LEAST} and -(-m // 128) * -(-n // 128) >= UNITS // 2
+    enough = m >= 128 and n >= 128 and k >= {LEAST} and -(-m // 128) * -(-n // 128) * s >= UNITS // 2
     if a.device.type == "cuda" and torch.cuda.get_device_capability(a.device)[0] < 9:
         return False
     return aligned and enough and size == (4 if split else 2)
@@ -121,51 +136,63 @@ class DenseWriter:
         self.name = name
         self.epilogue = epilogue
         self.swizzle = swizzle
-        self.sizes = [text(axis.extent) for axis in (dense.m, dense.n, dense.k)]
+        self.extents = [product(a.extent for a in axes) for axes in (dense.m, dense.n, (dense.k,), dense.batch)]
+        self.sizes = [text(extent) for extent in self.extents]
 
     def pieces(self) -> tuple[list[Piece], list[str]]:
         """The kernels, and lines of the launcher: they return where the product was made this way."""
-        dense, (m, n, k) = self.dense, self.sizes
+        dense, (m, n, k, s) = self.dense, self.sizes
         a, b = f"p_{dense.a.buffer}", f"p_{dense.b.buffer}"
         pieces, lines = [], []
         inner = f"{k if dense.a_rows else m}, {n if dense.b_rows else k}"
         if self.program.buffer(dense.a.buffer).dtype == "work":
             piece, call = self._half()
             pieces.append(piece)
-            lines += [f"if dense_ok({a}, {b}, {inner}, {m}, {n}, {k}, False):", *_indent(call), "    return"]
-        if dense.a_rows:
+            whole = dense.a_rows and not dense.b_rows  # both end where K does; else rows of the next matrix would be read
+            last = "" if not dense.batch or whole else f" and ({k}) % {WIDE[2]} == 0"
+            lines += [f"if dense_ok({a}, {b}, {inner}, {m}, {n}, {k}, {s}, False){last}:", *_indent(call), "    return"]
+        if dense.a_rows and not dense.batch:
             piece, call = self._single()
             pieces.append(piece)
-            lines += [f"if dense_ok({a}, {b}, {k}, 4, {m}, {n}, {k}, True):", *_indent(call), "    return"]
+            lines += [f"if dense_ok({a}, {b}, {k}, 4, {m}, {n}, {k}, 1, True):", *_indent(call), "    return"]
         return pieces, lines
 
     def _half(self) -> tuple[Piece, list[str]]:
         dense, code = self.dense, Code(self.program)
         scope = Scope(code)
-        m, n, k = (scope.size(axis.extent) for axis in (dense.m, dense.n, dense.k))
+        m, n, k, count = (scope.size(extent) for extent in self.extents)
         _tiles(code, m, n)
         code.add(f"steps = tl.cdiv({k}, BK)")
         code.add("done = tl.program_id(0) - PROGRAMS")
-        code.add("for tile in tl.range(tl.program_id(0), tiles_m * tiles_n, PROGRAMS, flatten=True):")
+        every = f"tiles_m * tiles_n * ({count})" if dense.batch else "tiles_m * tiles_n"
+        code.add(f"for tile in tl.range(tl.program_id(0), {every}, PROGRAMS, flatten=True):")
         code.depth += 1
-        _place(code, "tile", "in")
+        self._place(code, "tile", "in")
+        at = "step * BK"
+        rows = [  # of each factor, where a matrix for each point of the batch begins
+            f"batch_in * ({size}) + " if many else ""
+            for many, size in ((dense.a_many, m if dense.a_rows else k), (dense.b_many, k if dense.b_rows else n))
+        ]
         code.add("acc = tl.zeros([BM, BN], tl.float32)")
         code.add("for step in range(steps):")
-        left = "desc_a.load([m_in * BM, step * BK])" if dense.a_rows else "desc_a.load([step * BK, m_in * BM]).T"
-        right = "desc_b.load([step * BK, n_in * BN])" if dense.b_rows else "desc_b.load([n_in * BN, step * BK]).T"
-        code.add(f"    acc = tl.dot({left}, {right}, acc)")
+        left = f"{rows[0]}m_in * BM, {at}])" if dense.a_rows else f"{rows[0]}{at}, m_in * BM]).T"
+        right = f"{rows[1]}{at}, n_in * BN])" if dense.b_rows else f"{rows[1]}n_in * BN, {at}]).T"
+        code.add(f"    acc = tl.dot(desc_a.load([{left}, desc_b.load([{right}, acc)")
         code.add("done += PROGRAMS")  # a second count, so that the next tile's loads do not wait for the epilogue
-        _place(code, "done", "out")
+        self._place(code, "done", "out")
         self._finish(code, scope, m, n)
         name = f"{self.name}_tma"
         options = f"PROGRAMS=programs, SWIZZLE={self.swizzle}, IDX=IDX, num_warps=W, num_stages=S"
-        (m, n, k), a, b = self.sizes, f"p_{dense.a.buffer}", f"p_{dense.b.buffer}"
+        (m, n, k, s), a, b = self.sizes, f"p_{dense.a.buffer}", f"p_{dense.b.buffer}"
         shapes = [(a, m, k, "BM", "BK") if dense.a_rows else (a, k, m, "BK", "BM")]
         shapes.append((b, k, n, "BK", "BN") if dense.b_rows else (b, n, k, "BN", "BK"))
-        described = ", ".join(_described(*shape) for shape in shapes)
+        described = ", ".join(
+            _described(tensor, f"({rows}) * ({s})" if many else rows, *rest)
+            for many, (tensor, rows, *rest) in zip((dense.a_many, dense.b_many), shapes, strict=True)
+        )
         call = [
-            f"BM, BN, BK, W, S = {WIDE} if -(-({m}) // 128) * -(-({n}) // 256) >= UNITS // 2 else {SQUARE}",
-            f"programs = min(units(device), -(-({m}) // BM) * -(-({n}) // BN))",
+            f"BM, BN, BK, W, S = {WIDE} if -(-({m}) // 128) * -(-({n}) // 256) * ({s}) >= UNITS // 2 else {SQUARE}",
+            f"programs = min(units(device), -(-({m}) // BM) * -(-({n}) // BN) * ({s}))",
             f"{name}[(programs,)]({', '.join([described, *code.passed])}, {_even(m, n)}, {options})",
         ]
         return _piece(name, ["desc_a", "desc_b"], code, ["PROGRAMS"]), call
@@ -173,9 +200,9 @@ class DenseWriter:
     def _single(self) -> tuple[Piece, list[str]]:
         dense, code = self.dense, Code(self.program)
         scope = Scope(code)
-        m, n = (scope.size(axis.extent) for axis in (dense.m, dense.n))
+        m, n = (scope.size(extent) for extent in self.extents[:2])
         _tiles(code, m, n)
-        _place(code, "tl.program_id(0)", "out")
+        self._place(code, "tl.program_id(0)", "out")
         code.add("sum_ = tl.zeros([BM, BN], tl.float32)")
         code.add("small = tl.zeros([BM, BN], tl.float32)")
         code.add("for at in range(0, depth, BK):")
@@ -194,7 +221,7 @@ class DenseWriter:
         self._finish(code, scope, m, n)
         name = f"{self.name}_split"
         bm, bn, bk, warps, stages = SPLIT
-        (m, n, k), a, b = self.sizes, f"p_{dense.a.buffer}", f"p_{dense.b.buffer}"
+        (m, n, k, _), a, b = self.sizes, f"p_{dense.a.buffer}", f"p_{dense.b.buffer}"
         described = [_described(a, m, k, "BM", "BK"), *(_described(t, n, "depth", "BN", "BK") for t in ("high", "low"))]
         options = f"EXACT=device.type != 'cuda', SWIZZLE={self.swizzle}, IDX=IDX, num_warps={warps}, num_stages={stages}"
         call = [
@@ -206,25 +233,34 @@ class DenseWriter:
         ]
         return _piece(name, ["desc_a", "desc_high", "desc_low", "depth"], code, ["EXACT"]), call
 
+    def _place(self, code: Code, tile: str, stem: str) -> None:
+        """Names ``m_<stem>``, ``n_<stem>`` and, of a batch, ``batch_<stem>``.
+
+        Columns of SWIZZLE row tiles come one after the other, so that neighbours share operands in the L2 cache.
+        """
+        if self.dense.batch:
+            code.add(f"batch_{stem} = ({tile}) // (tiles_m * tiles_n)")
+            tile = f"({tile}) % (tiles_m * tiles_n)"
+        code.add(f"first_{stem} = (({tile}) // (SWIZZLE * tiles_n)) * SWIZZLE")
+        code.add(f"high_{stem} = tl.minimum(tiles_m - first_{stem}, SWIZZLE)")
+        code.add(f"m_{stem} = first_{stem} + (({tile}) % (SWIZZLE * tiles_n)) % high_{stem}")
+        code.add(f"n_{stem} = (({tile}) % (SWIZZLE * tiles_n)) // high_{stem}")
+
     def _finish(self, code: Code, scope: Scope, m: str, n: str) -> None:
         code.add("at_m = m_out.to(IDX) * BM + tl.arange(0, BM)")
         code.add("at_n = n_out.to(IDX) * BN + tl.arange(0, BN)")
         code.add(f"in_m = (at_m < {m}) | BM_EVEN")
         code.add(f"in_n = (at_n < {n}) | BN_EVEN")
-        self.epilogue(scope.child())
+        inner = scope.child()
+        if self.dense.batch:
+            code.add("batch = batch_out.to(IDX)")
+            inner.bind(Group(self.dense.batch, None, "batch", ""))
+        self.epilogue(inner)
 
 
 def _tiles(code: Code, m: str, n: str) -> None:
     code.add(f"tiles_m = tl.cdiv({m}, BM)")
     code.add(f"tiles_n = tl.cdiv({n}, BN)")
-
-
-def _place(code: Code, tile: str, stem: str) -> None:
-    """Names ``m_<stem>`` and ``n_<stem>``: columns of SWIZZLE row tiles, so that neighbours share operands in the L2 cache."""
-    code.add(f"first_{stem} = (({tile}) // (SWIZZLE * tiles_n)) * SWIZZLE")
-    code.add(f"high_{stem} = tl.minimum(tiles_m - first_{stem}, SWIZZLE)")
-    code.add(f"m_{stem} = first_{stem} + (({tile}) % (SWIZZLE * tiles_n)) % high_{stem}")
-    code.add(f"n_{stem} = (({tile}) % (SWIZZLE * tiles_n)) // high_{stem}")
 
 
 def _piece(name: str, operands: list[str], code: Code, options: list[str]) -> Piece:

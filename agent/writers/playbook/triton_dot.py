@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import Axis, Poly, product
+from kernelwright.agent.writers.playbook.convolution import Image, gathered, image_of, masked
+from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product
 from kernelwright.agent.writers.playbook.ir import (
     Const,
     Conv,
@@ -23,7 +24,6 @@ from kernelwright.agent.writers.playbook.ir import (
     Masked,
     Matmul,
     Nest,
-    Op,
     Program,
     Reduce,
     Scalar,
@@ -34,7 +34,7 @@ from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, 
 from kernelwright.agent.writers.playbook.triton_expr import size_text as text
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 from kernelwright.agent.writers.playbook.triton_tiles import TILES16, TILES32, UNITS, name_of, tile_for
-from kernelwright.agent.writers.playbook.walks import conv_nest, walk
+from kernelwright.agent.writers.playbook.walks import substitute, walk
 
 TUNING: dict[str, list[Any]] = {
     "tile": ["auto", *map(name_of, TILES16)],
@@ -61,6 +61,12 @@ class Product:
     b: Expr
     acc: str
     stores: tuple[Store, ...]
+    inside: Expr | None = None
+    """Where the result has such a point; None: everywhere."""
+    near: bool = False
+    """Programs that differ in ``scalars`` alone write between each other's elements: they run side by side."""
+    image: Image | None = None
+    """What ``b`` reads, of a convolution of many channels."""
 
 
 def as_product(kernel: Matmul | Conv, program: Program) -> Product | None:
@@ -72,37 +78,77 @@ def as_product(kernel: Matmul | Conv, program: Program) -> Product | None:
         return Product(
             kernel.name, kernel.batch, (kernel.m,), (kernel.n,), (), (kernel.k,), kernel.a, kernel.b, kernel.acc, kernel.stores
         )
-    nest = conv_nest(kernel)
-    value = nest.phases[0].reduces[0].value
-    cond = value.cond if isinstance(value, Masked) else None
-    both = value.value if isinstance(value, Masked) else value
-    if not isinstance(both, Op):
-        return None
-    x, w = both.args
     depth = estimate(kernel.ic.extent, hints)
     taps = estimate(product(t.extent for t in kernel.taps), hints)
     if estimate(kernel.oc.extent, hints) < 8 or depth * taps < 16 or kernel.x.kind != "float":
         return None
-    b: Expr = x if cond is None else Masked(cond, x, Const(0.0, "float"), "float")
-    lead, k = (kernel.taps, (kernel.ic,)) if depth >= 16 else ((), (kernel.ic, *kernel.taps))
+    if _is_pointwise(kernel):
+        change = dict(zip(kernel.positions, map(Poly.of, kernel.spatial), strict=True)) | dict.fromkeys(kernel.taps, ZERO)
+        batch = tuple(axis for axis in (kernel.batch, kernel.group) if axis.extent.const != 1)
+        return Product(
+            kernel.name,
+            batch,
+            (kernel.oc,),
+            kernel.spatial,
+            (),
+            (kernel.ic,),
+            substitute(kernel.w, change),
+            substitute(kernel.x, change),
+            kernel.acc,
+            kernel.stores,
+        )
+    parts = gathered(kernel, by_phase=True)
+    lead, k = (parts.taps, (kernel.ic,)) if depth >= 16 else ((), (kernel.ic, *parts.taps))
     return Product(
-        kernel.name, (kernel.group,), (kernel.oc,), (kernel.batch, *kernel.spatial), lead, k, w, b, kernel.acc, kernel.stores
+        kernel.name,
+        (kernel.group, *parts.phases),
+        (kernel.oc,),
+        (kernel.batch, *parts.spatial),
+        lead,
+        k,
+        masked(parts.real, parts.w),
+        masked(parts.read, parts.x),
+        kernel.acc,
+        parts.stores,
+        parts.inside,
+        bool(parts.phases),
+        image_of(kernel, parts) if depth >= 16 else None,
     )
 
 
-def factor(expr: Expr, scope: Scope, code: Code) -> Val:
+def _is_pointwise(kernel: Conv) -> bool:
+    """Whether each output point is the product with the channels of one input point, the same."""
+    units = (*(tap.extent for tap in kernel.taps), *kernel.stride)
+    return not kernel.transposed and all(u.const == 1 for u in units) and all(p.const == 0 for p in kernel.padding)
+
+
+def factor(expr: Expr, scope: Scope) -> Val:
     """One operand tile in its own element type: a plain (guarded) load as it is, anything else computed in fp32 and rounded."""
-    zero = isinstance(expr, Masked) and isinstance(expr.other, Const) and expr.other.value == 0
     if isinstance(expr, Load):
         return raw_load(expr, scope)
-    if zero and isinstance(expr, Masked) and isinstance(expr.value, Load):
+    if isinstance(expr, Masked) and isinstance(expr.value, Load) and _loaded(expr):
         cond = scope.expr(expr.cond)
         outside, scope.guard = scope.guard, cond
         loaded = raw_load(expr.value, scope)
         scope.guard = outside
         return loaded
-    value = scope.expr(expr)
-    return Val(value.text, value.dims)
+    return scope.expr(expr)
+
+
+def _loaded(expr: Expr) -> bool:
+    """Whether the elements are those of memory, or 0."""
+    if isinstance(expr, Masked):
+        return isinstance(expr.value, Load) and isinstance(expr.other, Const) and expr.other.value == 0
+    return isinstance(expr, Load)
+
+
+def tile_of(expr: Expr, scope: Scope, shape: str) -> str:
+    """One operand tile of the whole ``shape``, 0 outside the scope's masks."""
+    value = factor(expr, scope)
+    text = value.text if value.dims == {0, 1} else f"tl.broadcast_to({value.text}, {shape})"
+    if _loaded(expr):
+        return text
+    return f"tl.where({scope.masks[0]} & {scope.masks[1]}, {text}, 0.0)"
 
 
 def raw_load(load: Load, scope: Scope) -> Val:
@@ -143,8 +189,10 @@ class ProductWriter:
         code.add("pid = tl.program_id(0)")
         code.add(f"tiles_m = tl.cdiv({m}, BM)")
         code.add(f"tiles_n = tl.cdiv({n}, BN)")
-        code.add("tile = pid % (tiles_m * tiles_n)")
-        code.add("rest = pid // (tiles_m * tiles_n)")
+        count = scope.size(product(a.extent for a in item.scalars)) if item.near else "tiles_m * tiles_n"
+        quick, slow = ("rest", "tile") if item.near else ("tile", "rest")
+        code.add(f"{quick} = pid % ({count})")
+        code.add(f"{slow} = pid // ({count})")
         code.add("first = (tile // (SWIZZLE * tiles_n)) * SWIZZLE")
         code.add("high = tl.minimum(tiles_m - first, SWIZZLE)")
         code.add("tile_m = first + (tile % (SWIZZLE * tiles_n)) % high")
@@ -178,7 +226,7 @@ class ProductWriter:
         blocks = top.let(f"tl.cdiv({top.size(depth)}, BK)")
         lead = product(a.extent for a in item.lead)
         trips = top.let(f"({top.size(lead)}) * {blocks}") if item.lead else blocks
-        code.add("acc = tl.zeros([BM, BN], tl.float32)")
+        self._begin()
         low, high = "0", trips
         if split > 1:
             share = top.let(f"tl.cdiv({trips}, {split})")
@@ -187,8 +235,9 @@ class ProductWriter:
         code.add(f"for turn_ in tl.range({low}, {high}):")
         code.depth += 1
         code.add("turn = turn_ + tl.zeros([], tl.int32)")
-        self._step(left.child(), right.child(), top, blocks)
+        self._step(left.child(), right.child(), top)
         code.depth -= 1
+        self._end()
         self._bind(out, item.m, 0, "m", "BM")
         self._bind(out, item.n, 1, "n", "BN")
         if split > 1:
@@ -203,38 +252,47 @@ class ProductWriter:
 
     def _finish(self, out: Scope) -> None:
         """The epilogue, where the sum of a tile is ``acc`` and M and N are bound."""
+        if self.item.inside is not None:
+            out.guard = out.expr(self.item.inside)
         out.values[(Scalar(self.item.acc, "float"), "")] = Val("acc", frozenset({0, 1}))
         for store in self.item.stores:
             out.store(store)
 
-    def _step(self, left: Scope, right: Scope, top: Scope, blocks: str) -> None:
-        """One block of the sum."""
+    def _step(self, left: Scope, right: Scope, top: Scope) -> None:
+        """One block of the sum: all taps of a block of K, one after the other, since they read the same lines of memory."""
         item, code = self.item, self.code
-        code.add(f"at_k = ({f'turn % {blocks}' if item.lead else 'turn'}).to(IDX) * BK + tl.arange(0, BK)")
+        taps = f"({top.size(product(a.extent for a in item.lead))})"
+        code.add(f"block = {f'turn // {taps}' if item.lead else 'turn'}")
+        code.add("at_k = block.to(IDX) * BK + tl.arange(0, BK)")
         code.add(f"in_k = (at_k < {top.size(product(a.extent for a in item.k))}) | BK_EVEN")
         if item.lead:
-            code.add(f"tap = (turn // {blocks}).to(IDX)")
+            code.add(f"tap = (turn % {taps}).to(IDX)")
             for scope in (left, right):
                 scope.bind(Group(item.lead, None, "tap", ""))
         self._bind(left, item.k, 1, "k", "BK")
         self._bind(right, item.k, 0, "k", "BK")
-        a, b = factor(item.a, left, code), factor(item.b, right, code)
-        sides = []
-        for value, shape in ((a, "[BM, BK]"), (b, "[BK, BN]")):
-            part = value.text if value.dims == {0, 1} else f"tl.broadcast_to({value.text}, {shape})"
-            sides.append(part)
-        masks = (f"{left.masks[0]} & {left.masks[1]}", f"{right.masks[0]} & {right.masks[1]}")
-        for i, expr in enumerate((item.a, item.b)):
-            direct = isinstance(expr, Load) or (isinstance(expr, Masked) and isinstance(expr.value, Load))
-            if not direct:
-                sides[i] = f"tl.where({masks[i]}, {sides[i]}, 0.0)"
-        code.add(f"acc = tl.dot(({sides[0]}).to({self.type}), ({sides[1]}).to({self.type}), acc, input_precision=PRECISION)")
+        self._multiply(left, right)
+
+    def _begin(self) -> None:
+        self.code.add("acc = tl.zeros([BM, BN], tl.float32)")
+
+    def _multiply(self, left: Scope, right: Scope) -> None:
+        sides = [
+            f"({tile_of(expr, scope, shape)}).to({self.type})"
+            for expr, scope, shape in ((self.item.a, left, "[BM, BK]"), (self.item.b, right, "[BK, BN]"))
+        ]
+        self.code.add(f"acc = tl.dot({sides[0]}, {sides[1]}, acc, input_precision=PRECISION)")
+
+    def _end(self) -> None:
+        """Make ``acc`` of what the loop summed."""
 
     # launch ----------------------------------------------------------------------------------------
 
     def split(self) -> int:
         """Programs that share one tile's sum: where tiles are few and the sum is long."""
         wanted = self.tuned("split_k")
+        if self.item.inside is not None:
+            return 1
         if wanted != "auto":
             return int(wanted)
         item, hints = self.item, self.program.hints
@@ -279,16 +337,15 @@ class ProductWriter:
         )
         passed = ", ".join([*code.passed, *planes, even, options_text])
         lines.append(f"{item.name}[(-(-({m}) // BM) * -(-({n}) // BN) * ({s}), {split})]({passed})")
-        dense, first = self._dense()
-        return [*dense, Piece(item.name, f"@triton.jit\ndef {item.name}({head}):\n{body}")], [*first, *lines]
+        return [Piece(item.name, f"@triton.jit\ndef {item.name}({head}):\n{body}")], lines
 
-    def _dense(self) -> tuple[list[Piece], list[str]]:
+    def dense(self) -> tuple[list[Piece], list[str]]:
         """Kernels and launches for large plain matrices, tried before the others; none where the product is not one."""
         item = self.item
-        if item.scalars or item.lead or any(len(axes) != 1 for axes in (item.m, item.n, item.k)):
+        if item.lead or len(item.k) != 1:
             return [], []
-        dense = as_dense(item.m[0], item.n[0], item.k[0], (item.a, item.b), self.program)
-        if dense is None or self.tuned("dense") == "off":
+        dense = as_dense(item.scalars, item.m, item.n, item.k[0], (item.a, item.b), self.program)
+        if dense is None:
             return [], []
         return DenseWriter(dense, self.program, item.name, self._dense_epilogue, self.tuned("swizzle")).pieces()
 

@@ -275,9 +275,16 @@ class Scope:
         names = [self.masks[d] for d in sorted(dims) if d in self.masks]
         spread = frozenset(d for d in dims if d in self.masks)
         if self.guard.text:
-            names.append(self.guard.text)
+            guard = self.guard.text
+            if names and not self.guard.dims:
+                guard = self._spread(guard)
+            names.append(guard)
             spread |= self.guard.dims
         return Val(self.let(" & ".join(names)) if len(names) > 1 else "".join(names), spread)
+
+    def _spread(self, condition: str) -> str:
+        """A scalar condition as a block: Triton's interpreter makes a number of one that meets a block's."""
+        return self.let(f"tl.where({condition}, 1, 0) + tl.zeros([1, 1], tl.int32) != 0")
 
     def expr(self, expr: Expr) -> Val:
         """The value of ``expr``, computed here unless it is already there."""
@@ -349,6 +356,8 @@ class Scope:
         dims = frozenset().union(*(a.dims for a in args))
         texts = [a.text if a.text.isidentifier() else f"({a.text})" for a in args]
         kind = expr.args[-1].kind
+        if dims and kind == "bool" and name in ("and", "or"):
+            texts = [t if a.dims else self._spread(t) for t, a in zip(texts, args, strict=True)]
         if not any(a.dims for a in args) and name not in ("where",):
             texts = [self._tensor(t, a) for t, a in zip(texts, expr.args, strict=True)]
         if name == "where":

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Mod, Poly, Value, atoms, rewrite
+from kernelwright.agent.writers.playbook.index import Atom, Axis, Poly, Value, atoms, rewrite
 from kernelwright.agent.writers.playbook.ir import (
-    Const,
-    Conv,
     Expr,
     Load,
     Loop,
@@ -127,13 +125,6 @@ def substitute(expr: Expr, axes: dict[Axis, Poly]) -> Expr:
     return map_expr(expr, lambda a: axes.get(a) if isinstance(a, Axis) else None)
 
 
-def _and(parts: list[Expr]) -> Expr:
-    total = parts[0]
-    for part in parts[1:]:
-        total = Op("and", (total, part), "bool")
-    return total
-
-
 def matmul_nest(kernel: Matmul) -> Nest:
     """The same computation as a plain nest."""
     value = Op("mul", (kernel.a, kernel.b), "float")
@@ -141,38 +132,4 @@ def matmul_nest(kernel: Matmul) -> Nest:
         kernel.name,
         (*kernel.batch, kernel.m, kernel.n),
         (Loop((kernel.k,), reduces=(Reduce(kernel.acc, "sum", value, "float"),)), Loop((), stores=kernel.stores)),
-    )
-
-
-def conv_nest(kernel: Conv) -> Nest:
-    """The same computation as a plain nest over (batch, group, oc, spatial…), reducing over (ic, taps…) with masked loads."""
-    conditions: list[Expr] = []
-    where: dict[Axis, Poly] = {}
-    zero = Const(0, "int")
-    for i, position in enumerate(kernel.positions):
-        o, t = Poly.of(kernel.spatial[i]), Poly.of(kernel.taps[i])
-        if kernel.transposed:
-            at = o + kernel.padding[i] - t * kernel.dilation[i]
-            if kernel.stride[i].const != 1:
-                rest = Position(Poly.of(Mod(at, kernel.stride[i])))
-                conditions.append(Op("eq", (rest, zero), "bool"))
-            conditions.append(Op("ge", (Position(at), zero), "bool"))
-            at = at if kernel.stride[i].const == 1 else Poly.of(FloorDiv(at, kernel.stride[i]))
-        else:
-            at = o * kernel.stride[i] - kernel.padding[i] + t * kernel.dilation[i]
-            if kernel.padding[i].const != 0:
-                conditions.append(Op("ge", (Position(at), zero), "bool"))
-        if kernel.transposed or kernel.padding[i].const != 0:
-            conditions.append(Op("lt", (Position(at), Position(kernel.inputs[i])), "bool"))
-        where[position] = at
-    value: Expr = Op("mul", (substitute(kernel.x, where), kernel.w), "float")
-    if conditions:
-        value = Masked(_and(conditions), value, Const(0.0, "float"), "float")
-    return Nest(
-        kernel.name,
-        (kernel.batch, kernel.group, kernel.oc, *kernel.spatial),
-        (
-            Loop((kernel.ic, *kernel.taps), reduces=(Reduce(kernel.acc, "sum", value, "float"),)),
-            Loop((), stores=kernel.stores),
-        ),
     )
