@@ -331,6 +331,35 @@ CASES |= {
     ),
 }
 
+HEADS = "b, h, l, w = 4, 16, 512, 64"
+QKV = "torch.randn(b, h, l, w), torch.randn(b, h, l, w), torch.randn(b, h, l, w)"
+CASES |= {
+    "attention": (
+        reference(HEADS, "F.scaled_dot_product_attention(q, k, v)", QKV, arguments="q, k, v"),
+        [HEADS, "b, h, l, w = 2, 3, 33, 16"],
+        "b, h, l, w = 2, 2, 37, 20",
+        [{}],
+    ),
+    "attention_causal": (
+        reference(HEADS, "F.scaled_dot_product_attention(q, k, v, is_causal=True)", QKV, arguments="q, k, v"),
+        [HEADS, "b, h, l, w = 2, 3, 33, 16"],
+        "b, h, l, w = 2, 2, 37, 20",
+        [{}, {"attention": "off"}],
+    ),
+    "attention_written_out": (
+        reference(
+            HEADS,
+            "(q @ k.mT / w**0.5).masked_fill(torch.ones(l, l, dtype=torch.bool, device=q.device).triu(1), float('-inf'))"
+            ".softmax(-1) @ v",
+            QKV,
+            arguments="q, k, v",
+        ),
+        [HEADS, "b, h, l, w = 2, 3, 33, 16"],
+        "b, h, l, w = 2, 2, 37, 20",
+        [{}],
+    ),
+}
+
 LARGE: dict[str, tuple[str, str, str]] = {
     # name: (sizes, kernels of fp32, of fp16) where sizes and addresses allow the forms for large products
     "linear_relu": ("n, k, m = 136, 40, 264", "split", "tma"),
@@ -341,6 +370,9 @@ LARGE: dict[str, tuple[str, str, str]] = {
     "conv2d": ("b, c, o, h, w = 2, 20, 24, 19, 13", "packed", "image"),
     "conv_transpose2d": ("b, c, o, h, w = 2, 20, 24, 9, 13", "packed", "image"),
     "conv_transpose2d_dilated": ("b, c, o, h, w = 2, 36, 48, 8, 11", "packed", "image"),
+    "attention": ("b, h, l, w = 2, 2, 150, 24", "packed", "attention"),
+    "attention_causal": ("b, h, l, w = 2, 2, 280, 16", "packed", "attention"),
+    "attention_written_out": ("b, h, l, w = 2, 2, 150, 24", "packed", "attention"),
 }
 
 COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.agent.writers.playbook import triton_dense, triton_packed, triton_spectrum, triton_tiles
+from kernelwright.agent.writers.playbook import triton_attention, triton_dense, triton_packed, triton_spectrum, triton_tiles
 from kernelwright.agent.writers.playbook.convolution import conv_nest
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
@@ -24,6 +24,8 @@ from kernelwright.agent.writers.playbook.ir import (
     Spectrum,
 )
 from kernelwright.agent.writers.playbook.module import given, render
+from kernelwright.agent.writers.playbook.triton_attention import TUNING as ATTENTION_TUNING
+from kernelwright.agent.writers.playbook.triton_attention import AttentionWriter, attentions
 from kernelwright.agent.writers.playbook.triton_count import TUNING as COUNT_TUNING
 from kernelwright.agent.writers.playbook.triton_count import count_pieces, counts
 from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
@@ -136,11 +138,25 @@ def launcher(name: str, lines: list[str]) -> tuple[str, str]:
 
 def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Module text of every kernel with its launcher, and the calls that ``forward`` makes in order."""
-    parts, calls = [], []
+    parts: list[str] = []
+    calls: list[str] = []
+    fused: dict[str, tuple[str, str]] = {}  # last kernel of an attention -> when it is run as one, and by what call
+    inside: dict[str, str] = {}  # other kernels of it -> when it is run as one
+    for found in attentions(program) if point.get("attention", "on") == "on" else ():
+        pieces, lines, condition = AttentionWriter(found, program, point).pieces()
+        source, call = launcher(pieces[0].name, lines)
+        parts += [*(piece.source for piece in pieces), source]
+        fused[found.result.name] = (condition, call)
+        inside |= dict.fromkeys(found.replaced, condition)
     for kernel in program.kernels:
         pieces, lines = emit_kernel(kernel, program, point)
         source, call = launcher(kernel.name, lines)
         parts += [*(piece.source for piece in pieces), source]
+        if kernel.name in inside:
+            call = f"if not {inside[kernel.name]}:\n            {call}"
+        elif kernel.name in fused:
+            condition, whole = fused[kernel.name]
+            call = f"if {condition}:\n            {whole}\n        else:\n            {call}"
         calls.append(call)
     if any(isinstance(kernel, Spectrum) for kernel in program.kernels):
         parts.insert(0, triton_spectrum.TABLES.strip())
@@ -153,6 +169,8 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         runtime.append(triton_dense.RUNTIME)
     if "packed_ok(" in body:
         runtime.append(triton_packed.RUNTIME)
+    if fused:
+        runtime.append(triton_attention.RUNTIME)
     own = set(re.findall(r"def (kw_\w+)", triton_dense.RUNTIME))
     helpers = helper_source(called(body, own))
     return "\n\n\n".join(filter(None, [*(part.strip() for part in runtime), helpers, body])), calls
@@ -222,6 +240,8 @@ def space(program: Program) -> dict[str, list[Any]]:
     """The parameters that matter to ``program``'s kernels -> their values, the default first."""
     found: dict[str, list[Any]] = {}
     program = at_largest(program)
+    if attentions(program):
+        found.update(ATTENTION_TUNING)
     for kernel in program.kernels:
         if isinstance(kernel, Spectrum):
             found.update(triton_spectrum.TUNING)
@@ -237,13 +257,19 @@ def space(program: Program) -> dict[str, list[Any]]:
             nest = matmul_nest(kernel) if isinstance(kernel, Matmul) else conv_nest(kernel)
         if nest is None:
             continue
-        chosen = plan(nest, program, {})
-        names = ["window_tile"] if chosen.loops else ["map_tile", "lane_elements"]
-        if any(p.vector for p in chosen.loops.values()):
-            names = ["schedule", "row_tile", "lane_elements", "loop_tile", "stages", "online_unroll", "split_programs"]
-            names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []
-        if any(loop.span is not None for loop in nest.phases):
-            names = ["span_tile", "lane_elements", "stages"]
-            names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []
+        names = nest_parameters(nest, program)
         found.update({name: NEST_TUNING[name] for name in names})
     return found
+
+
+def nest_parameters(nest: Nest, program: Program) -> list[str]:
+    """Names of the parameters that matter to ``nest``."""
+    chosen = plan(nest, program, {})
+    names = ["window_tile"] if chosen.loops else ["map_tile", "lane_elements"]
+    if any(p.vector for p in chosen.loops.values()):
+        names = ["schedule", "row_tile", "lane_elements", "loop_tile", "stages", "online_unroll", "split_programs"]
+        names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []
+    if any(loop.span is not None for loop in nest.phases):
+        names = ["span_tile", "lane_elements", "stages"]
+        names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []
+    return names

@@ -23,7 +23,7 @@ from kernelwright.agent.writers.playbook.triton_launch import Piece
 
 WIDE = (128, 256, 64, 8, 3)
 SQUARE = (128, 128, 64, 8, 4)
-SPLIT = (128, 128, 32, 8, 3)
+SPLIT = (64, 128, 32, 4, 3)
 """BM, BN, BK, warps, stages: of two-byte products, of those with few tiles, of fp32."""
 LEAST = 256
 """Shortest K for which the prologue pays."""
@@ -212,8 +212,8 @@ class DenseWriter:
             "low = desc_low.load([n_out * BN, at]).T",
             "above = kw_tf32(a) if EXACT else a",  # tensor cores leave those bits out by themselves, the interpreter does not
             "small = tl.dot(a - kw_tf32(a), high, small, input_precision='tf32')",
-            "part = tl.dot(above, high, input_precision='tf32')",
             "small = tl.dot(above, low, small, input_precision='tf32')",
+            "part = tl.dot(above, high, input_precision='tf32')",  # last, so that no product is under way when the loop turns
             "sum_ = sum_ - part",  # a difference is not merged into the product as its accumulator
         ):
             code.add(f"    {line}")

@@ -148,7 +148,8 @@ def tile_of(expr: Expr, scope: Scope, shape: str) -> str:
     text = value.text if value.dims == {0, 1} else f"tl.broadcast_to({value.text}, {shape})"
     if _loaded(expr):
         return text
-    return f"tl.where({scope.masks[0]} & {scope.masks[1]}, {text}, 0.0)"
+    inside = " & ".join(scope.masks[dim] for dim in (0, 1) if dim in scope.masks)
+    return f"tl.where({inside}, {text}, 0.0)" if inside else text
 
 
 def raw_load(load: Load, scope: Scope) -> Val:

@@ -1,0 +1,360 @@
+"""Attention in one kernel: products with a softmax of rows between them, without ever storing the scores.
+
+The softmax runs along the keys block by block with a running maximum and sum (Dao 2023, https://arxiv.org/abs/2307.08691).
+Keys that a causal mask leaves no query of the tile are not read; blocks that it leaves whole are not compared.
+
+Written for two-byte operands. The launch takes this way where heads are narrow enough for registers, and the separate kernels
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product
+from kernelwright.agent.writers.playbook.index import text as plain_text
+from kernelwright.agent.writers.playbook.ir import Const, Expr, Kernel, Load, Matmul, Nest, Op, Position, Program, Scalar
+from kernelwright.agent.writers.playbook.merge import written
+from kernelwright.agent.writers.playbook.simplify import exprs_of
+from kernelwright.agent.writers.playbook.triton_dot import tile_of
+from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
+from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.triton_launch import Piece
+from kernelwright.agent.writers.playbook.walks import loads
+
+TILES = ((128, 64, 4, 3), (128, 64, 8, 3), (128, 128, 8, 2), (128, 128, 8, 3), (64, 64, 4, 3))
+"""BM (queries), BN (keys), warps, stages."""
+TUNING: dict[str, list[Any]] = {
+    "attention": ["on", "off"],
+    "attention_tile": ["auto", *("x".join(map(str, tile)) for tile in TILES)],
+}
+"""Parameter of an attention -> its values, the default first."""
+RUNTIME = '''
+def attention_ok(q, m, wide, out):
+    """Whether operands are of two bytes, and heads of widths ``wide`` and ``out`` fit registers."""
+    return q.element_size() == 2 and m >= 16 and max(wide, out) <= 256
+
+
+def attention_tile(wide):
+    """BM, BN, warps and stages for heads of so many elements."""
+    return (128, 128, 8, 3) if wide > 64 else (128, 64, 4, 3)
+
+
+def attention_tma(k, wide, out):
+    """Whether TMA can read rows of keys and values."""
+    hopper = k.device.type != "cuda" or torch.cuda.get_device_capability(k.device)[0] >= 9
+    return hopper and k.data_ptr() % 16 == 0 and wide * 2 % 16 == 0 and out * 2 % 16 == 0
+'''
+_LOG2E = 1.4426950408889634
+
+
+@dataclass(frozen=True)
+class Attention:
+    """``result`` of a softmax along the keys of ``scores``: two products, and kernels between them that only they need."""
+
+    scores: Matmul
+    between: tuple[Kernel, ...]
+    result: Matmul
+
+    @property
+    def replaced(self) -> frozenset[str]:
+        """Names of the kernels that do not run where this one does, but for the last."""
+        return frozenset(kernel.name for kernel in (self.scores, *self.between))
+
+    @property
+    def logits(self) -> Expr:
+        """Value of a score as the softmax reads it, over the axes of ``scores`` and its sum."""
+        return self.scores.stores[0].value
+
+
+def attentions(program: Program) -> list[Attention]:
+    """Every attention among the kernels of ``program``."""
+    found = []
+    for kernel in program.kernels:
+        match = _match(kernel, program) if isinstance(kernel, Matmul) else None
+        if match is not None:
+            found.append(match)
+    return found
+
+
+def _match(result: Matmul, program: Program) -> Attention | None:
+    weights = result.a
+    if not isinstance(weights, Load) or weights.offset != _flat((*result.batch, result.m, result.k)):
+        return None
+    last = _writer(program, weights.buffer)
+    parts = _normalised(last, result.k.extent) if isinstance(last, Nest) else None
+    if last is None or parts is None:
+        return None
+    logit, most, total = parts
+    scores, sums = _writer(program, logit), _writer(program, most)
+    if not isinstance(scores, Matmul) or not isinstance(sums, Nest) or _writer(program, total) is not sums:
+        return None
+    if not _sums_rows(sums, logit, most, total, result.k.extent) or not _fit(scores, result):
+        return None
+    readers = {logit: {sums.name, last.name}, most: {last.name}, total: {last.name}, weights.buffer: {result.name}}
+    if any(program.buffer(b).role != "temp" or _readers(program, b) != names for b, names in readers.items()):
+        return None
+    works = [load for expr in (scores.a, scores.b, result.b) for load in loads(expr)]
+    if not any(program.buffer(load.buffer).dtype == "work" for load in works):
+        return None
+    return Attention(scores, (sums, last), result)
+
+
+def _fit(scores: Matmul, result: Matmul) -> bool:
+    """Whether ``scores`` are stored as they are, over the points that ``result`` sums over."""
+    if len(scores.stores) != 1 or scores.stores[0].offset != _flat((*scores.batch, scores.m, scores.n)):
+        return False
+    mine, theirs = ([a.extent for a in (*k.batch, k.m)] for k in (scores, result))
+    return mine == theirs and scores.n.extent == result.k.extent and scores.a.kind == result.b.kind == "float"
+
+
+def _normalised(nest: Nest, length: Poly) -> tuple[str, str, str] | None:
+    """Buffers of the logits, of their rows' maxima and sums, where ``nest`` writes ``exp(logit - maximum) / sum``."""
+    if len(nest.outer) != 2 or len(nest.phases) != 1 or nest.phases[0].reduces or len(nest.phases[0].stores) != 1:
+        return None
+    (store,) = nest.phases[0].stores
+    row, at = (Poly.of(axis) for axis in nest.outer)
+    parts = _quotient(store.value)
+    if parts is None or nest.outer[1].extent != length:
+        return None
+    offsets = tuple(load.offset for load in parts)
+    if store.offset != row * length + at or offsets != (store.offset, row, row):
+        return None
+    return parts[0].buffer, parts[1].buffer, parts[2].buffer
+
+
+def _flat(axes: tuple[Axis, ...]) -> Poly:
+    index = ZERO
+    for axis in axes:
+        index = index * axis.extent + Poly.of(axis)
+    return index
+
+
+def _quotient(value: Expr) -> tuple[Load, Load, Load] | None:
+    """The loads of ``exp(logit - most) / total``."""
+    if not (isinstance(value, Op) and value.name == "div" and isinstance(value.args[1], Load)):
+        return None
+    power = value.args[0]
+    if not (isinstance(power, Op) and power.name == "exp" and isinstance(power.args[0], Op) and power.args[0].name == "sub"):
+        return None
+    logit, most = power.args[0].args
+    return (logit, most, value.args[1]) if isinstance(logit, Load) and isinstance(most, Load) else None
+
+
+def _sums_rows(nest: Nest, logit: str, most: str, total: str, length: Poly) -> bool:
+    """Whether ``nest`` writes each row's maximum and its sum of exponentials, and nothing else."""
+    reduces = [(loop, reduce) for loop in nest.phases for reduce in loop.reduces]
+    stores = {s.buffer: s for loop in nest.phases for s in loop.stores}
+    if len(reduces) != 2 or set(stores) != {most, total} or len(nest.outer) != 1 or any(loop.scans for loop in nest.phases):
+        return False
+    row = Poly.of(nest.outer[0])
+    for (loop, reduce), kind in zip(reduces, ("max", "sum"), strict=True):
+        if reduce.op != kind or len(loop.axes) != 1 or loop.axes[0].extent != length or loop.span is not None:
+            return False
+        element: Expr = Load(logit, row * length + Poly.of(loop.axes[0]), "float")
+        if kind == "sum":
+            element = Op("exp", (Op("sub", (element, Scalar(reduces[0][1].name, "float")), "float"),), "float")
+        if reduce.value != element:
+            return False
+    wanted = {most: reduces[0][1].name, total: reduces[1][1].name}
+    return all(s.offset == row and s.value == Scalar(wanted[b], "float") for b, s in stores.items())
+
+
+def _writer(program: Program, buffer: str) -> Kernel | None:
+    kernels = [kernel for kernel in program.kernels if buffer in written(kernel)]
+    return kernels[0] if len(kernels) == 1 else None
+
+
+def _readers(program: Program, buffer: str) -> set[str]:
+    names = set()
+    for kernel in program.kernels:
+        if isinstance(kernel, Nest):
+            exprs = [e for loop in kernel.phases for e in exprs_of(loop)]
+        else:
+            exprs = [value for value in vars(kernel).values() if isinstance(value, Expr)]
+            exprs += [store.value for store in getattr(kernel, "stores", ())]
+        if any(load.buffer == buffer for expr in exprs for load in loads(expr)):
+            names.add(kernel.name)
+    return names
+
+
+def live(logits: Expr, m: Axis, n: Axis) -> tuple[Expr, int] | None:
+    """Of logits that are -inf where ``n - m >= reach``: their value elsewhere, and ``reach``."""
+    if not (isinstance(logits, Op) and logits.name == "where"):
+        return None
+    condition, yes, no = logits.args
+    if isinstance(condition, Op) and condition.name == "where":  # of a mask that was written as one
+        inner, one, other = condition.args
+        if (one, other) != (Const(True, "bool"), Const(False, "bool")):
+            return None
+        condition = inner
+    value, dead = (no, yes) if yes == Const(float("-inf"), "float") else (yes, no)
+    if dead != Const(float("-inf"), "float") or not isinstance(condition, Op) or len(condition.args) != 2:
+        return None
+    sides = [_position(arg) for arg in condition.args]
+    if None in sides:
+        return None
+    gap = sides[0] - sides[1]  # type: ignore[operator]
+    rest = (gap - Poly.of(n) + Poly.of(m)).const
+    turned = (gap + Poly.of(n) - Poly.of(m)).const
+    alive = value is yes
+    name = condition.name
+    if rest is not None and name in (("le", "lt") if alive else ("ge", "gt")):  # n - m + rest against 0
+        return value, -rest + (1 if name in ("le", "gt") else 0)
+    if turned is not None and name in (("ge", "gt") if alive else ("le", "lt")):  # m - n + turned against 0
+        return value, turned + (1 if name in ("ge", "lt") else 0)
+    return None
+
+
+def _position(expr: Expr) -> Poly | None:
+    if isinstance(expr, Position):
+        return expr.poly
+    if isinstance(expr, Const) and isinstance(expr.value, int):
+        return Poly.of(expr.value)
+    if isinstance(expr, Op) and expr.name in ("add", "sub") and expr.kind == "int":
+        left, right = (_position(arg) for arg in expr.args)
+        if left is not None and right is not None:
+            return left + right if expr.name == "add" else left - right
+    return None
+
+
+class AttentionWriter:
+    """Writes the kernel of one attention."""
+
+    def __init__(self, item: Attention, program: Program, point: Mapping[str, Any]) -> None:
+        self.item = item
+        self.program = program
+        self.point = point
+        self.code = Code(program)
+        self.name = f"{item.result.name}_attention"
+        scores, result = item.scores, item.result
+        self.plain: tuple[str, str] | None = None
+        """Tensors of keys and of values, where those are rows in memory, head after head."""
+        wanted = (_flat((*scores.batch, scores.n, scores.k)), _flat((*result.batch, result.k, result.n)))
+        if tuple(e.offset if isinstance(e, Load) else None for e in (scores.b, result.b)) == wanted:
+            self.plain = (f"p_{scores.b.buffer}", f"p_{result.b.buffer}")  # type: ignore[union-attr]
+        self.causal = live(item.logits, item.scores.m, item.scores.n)
+        every = [load for expr in (item.scores.a, item.scores.b, item.result.b) for load in loads(expr)]
+        self.work = next(f"p_{load.buffer}" for load in every if program.buffer(load.buffer).dtype == "work")
+        self.type = f"{self.work}.dtype.element_ty"
+
+    def pieces(self) -> tuple[list[Piece], list[str], str]:
+        """The kernel, the lines of its launcher, and the condition under which ``forward`` runs it."""
+        item = self.item
+        self._kernel()
+        m, n, wide, out = (text(a.extent) for a in (item.scores.m, item.scores.n, item.scores.k, item.result.n))
+        count = text(product(a.extent for a in item.scores.batch))
+        wanted = str(self.point.get("attention_tile", "auto"))
+        tile = f"attention_tile(max({wide}, {out}))" if wanted == "auto" else f"({', '.join(wanted.split('x'))})"
+        blocks = (("BM", m), ("BN", n), ("BK", wide), ("BV", out))
+        even = ", ".join(f"{b}={b}, {b}_EVEN=({size}) % {b} == 0" for b, size in blocks)
+        options = f"{even}, IDX=IDX, num_warps=W, num_stages=S"
+        lines = [
+            f"BM, BN, W, S = {tile}",
+            f"BM, BN, BK, BV = min(BM, p2({m})), min(BN, max(16, p2({n}))), max(16, p2({wide})), max(16, p2({out}))",
+        ]
+        described: list[str] = []
+        if self.plain:
+            keys, values = self.plain
+            lines.append(f"TMA = attention_tma({keys}, {wide}, {out}) and attention_tma({values}, {wide}, {out})")
+            for name, tensor, width, block in (("desc_k", keys, wide, "BK"), ("desc_v", values, out, "BV")):
+                shape = f"[({count}) * ({n}), {width}], [{width}, 1], [BN, {block}]"
+                lines.append(f"{name} = TensorDescriptor({tensor}, {shape}) if TMA else {tensor}")
+            described, options = ["desc_k", "desc_v"], f"TMA=TMA, {options}"
+        lines.append(f"{self.name}[(-(-({m}) // BM) * ({count}),)]({', '.join([*described, *self.code.passed, options])})")
+        names = [name for b in ("BM", "BN", "BK", "BV") for name in (b, f"{b}_EVEN")]
+        names = [*(["TMA"] if self.plain else []), *names, "IDX"]
+        head = ", ".join([*described, *self.code.parameters, *(f"{o}: tl.constexpr" for o in names)])
+        source = "\n".join([f"@triton.jit\ndef {self.name}({head}):", *self.code.lines])
+        sizes = ", ".join(plain_text(axis.extent) for axis in (item.scores.m, item.scores.k, item.result.n))
+        return [Piece(self.name, source)], lines, f"attention_ok({self.work[2:]}, {sizes})"
+
+    def _kernel(self) -> None:
+        code, scores, result = self.code, self.item.scores, self.item.result
+        top = Scope(code)
+        m, n, wide, out = (top.size(a.extent) for a in (scores.m, scores.n, scores.k, result.n))
+        code.add(f"tiles = tl.cdiv({m}, BM)")
+        code.add(f"tile = {'tiles - 1 - ' if self.causal else ''}tl.program_id(0) % tiles")  # those with most keys first
+        code.add("batch = (tl.program_id(0) // tiles).to(IDX)")
+        for axes in (scores.batch, result.batch):
+            if axes:
+                top.bind(Group(axes, None, "batch", ""))
+        for stem, block, size, first in (("m", "BM", m, "tile.to(IDX) * BM + "), ("d", "BK", wide, ""), ("v", "BV", out, "")):
+            code.add(f"at_{stem} = {first}tl.arange(0, {block})")
+            code.add(f"in_{stem} = (at_{stem} < {size}) | {block}_EVEN")
+        queries = self._scope(top, (scores.m, "m", "BM"), (scores.k, "d", "BK"))
+        code.add(f"q = ({tile_of(scores.a, queries, '[BM, BK]')}).to({self.type})")
+        code.add('most = tl.full([BM], float("-inf"), tl.float32)')
+        code.add("total = tl.zeros([BM], tl.float32)")
+        code.add("acc = tl.zeros([BM, BV], tl.float32)")
+        code.add(f"keys = {n} + tl.zeros([], tl.int32)")
+        whole = "keys"
+        value = self.item.logits
+        if self.causal:
+            value, reach = self.causal
+            code.add(f"keys = tl.minimum(keys, tl.maximum((tile + 1) * BM + {reach - 1}, 0))")
+            whole = f"tl.minimum(tl.maximum(tile * BM + {reach}, 0), keys)"
+        code.add(f"whole = {whole} // BN * BN")
+        self._loop(top, "0", "whole", value, masked=False)
+        self._loop(top, "whole", "keys", self.item.logits, masked=True)
+        code.add("acc = acc / total[:, None]")
+        done = self._scope(top, (result.m, "m", "BM"), (result.n, "v", "BV"))
+        done.values[(Scalar(result.acc, "float"), "")] = Val("acc", frozenset({0, 1}))
+        for store in result.stores:
+            done.store(store)
+
+    def _loop(self, top: Scope, low: str, high: str, logits: Expr, masked: bool) -> None:
+        code, scores, result = self.code, self.item.scores, self.item.result
+        code.add(f"for start in tl.range({low}, {high}, BN):")
+        code.depth += 1
+        inner = top.child()
+        code.add("at_n = (start + tl.zeros([], tl.int32)).to(IDX) + tl.arange(0, BN)")
+        size = top.size(scores.n.extent)
+        code.add(f"in_n = (at_n < {size}) | BN_EVEN" if masked else "in_n = at_n >= 0")
+        self._read("k", inner, (scores.n, scores.k), scores.b, masked)
+        code.add("acc_s = tl.dot(q, tl.trans(k))")
+        both = self._scope(inner, (scores.m, "m", "BM"), (scores.n, "n", "BN"))
+        both.values[(Scalar(scores.acc, "float"), "")] = Val("acc_s", frozenset({0, 1}))
+        found = both.expr(logits)
+        code.add(f"s = tl.broadcast_to(({found.text}) * {_LOG2E}, [BM, BN])")
+        if masked:
+            code.add('s = tl.where(in_n[None, :], s, float("-inf"))')
+        code.add("best = tl.maximum(most, tl.max(s, 1))")
+        code.add('base = tl.where(best == float("-inf"), 0.0, best)')  # no key so far: weights are 0, not NaN
+        code.add("weights = tl.exp2(s - base[:, None])")
+        code.add("keep = tl.exp2(most - base)")
+        code.add("total = total * keep + tl.sum(weights, 1)")
+        self._read("v", inner, (result.k, result.n), result.b, masked)
+        code.add(f"acc = tl.dot(weights.to({self.type}), v, acc * keep[:, None])")
+        code.add("most = best")
+        code.depth -= 1
+
+    def _read(self, name: str, inner: Scope, axes: tuple[Axis, Axis], value: Expr, masked: bool) -> None:
+        """A block of keys (``k``) or values (``v``): by TMA where rows end in no block, since that reads on into the next head."""
+        code, (stem, block) = self.code, ("d", "BK") if name == "k" else ("v", "BV")
+        tma = self.plain is not None and not masked
+        if tma:
+            code.add("if TMA:")
+            rows = inner.size(axes[0].extent)
+            code.add(f"    {name} = desc_{name}.load([(batch * ({rows})).to(tl.int32) + start, 0])")
+            code.add("else:")
+            code.depth += 1
+        scope = self._scope(inner, (axes[0], "n", "BN"), (axes[1], stem, block))
+        if not masked:
+            del scope.masks[0]
+        code.add(f"{name} = ({tile_of(value, scope, f'[BN, {block}]')}).to({self.type})")
+        code.depth -= tma
+
+    def _scope(self, outer: Scope, rows: tuple[Axis, str, str], columns: tuple[Axis, str, str]) -> Scope:
+        """A block in which two axes are bound along the tile's dimensions, masked where they end inside it."""
+        scope, code = outer.child(), self.code
+        for dim, (axis, stem, block) in enumerate((rows, columns)):
+            index = "[None, :]" if dim else "[:, None]"
+            name, mask = code.fresh(f"{stem}_"), code.fresh(f"in_{stem}_")
+            code.add(f"{name} = at_{stem}{index}")
+            code.add(f"{mask} = in_{stem}{index}")
+            scope.masks[dim] = mask
+            scope.bind(Group((axis,), dim, name, block))
+        return scope
