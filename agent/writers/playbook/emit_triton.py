@@ -24,6 +24,7 @@ from kernelwright.agent.writers.playbook.ir import (
     Spectrum,
 )
 from kernelwright.agent.writers.playbook.module import given, render
+from kernelwright.agent.writers.playbook.specialise import specialised, structural
 from kernelwright.agent.writers.playbook.triton_attention import TUNING as ATTENTION_TUNING
 from kernelwright.agent.writers.playbook.triton_attention import AttentionWriter, attentions
 from kernelwright.agent.writers.playbook.triton_count import TUNING as COUNT_TUNING
@@ -136,28 +137,27 @@ def launcher(name: str, lines: list[str]) -> tuple[str, str]:
     return f"def launch_{name}({head}):\n{body}", f"launch_{name}({call})"
 
 
+def nameless(piece: Piece) -> str:
+    """The kernel's text with its own name and those of its parameters numbered: what equal layers of a network share."""
+    head = re.search(rf"def {piece.name}\((.*)\):", piece.source)
+    names = [piece.name, *re.findall(r"\b([a-zA-Z_]\w*)(?=,|:|$)", head.group(1).replace(": tl.constexpr", ""))] if head else []
+    numbers = {name: f"name{i}" for i, name in enumerate(names)}
+    return re.sub(r"[a-zA-Z_]\w*", lambda word: numbers.get(word.group(), word.group()), piece.source)
+
+
 def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Module text of every kernel with its launcher, and the calls that ``forward`` makes in order."""
-    parts: list[str] = []
-    calls: list[str] = []
-    fused: dict[str, tuple[str, str]] = {}  # last kernel of an attention -> when it is run as one, and by what call
-    inside: dict[str, str] = {}  # other kernels of it -> when it is run as one
-    for found in attentions(program) if point.get("attention", "on") == "on" else ():
-        pieces, lines, condition = AttentionWriter(found, program, point).pieces()
-        source, call = launcher(pieces[0].name, lines)
-        parts += [*(piece.source for piece in pieces), source]
-        fused[found.result.name] = (condition, call)
-        inside |= dict.fromkeys(found.replaced, condition)
-    for kernel in program.kernels:
-        pieces, lines = emit_kernel(kernel, program, point)
-        source, call = launcher(kernel.name, lines)
-        parts += [*(piece.source for piece in pieces), source]
-        if kernel.name in inside:
-            call = f"if not {inside[kernel.name]}:\n            {call}"
-        elif kernel.name in fused:
-            condition, whole = fused[kernel.name]
-            call = f"if {condition}:\n            {whole}\n        else:\n            {call}"
-        calls.append(call)
+    """Module text of every kernel with its launcher, and the lines of ``forward`` that run them in order.
+
+    Where sizes such as strides are read at run time, kernels for their largest trace's values stand beside those for any.
+    """
+    shared: dict[str, str] = {}
+    parts, lines = _kernels(program, point, shared)
+    values = structural(program)
+    if values:
+        special, quick = _kernels(specialised(program, values), point, shared)
+        condition = " and ".join(f"{name} == {value}" for name, value in values.items())
+        lines = [f"if {condition}:", *_indented(quick), "else:", *_indented(lines)]
+        parts = [*special, *parts]
     if any(isinstance(kernel, Spectrum) for kernel in program.kernels):
         parts.insert(0, triton_spectrum.TABLES.strip())
     body = "\n\n\n".join(parts)
@@ -169,11 +169,50 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         runtime.append(triton_dense.RUNTIME)
     if "packed_ok(" in body:
         runtime.append(triton_packed.RUNTIME)
-    if fused:
+    if "attention_ok(" in "".join(lines):
         runtime.append(triton_attention.RUNTIME)
     own = set(re.findall(r"def (kw_\w+)", triton_dense.RUNTIME))
     helpers = helper_source(called(body, own))
-    return "\n\n\n".join(filter(None, [*(part.strip() for part in runtime), helpers, body])), calls
+    return "\n\n\n".join(filter(None, [*(part.strip() for part in runtime), helpers, body])), lines
+
+
+def _kernels(program: Program, point: Mapping[str, Any], shared: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Texts of the kernels and launchers, and the lines that run them; ``shared``: kernels so far, by their nameless texts."""
+    parts, calls, when = _attention_functions(program, point)
+    order: list[str] = []
+    for kernel in program.kernels:
+        pieces, lines = emit_kernel(kernel, program, point)
+        for piece in pieces:
+            known = shared.setdefault(nameless(piece), piece.name)
+            if known == piece.name:
+                parts.append(piece.source)
+            lines = [re.sub(rf"\b{piece.name}\[", f"{known}[", line) for line in lines]
+        source, call = launcher(kernel.name, lines)
+        parts.append(source)
+        if kernel.name in calls:
+            order += [f"if {when[kernel.name]}:", f"    {calls[kernel.name]}"]
+        if kernel.name in when:  # another kernel does its work where the condition holds
+            order.append(f"if not {when[kernel.name]}:")
+        order.append(f"    {call}" if kernel.name in when else call)
+    return parts, order
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines] or ["    pass"]
+
+
+def _attention_functions(program: Program, point: Mapping[str, Any]) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """Text of the attentions' kernels and launchers; the call of each by its last kernel's name; by the name of every kernel
+    that one replaces, the condition under which it does."""
+    parts: list[str] = []
+    calls: dict[str, str] = {}
+    when: dict[str, str] = {}
+    for found in attentions(program) if point.get("attention", "on") == "on" else ():
+        pieces, lines, condition = AttentionWriter(found, program, point).pieces()
+        source, calls[found.result.name] = launcher(pieces[0].name, lines)
+        parts += [*(piece.source for piece in pieces), source]
+        when |= dict.fromkeys((*found.replaced, found.result.name), condition)
+    return parts, calls, when
 
 
 def constants(program: Program) -> tuple[list[str], list[str]]:
@@ -240,6 +279,7 @@ def space(program: Program) -> dict[str, list[Any]]:
     """The parameters that matter to ``program``'s kernels -> their values, the default first."""
     found: dict[str, list[Any]] = {}
     program = at_largest(program)
+    program = specialised(program, structural(program))
     if attentions(program):
         found.update(ATTENTION_TUNING)
     for kernel in program.kernels:

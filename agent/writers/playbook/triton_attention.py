@@ -332,7 +332,7 @@ class AttentionWriter:
         code.depth -= 1
 
     def _read(self, name: str, inner: Scope, axes: tuple[Axis, Axis], value: Expr, masked: bool) -> None:
-        """A block of keys (``k``) or values (``v``): by TMA where rows end in no block, since that reads on into the next head."""
+        """A block of keys (``k``) or values (``v``), by TMA where rows end in no block: it reads on into the next head."""
         code, (stem, block) = self.code, ("d", "BK") if name == "k" else ("v", "BV")
         tma = self.plain is not None and not masked
         if tma:

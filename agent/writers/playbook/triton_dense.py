@@ -27,6 +27,8 @@ SPLIT = (64, 128, 32, 4, 3)
 """BM, BN, BK, warps, stages: of two-byte products, of those with few tiles, of fp32."""
 LEAST = 256
 """Shortest K for which the prologue pays."""
+MANY = 1024
+"""Fewest rows for which splitting all of the second factor pays."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,15 @@ def dense_ok(a, b, a_inner, b_inner, m, n, k, s, split):
     enough = m >= 128 and n >= 128 and k >= {LEAST} and -(-m // 128) * -(-n // 128) * s >= UNITS // 2
     if a.device.type == "cuda" and torch.cuda.get_device_capability(a.device)[0] < 9:
         return False
-    return aligned and enough and size == (4 if split else 2)
+    return aligned and enough and size == (4 if split else 2) and (m >= {MANY} or not split)
 
 
 @triton.jit
 def kw_tf32(x):
-    """x without the bits that TF32 lacks."""
-    return (x.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+    """x rounded to TF32, towards zero where that would be infinite; cut off, its rests would all have its sign and add up."""
+    bits = x.to(tl.int32, bitcast=True)
+    half = tl.where((bits & 2147483647) < 2139090944, 4096, 0)
+    return ((bits + half) & -8192).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -210,8 +214,8 @@ class DenseWriter:
             "a = desc_a.load([m_out * BM, at])",
             "high = desc_high.load([n_out * BN, at]).T",
             "low = desc_low.load([n_out * BN, at]).T",
-            "above = kw_tf32(a) if EXACT else a",  # tensor cores leave those bits out by themselves, the interpreter does not
-            "small = tl.dot(a - kw_tf32(a), high, small, input_precision='tf32')",
+            "above = kw_tf32(a)",
+            "small = tl.dot(kw_tf32(a - above), high, small, input_precision='tf32')",
             "small = tl.dot(above, low, small, input_precision='tf32')",
             "part = tl.dot(above, high, input_precision='tf32')",  # last, so that no product is under way when the loop turns
             "sum_ = sum_ - part",  # a difference is not merged into the product as its accumulator
@@ -223,7 +227,7 @@ class DenseWriter:
         bm, bn, bk, warps, stages = SPLIT
         (m, n, k, _), a, b = self.sizes, f"p_{dense.a.buffer}", f"p_{dense.b.buffer}"
         described = [_described(a, m, k, "BM", "BK"), *(_described(t, n, "depth", "BN", "BK") for t in ("high", "low"))]
-        options = f"EXACT=device.type != 'cuda', SWIZZLE={self.swizzle}, IDX=IDX, num_warps={warps}, num_stages={stages}"
+        options = f"SWIZZLE={self.swizzle}, IDX=IDX, num_warps={warps}, num_stages={stages}"
         call = [
             f"BM, BN, BK, depth = {bm}, {bn}, {bk}, -(-({k}) // {bk}) * {bk}",
             f"high, low = torch.empty(2, {n}, depth, dtype=torch.float32, device=device)",
@@ -231,7 +235,7 @@ class DenseWriter:
             f"programs = -(-({m}) // BM) * -(-({n}) // BN)",
             f"{name}[(programs,)]({', '.join([*described, 'depth', *code.passed])}, {_even(m, n)}, {options})",
         ]
-        return _piece(name, ["desc_a", "desc_high", "desc_low", "depth"], code, ["EXACT"]), call
+        return _piece(name, ["desc_a", "desc_high", "desc_low", "depth"], code, []), call
 
     def _place(self, code: Code, tile: str, stem: str) -> None:
         """Names ``m_<stem>``, ``n_<stem>`` and, of a batch, ``batch_<stem>``.

@@ -36,15 +36,18 @@ from kernelwright.agent.writers.playbook.triton_launch import Piece
 from kernelwright.agent.writers.playbook.triton_tiles import TILES16, TILES32, UNITS, name_of, tile_for
 from kernelwright.agent.writers.playbook.walks import substitute, walk
 
+FEW_CHANNELS = (16, 128, 16, 4, 4)
+"""Tile of an fp32 convolution to no more channels than its rows, whose sums are short."""
 TUNING: dict[str, list[Any]] = {
     "tile": ["auto", *map(name_of, TILES16)],
-    "tile32": ["auto", *map(name_of, TILES32)],
+    "tile32": ["auto", *map(name_of, (*TILES32, FEW_CHANNELS))],
     "precision": ["tf32x3", "ieee"],
     "swizzle": [8, 1, 4, 16],
     "split_k": ["auto", 1, 2, 4, 8],
     "dense": ["on", "off"],
 }
 """Parameter of a product -> its values, the default first."""
+
 
 
 @dataclass(frozen=True)
@@ -313,6 +316,8 @@ class ProductWriter:
         wanted = str(self.tuned(name))
         if wanted != "auto":
             return f"({', '.join(wanted.split('x'))})"
+        if table == "TILES32" and len(self.item.n) > 1 and estimate(self.item.m[0].extent, self.program.hints) <= 16:
+            return str(FEW_CHANNELS)
         m, n, s = (text(product(a.extent for a in axes)) for axes in (self.item.m, self.item.n, self.item.scalars))
         return f"tile_for({m}, {n}, {s}, {table})"
 

@@ -41,7 +41,7 @@ def packed_ok(a, b, size, m, n, k, s, bm, bn):
     """Whether TMA is there, operands are of ``size`` bytes, and there is enough to do for the large tiles."""
     if a.device.type == "cuda" and torch.cuda.get_device_capability(a.device)[0] < 9:
         return False
-    enough = m >= 64 and n >= 16 and k >= 16 and -(-m // bm) * -(-n // bn) * s >= UNITS // 2
+    enough = m >= 64 and n >= 32 and k >= 16 and -(-m // bm) * -(-n // bn) * s >= UNITS // 2
     return enough and a.element_size() == size and b.element_size() == size
 
 
@@ -155,8 +155,7 @@ class PackedWriter(ProductWriter):
         made = f"torch.empty({len(self.planes)}, rows, depth, dtype={self.checked[1]}.dtype, device=device)"
         described = [f"TensorDescriptor({plane}, [rows, depth], [depth, 1], [BN, BK])" for plane in self.planes]
         even = ", ".join(f"{b}={b}, {b}_EVEN=({size}) % {b} == 0" for b, size in (("BM", m), ("BN", n), ("BK", k)))
-        exact = "EXACT=device.type != 'cuda', " if self.size == 4 else ""
-        options = f"{exact}SWIZZLE={self.tuned('swizzle')}, IDX=IDX, num_warps=W, num_stages=S"
+        options = f"SWIZZLE={self.tuned('swizzle')}, IDX=IDX, num_warps=W, num_stages=S"
         sides = ", ".join([*described, *self.code.passed])
         run = [
             f"rows, depth = {text(product(a.extent for a in rows))}, -(-({own}) // BK) * BK",
@@ -171,7 +170,7 @@ class PackedWriter(ProductWriter):
             *(f"    {line}" for line in run),
             "    return",
         ]
-        names = ["BM", "BM_EVEN", "BN", "BN_EVEN", "BK", "BK_EVEN", *(["EXACT"] if exact else []), "SWIZZLE", "IDX"]
+        names = ["BM", "BM_EVEN", "BN", "BN_EVEN", "BK", "BK_EVEN", "SWIZZLE", "IDX"]
         head = [*(f"desc_{p}" for p in self.planes), *self.code.parameters, *(f"{o}: tl.constexpr" for o in names)]
         source = f"@triton.jit\ndef {name}({', '.join(head)}):\n{body}"
         return [Piece(f"{name}_pack", pack[0]), *more, Piece(name, source)], lines
@@ -191,8 +190,8 @@ class SplitWriter(PackedWriter):
         code.add(f"a = ({tile_of(self.item.a, left, '[BM, BK]')}).to(tl.float32)")
         self.load_packed(right)
         for line in (
-            "above = kw_tf32(a) if EXACT else a",  # tensor cores leave those bits out by themselves, the interpreter does not
-            "small = tl.dot(a - kw_tf32(a), b_high, small, input_precision='tf32')",
+            "above = kw_tf32(a)",
+            "small = tl.dot(kw_tf32(a - above), b_high, small, input_precision='tf32')",
             "small = tl.dot(above, b_low, small, input_precision='tf32')",
             "part = tl.dot(above, b_high, input_precision='tf32')",  # last, so that no product is under way when the loop turns
             "sum_ = sum_ - part",  # a difference is not merged into the product as its accumulator
