@@ -195,6 +195,13 @@ def orders() -> dict[str, bool]:
     return found
 
 
+def texts() -> dict[str, str]:
+    """Kernel files of the cases that the tests read."""
+    from kernelwright.agent.writers.playbook.emit_triton import emit
+
+    return {name: emit(program(name), {}) for name in ("equal_layers", "strides_of_the_first", "attention_causal")}
+
+
 def child(task: str, **environment: str) -> Any:
     """What ``task`` gives in a fresh interpreter."""
     scrubbed = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
@@ -242,6 +249,19 @@ def test_schedules_are_chosen_by_the_largest_shape_wherever_it_was_traced() -> N
     assert child("orders") == dict.fromkeys(("softmax", "column_sum", "linear_relu", "conv2d"), True)
 
 
+def test_what_layers_share_is_written_once_and_what_strides_allow_beside_what_they_do_not() -> None:
+    files = child("texts")
+    packed = re.findall(r"def (\w+_packed)\(", files["equal_layers"])
+    assert len(packed) == 1
+    assert files["equal_layers"].count(f"{packed[0]}[") == 4
+    strided = files["strides_of_the_first"]
+    assert re.search(r"if s\d+ == 3 and s\d+ == 2 and s\d+ == 1:\n\s+launch_(\w+)s\(.*\n\s+else:\n\s+launch_\1\(", strided)
+    assert "% (2)" in re.split(r"def launch_\w+s\(", strided)[0]  # the output's phases
+    causal = files["attention_causal"]
+    assert re.search(r"if attention_ok\(.*\n\s+launch_\w+_attention\(", causal)
+    assert causal.count("if not attention_ok(") == 4  # the kernels that store scores
+
+
 def test_space_starts_with_the_default() -> None:
     for name, (choices, plain, first) in child("spaces").items():
         assert plain == first, name
@@ -250,5 +270,5 @@ def test_space_starts_with_the_default() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    tasks = {"interpret": interpret, "dense": dense, "compile": compiled, "spaces": spaces, "orders": orders}
+    tasks = {"texts": texts, "interpret": interpret, "dense": dense, "compile": compiled, "spaces": spaces, "orders": orders}
     json.dump(tasks[sys.argv[1]](), sys.stdout)

@@ -331,6 +331,29 @@ CASES |= {
     ),
 }
 
+STRIDED = reference(
+    "b, c, o, h, k, s, p = 8, 3, 16, 16, 3, 2, 1",
+    "F.relu(self.f(x))",
+    "torch.randn(b, c, h, h, h)",
+    "self.f = nn.ConvTranspose3d(c, o, k, stride=s, padding=p)",
+)
+TRACED = [f"b, c, o, h, k, s, p = {sizes}" for sizes in ("8, 3, 16, 16, 3, 2, 1", "2, 2, 8, 6, 5, 3, 2", "3, 4, 9, 5, 2, 1, 0")]
+CASES |= {  # strides and windows that differ between the traces: those of the first, and others
+    "strides_of_the_first": (STRIDED, TRACED, "b, c, o, h, k, s, p = 2, 3, 10, 5, 3, 2, 1", [{}]),
+    "strides_of_another": (STRIDED, TRACED, "b, c, o, h, k, s, p = 2, 2, 8, 4, 5, 3, 2", [{}]),
+    "equal_layers": (
+        reference(
+            "b, c, h = 4, 32, 16",
+            "self.f(x)",
+            "torch.randn(b, c, h, h)",
+            "self.f = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Conv2d(c, c, 3, 1, 1), nn.Tanh())))",
+        ),
+        ["b, c, h = 4, 32, 16", "b, c, h = 2, 8, 4"],
+        "b, c, h = 2, 8, 4",
+        [{}],
+    ),
+}
+
 HEADS = "b, h, l, w = 4, 16, 512, 64"
 QKV = "torch.randn(b, h, l, w), torch.randn(b, h, l, w), torch.randn(b, h, l, w)"
 CASES |= {
