@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kernelwright.evaluator.backends.pallas_aot import TARGETS, counting, taken
+from kernelwright.evaluator.backends.pallas_probe import COUNTS
 from kernelwright.evaluator.runner.processes import ForkServer
-from kernelwright.evaluator.session import Session
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.records import Kernel, ShapeCase, Task, Use
@@ -40,6 +42,8 @@ class Absent:
         self, kernel: Kernel, session: Session, libraries: Mapping[str, str], case: ShapeCase, dtype: str
     ) -> dict[str, Any]:
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries))}
+        if self.server.environment.get("KERNELWRIGHT_LIBTPU") == COUNTS:
+            environment |= counting()
         trial = Trial(self.server, kernel, self.device, self.settings, environment)
         try:
             trial.load(self.library)
@@ -47,12 +51,36 @@ class Absent:
             if opened is None:
                 return {}
             trial.build(opened)
+            if kernel.backend == "pallas":
+                return {"target": "tpu", "case": opened.key, **self._for_tpu(trial, opened)}
             launches = trial.ask("compile", key=opened.key, **trial.inputs(opened))["launches"]
-            target = "tpu" if kernel.backend == "pallas" else TARGET
-            return {"target": target, "case": opened.key, "launches": launches}
+            return {"target": TARGET, "case": opened.key, "launches": launches}
         except Outside as outside:
             return {"problem": f"outside its envelope: {outside}"}
         except Rejected as failure:
             return {"problem": failure.reason}
         finally:
             trial.close()
+
+    def _for_tpu(self, trial: Trial, opened: OpenCase) -> dict[str, Any]:
+        """The launches lowered and, where libtpu works, compiled. That it dies of a kernel is evidence, and nobody's fault."""
+
+        def lowered(*targets: str) -> list[dict[str, Any]]:
+            answer = trial.ask("compile", key=opened.key, targets=targets, **trial.inputs(opened))
+            launches: list[dict[str, Any]] = answer["launches"]
+            return launches
+
+        launches, schedules = lowered(), {}
+        mode = self.server.environment.get("KERNELWRIGHT_LIBTPU")
+        try:
+            for target in TARGETS if mode else ():
+                again = lowered(target)
+                if len(again) != len(launches):  # a kernel that remembers its last call: later stages have their word on it
+                    return {"launches": launches, "libtpu": f"{len(again)} launches to compile in another call"}
+                for launch, compiled in zip(launches, again, strict=True):
+                    launch.setdefault("aot", {}).update(compiled["aot"])
+                if mode == COUNTS:
+                    schedules[target] = taken(trial.work)
+        except Rejected as failure:
+            return {"launches": launches, "libtpu": f"it did not come to an end on this kernel: {failure.reason}"}
+        return {"launches": launches, **({"schedules": schedules} if any(schedules.values()) else {})}
