@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.records import Kernel, ShapeCase, Task, Use
 
 TARGET = "sm_90"
+ESTIMATE_SECONDS = 10.0
+"""What the estimate of a kernel's cycles may take: a verdict does not wait for more."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +44,49 @@ class Absent:
     def _compiled(
         self, kernel: Kernel, session: Session, libraries: Mapping[str, str], case: ShapeCase, dtype: str
     ) -> dict[str, Any]:
-        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries))}
-        if self.server.environment.get("KERNELWRIGHT_LIBTPU") == COUNTS:
-            environment |= counting()
-        trial = Trial(self.server, kernel, self.device, self.settings, environment)
+        opened = session.open(case, dtype)
+        if opened is None:
+            return {}
+        counted = self.server.environment.get("KERNELWRIGHT_LIBTPU") == COUNTS
         try:
-            trial.load(self.library)
-            opened = session.open(case, dtype)
-            if opened is None:
-                return {}
-            trial.build(opened)
-            if kernel.backend == "pallas":
-                return {"target": "tpu", "case": opened.key, **self._for_tpu(trial, opened)}
-            launches = trial.ask("compile", key=opened.key, **trial.inputs(opened))["launches"]
-            return {"target": TARGET, "case": opened.key, "launches": launches}
+            with self._trial(kernel, opened, libraries, counting() if counted else {}) as trial:
+                if kernel.backend != "pallas":
+                    launches = trial.ask("compile", key=opened.key, **trial.inputs(opened))["launches"]
+                    return {"target": TARGET, "case": opened.key, "launches": launches}
+                found = {"target": "tpu", "case": opened.key, **self._for_tpu(trial, opened)}
         except Outside as outside:
             return {"problem": f"outside its envelope: {outside}"}
         except Rejected as failure:
             return {"problem": failure.reason}
+        if "schedules" in found:
+            found["schedules"] = {**found["schedules"], **self._estimated(kernel, opened, libraries)}
+        return found
+
+    @contextmanager
+    def _trial(
+        self, kernel: Kernel, opened: OpenCase, libraries: Mapping[str, str], environment: Mapping[str, str]
+    ) -> Iterator[Trial]:
+        """A runner of its own with the kernel made for the case."""
+        given = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries)), **environment}
+        trial = Trial(self.server, kernel, self.device, self.settings, given)
+        try:
+            trial.load(self.library)
+            trial.build(opened)
+            yield trial
         finally:
             trial.close()
+
+    def _estimated(self, kernel: Kernel, opened: OpenCase, libraries: Mapping[str, str]) -> dict[str, Any]:
+        """The first target's schedule with the compiler's estimate of its cycles; nothing where that takes too long."""
+        target = next(iter(TARGETS))
+        try:
+            with self._trial(kernel, opened, libraries, counting(cycles=True)) as trial:
+                given = {"key": opened.key, "targets": (target,), **trial.inputs(opened)}
+                trial.ask("compile", ESTIMATE_SECONDS, **given)
+                schedule = taken(trial.work)
+        except (Outside, Rejected):
+            return {}
+        return {target: schedule} if schedule else {}
 
     def _for_tpu(self, trial: Trial, opened: OpenCase) -> dict[str, Any]:
         """The launches lowered and, where libtpu works, compiled. That it dies of a kernel is evidence, and nobody's fault."""

@@ -26,14 +26,16 @@ _CYCLES = re.compile(r'hlo_op_name:\s*"([^"]*)"\s*estimated_cycles:\s*(\d+)')
 _OURS = re.compile(r'^\s*(?:ROOT )?%?(\S+) = .*custom_call_target="tpu_custom_call"', re.MULTILINE)
 
 
-def counting() -> dict[str, str]:
-    """The environment of a process, from its start, in which libtpu writes its schedules into the working folder."""
+def counting(*, cycles: bool = False) -> dict[str, str]:
+    """The environment of a process, from its start, in which libtpu writes its schedules into the working folder.
+
+    ``cycles``: with its estimate of a call, for which it goes through every step of the grid: half a minute for a few hundred.
+    """
     flags = {
         "xla_jf_dump_to": FOLDER,
         "xla_jf_dump_llo_text": "true",
         "xla_jf_dump_llo_pass_label_regex": _PASSES,
-        "xla_jf_dump_static_llo_profile_to": FOLDER,
-    }
+    } | ({"xla_jf_dump_static_llo_profile_to": FOLDER} if cycles else {})
     return {"LIBTPU_INIT_ARGS": " ".join(f"--{name}={value}" for name, value in flags.items())}
 
 

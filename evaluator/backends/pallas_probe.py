@@ -66,7 +66,7 @@ def libtpu() -> Libtpu:
     """What libtpu can do; asked once in a process, by compiling a small kernel in another one."""
     if importlib.util.find_spec("libtpu") is None:
         return Libtpu("")
-    counted = _asked("libtpu", **counting())
+    counted = _asked("libtpu", **counting(cycles=True))
     if not counted.get("problem") and counted.get("counts"):
         return Libtpu(COUNTS)
     said = _asked("libtpu")

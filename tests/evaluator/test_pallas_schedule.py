@@ -77,8 +77,9 @@ def test_another_layout_gives_nothing(text: str) -> None:
 
 
 def test_where_it_writes_is_within_the_working_folder() -> None:
-    (value,) = counting().values()
-    assert f"--xla_jf_dump_to={FOLDER} " in value
+    for value in (*counting().values(), *counting(cycles=True).values()):
+        assert f"--xla_jf_dump_to={FOLDER} " in value
+    assert "profile" not in "".join(counting().values())  # the estimate takes its time, and is asked for apart
 
 
 def verdict(cycles: int | None, timing: Timing | None = None, target: str = "v5e") -> Verdict:
