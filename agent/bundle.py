@@ -17,7 +17,7 @@ from kernelwright.agent.recording import note_device
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.workspace import Workspace
 from kernelwright.evaluator.device import DeviceInfo
-from kernelwright.evaluator.engines.bundle import KNOWN_DEVICE
+from kernelwright.evaluator.engines.bundle import known_device
 from kernelwright.evaluator.seal import FIELD, Key
 from kernelwright.evaluator.worker import Manifest, put, read_manifest, sha256
 from kernelwright.memory.records import RunRecord, Step
@@ -258,10 +258,12 @@ def _earlier(run_id: str, out: Path, key: Key | None) -> Manifest | None:
 
 def _note_device(letters: _Letters, run: RunRecord, workspace: Workspace) -> None:
     """What the bundle was judged on, for the run's report and the next prompts."""
-    if (said := letters.read("device", "device.json")) is not None:
-        device = from_json(DeviceInfo, said)
-        note_device(run.id, workspace, device)
-        write_text(workspace.cache / KNOWN_DEVICE, json.dumps(to_json(device), indent=1))
+    targets = RunConfig.of(run.config).targets
+    for target in targets if len(targets) > 1 else ("",):
+        if (said := letters.read("device", f"device@{target}.json" if target else "device.json")) is not None:
+            device = from_json(DeviceInfo, said)
+            note_device(run.id, workspace, device, target)
+            write_text(workspace.cache / known_device(target), json.dumps(to_json(device), indent=1))
 
 
 def _copy_package(out: Path) -> None:

@@ -92,7 +92,7 @@ def dry_run(config: RunConfig, tasks: Sequence[Task], workspace: Workspace) -> D
     Raises:
         InputError: a name, a key, a device or a price that the configuration asks for is not there.
     """
-    check_names(config)
+    check_names(config, several=all(task.target for task in tasks))
     names = members_of(config.model) if is_ensemble(config.model) else (config.model,)
     clients = [Client(name, config.llm) for name in names if kind_of(name) == "llm"]
     if not clients:
@@ -129,15 +129,17 @@ def _asked(client: Client, config: RunConfig, firsts: Sequence[First], longest: 
 
 
 def _firsts(config: RunConfig, tasks: Sequence[Task], workspace: Workspace) -> tuple[First, ...]:
-    if not tasks:
+    devices: dict[str, DeviceInfo] = {}
+    for target in dict.fromkeys(task.target for task in tasks):
+        engine = make_engine(config.on(target), workspace)
+        try:
+            devices[target] = engine.device()
+        finally:
+            engine.close()
+    if not devices:
         return ()
-    engine = make_engine(config, workspace)
-    try:
-        device = engine.device()
-    finally:
-        engine.close()
     with _memory(config, workspace) as memory:
-        return tuple(_first(config, task, device, memory, workspace) for task in tasks)
+        return tuple(_first(config.on(task.target), task, devices[task.target], memory, workspace) for task in tasks)
 
 
 def _first(config: RunConfig, task: Task, device: DeviceInfo, memory: Memory, workspace: Workspace) -> First:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kernelwright.agent.audit import audit
 from kernelwright.agent.policies.policy import best_of
+from kernelwright.agent.policies.static import static
 from kernelwright.evaluator.engines.engine import Engine
 from kernelwright.memory.records import TaskOutcome
 from kernelwright.tasks.records import Attempt, Task, Verdict
@@ -69,7 +70,9 @@ def describe(verdict: Verdict) -> str:
     """A passed verdict in one line."""
     timing = verdict.timing
     if timing is None:
-        return f"passed, verified {verdict.assurance.value}; no timing without the device"
+        known = static(verdict)
+        estimate = f"; the compiler estimates {known.cycles} cycles ({known.where}), which is no timing" if known else ""
+        return f"passed, verified {verdict.assurance.value}; no timing without the device{estimate}"
     best = timing.speedup["best"]
     figure = f"{best.median:.2f}x [{best.low:.2f}, {best.high:.2f}] against {timing.best_baseline}"
     return figure if best.low > IMPROVED else f"passed, not clearly ahead: {figure}"

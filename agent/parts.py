@@ -14,6 +14,7 @@ from kernelwright.agent.loop import Parts
 from kernelwright.agent.policies import POLICIES
 from kernelwright.agent.policies.policy import Policy, Search, Values
 from kernelwright.agent.settings import RunConfig
+from kernelwright.agent.targets import check as check_targets
 from kernelwright.agent.workspace import Workspace
 from kernelwright.agent.writers import UNTEACHABLE, WRITERS
 from kernelwright.agent.writers.ensemble import Ensemble, is_ensemble, members_of
@@ -24,6 +25,7 @@ from kernelwright.evaluator.device import parse_device
 from kernelwright.evaluator.engines.engine import Engine
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Step
+from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.records import Idea, Task
 from kernelwright.tasks.resolve import resolve
 
@@ -67,13 +69,19 @@ def opened(
         yield Parts(memory.store, memory, writer, engine, config.backend, config.jobs, recorded, ledger, config.given)
 
 
-def check_names(config: RunConfig) -> None:
-    """Refuse names that nothing answers to before a run is made of them."""
+def check_names(config: RunConfig, *, several: bool = False) -> None:
+    """Refuse names that nothing answers to before a run is made of them. ``several``: it may be on more than one backend."""
     resolve("policy", config.policy, POLICIES)
     resolve("engine", config.engine, ENGINES)
-    find_backend(config.backend)
+    for target in config.targets:
+        find_backend(target)
     if config.engine == "local" and config.device is not None:
         parse_device(config.device)
+    if len(config.targets) > 1 and not several:
+        raise InputError(f"--backend is {config.backend!r}, and only optimize takes several", "give one backend")
+    judging = not config.model.startswith("replay:") or config.rejudge
+    if len(config.targets) > 1 and config.engine == "local" and judging:
+        check_targets(config.targets, config.device)
     for name in members_of(config.model) if is_ensemble(config.model) else (config.model,):
         _check_model(name, config)
 
@@ -136,7 +144,7 @@ def _check_model(name: str, config: RunConfig) -> None:
 def make_engine(config: RunConfig, workspace: Workspace) -> Engine:
     """The engine that judges: a replayed run's recorded verdicts, else the one that ``--engine`` names."""
     if config.model.startswith("replay:") and not config.rejudge:
-        return RecordedEngine(recording.load(config.model.removeprefix("replay:"), workspace))
+        return RecordedEngine(recording.load(config.model.removeprefix("replay:"), workspace), config.backend)
     kind = resolve("engine", config.engine, ENGINES)
     engine: Engine = kind(config.backend, config.device, workspace.cache, config.judging())
     return engine

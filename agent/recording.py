@@ -45,6 +45,8 @@ class Recording:
     steps: tuple[RecordedStep, ...]
     audits: Mapping[str, Verdict] = field(default_factory=dict)
     """Job id -> verdict of the winners' further judgings."""
+    devices: Mapping[str, DeviceInfo] = field(default_factory=dict)
+    """Of a run over several backends: backend -> what judged its kernels; ``device`` is then the first of them."""
     format: int = FORMAT
 
     def of(self, task: Task) -> tuple[RecordedStep, ...]:
@@ -90,7 +92,9 @@ def record(run: str, workspace: Workspace) -> Recording:
         if s.answer is not None and (s.verdict is not None or s.answer.kernel is None)
     )
     audits = {p.stem: _verdict(p) for p in sorted((workspace.run(run) / "audit").glob("*.json"))}
-    return Recording(run, row.config, device_of(run, workspace), row.tasks, _in_order(row.tasks, answered), audits)
+    devices = devices_of(run, workspace)
+    first, several = next(iter(devices.values()), None), {target: device for target, device in devices.items() if target}
+    return Recording(run, row.config, first, row.tasks, _in_order(row.tasks, answered), audits, several)
 
 
 def _by_idea(calls: Iterable[Call]) -> dict[str, tuple[Call, ...]]:
@@ -130,15 +134,26 @@ def save(recording: Recording, path: Path) -> None:
     write_text(path, json.dumps(to_json(recording), indent=1) + "\n")
 
 
-def note_device(run: str, workspace: Workspace, device: DeviceInfo) -> None:
-    """Keep what the run was judged on, for reports and recordings made later and elsewhere."""
-    write_text(workspace.run(run) / "device.json", json.dumps(to_json(device), indent=1) + "\n")
+def note_device(run: str, workspace: Workspace, device: DeviceInfo, target: str = "") -> None:
+    """Keep what the run, or its part on ``target``, was judged on, for reports and recordings made later and elsewhere."""
+    name = f"device@{target}.json" if target else "device.json"
+    write_text(workspace.run(run) / name, json.dumps(to_json(device), indent=1) + "\n")
 
 
 def device_of(run: str, workspace: Workspace) -> DeviceInfo | None:
-    """What a run was judged on; None when it never got so far."""
-    path = workspace.run(run) / "device.json"
-    return from_json(DeviceInfo, json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    """What a run was judged on, the first of several; None when it never got so far."""
+    return next(iter(devices_of(run, workspace).values()), None)
+
+
+def devices_of(run: str, workspace: Workspace) -> dict[str, DeviceInfo]:
+    """Backend -> what judged its kernels; under ``""`` where the run has but one."""
+    paths = sorted(workspace.run(run).glob("device*.json"))
+    return {p.stem.partition("@")[2]: from_json(DeviceInfo, json.loads(p.read_text(encoding="utf-8"))) for p in paths}
+
+
+def distinct(devices: Iterable[DeviceInfo]) -> tuple[DeviceInfo, ...]:
+    """Each device once: two backends may share one, with versions of their own."""
+    return tuple({device.name: device for device in devices}.values())
 
 
 def load(name: str, workspace: Workspace) -> Recording:

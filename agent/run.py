@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
+from itertools import groupby
 
 from kernelwright.agent import recording
 from kernelwright.agent.control import controlled
@@ -47,6 +48,11 @@ class Result:
     """Of a replay that was judged again: whether the statuses agree."""
 
     @cached_property
+    def config(self) -> RunConfig:
+        """What the run was asked for."""
+        return RunConfig.of(self.run.config)
+
+    @cached_property
     def diversity(self) -> Diversity | None:
         """How different the readable answers are; None where no model wrote any."""
         return diversity((step.idea.task, step.answer) for step in self.steps if step.answer is not None)
@@ -61,7 +67,7 @@ def start(
         InputError: a name or key that is not there; what was measured stays, and the run can be resumed.
         HarnessError: the harness failed; likewise.
     """
-    check_names(config)
+    check_names(config, several=all(task.target for task in tasks))
     created = datetime.now(timezone.utc)
     run_id = config.run or f"{created:%y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     run = RunRecord(run_id, to_json(config), "running", created.isoformat(timespec="microseconds"), tuple(tasks))
@@ -138,18 +144,33 @@ def _drive(run: RunRecord, workspace: Workspace, memory: Memory, watch: Heeding,
 def _work(
     run: RunRecord, config: RunConfig, workspace: Workspace, memory: Memory, watch: Heeding, engines: Engines | None
 ) -> None:
-    """Every task that has no final outcome yet, one after the other."""
-    if not run.tasks:
-        return
+    """Every task that has no final outcome yet, one after the other; of several targets one after the other, too."""
+    for target, tasks in groupby(run.tasks, key=lambda task: task.target):
+        _work_on(tuple(tasks), run, config.on(target), workspace, memory, watch, engines)
+
+
+def _work_on(
+    tasks: Sequence[Task],
+    run: RunRecord,
+    config: RunConfig,
+    workspace: Workspace,
+    memory: Memory,
+    watch: Heeding,
+    engines: Engines | None,
+) -> None:
+    """The tasks of one target, with an engine of its own."""
     store = memory.store
+    done = [name for name, outcome in store.outcomes(run.id).items() if outcome.status in FINAL]
+    if all(task.name in done for task in tasks) or watch.stopping():
+        return
     with opened(run.id, config, workspace, memory, engines, watch.stopping) as parts:
         if parts.ledger is not None:
             watch.spending(parts.ledger)
-        recording.note_device(run.id, workspace, parts.engine.device())
+        recording.note_device(run.id, workspace, parts.engine.device(), tasks[0].target)
         for step in store.steps(run.id):  # those of finished tasks too: a writer learns from all of them
             if step.learned and step.attempt is not None:
                 parts.writer.told(step.attempt)
-        for task in run.tasks:
+        for task in tasks:
             known = store.outcomes(run.id).get(task.name)
             if watch.stopping() or (known is not None and known.status in FINAL):
                 continue
@@ -237,7 +258,7 @@ def _result(run: RunRecord, workspace: Workspace, store: Store) -> Result:
     if config.rejudge:
         recorded = recording.load(config.model.removeprefix("replay:"), workspace)
         rejudged = compare(recorded, run.tasks, steps)
-    in_order = tuple(outcomes[name] for name in config.order if name in outcomes)
+    in_order = tuple(outcomes[name] for name in run.names if name in outcomes)
     return Result(run, in_order, steps, store.ledger(run.id), rejudged)
 
 
@@ -264,6 +285,6 @@ def _write_winner(run: str, task: Task, attempts: Sequence[Attempt], outcome: Ta
 
 def _write_report(result: Result, workspace: Workspace) -> None:
     outcomes = {outcome.task: outcome for outcome in result.outcomes}
-    device = recording.device_of(result.run.id, workspace)
+    devices = recording.distinct(recording.devices_of(result.run.id, workspace).values())
     path = workspace.run(result.run.id) / "report.html"
-    write_report(result.run, result.steps, outcomes, path, device, result.ledger, result.diversity)
+    write_report(result.run, result.steps, outcomes, path, devices, result.ledger, result.diversity)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kernelwright.agent.given import GivenKernel
 from kernelwright.agent.llm.options import Limits, ModelOptions
+from kernelwright.agent.targets import split
 from kernelwright.evaluator.settings import BASELINES, SANDBOXES, Settings
 from kernelwright.tasks.codec import from_json, to_json
 from kernelwright.tasks.errors import InputError
@@ -30,7 +31,7 @@ class RunConfig:
     order: tuple[str, ...]
     """Names of the tasks as they were asked for, those that did not load included."""
     backend: str
-    """``cpp``, ``triton``, or an import path."""
+    """``cpp``, ``triton``, or an import path; several with commas between them."""
     model: str
     """The writer: ``playbook``, ``exchange``, ``replay:RUN``, a litellm model string, or an import path."""
     run: str | None = None
@@ -84,6 +85,8 @@ class RunConfig:
 
     refused: Mapping[str, str] = field(default_factory=dict)
     """Task that did not load -> why."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """With ``--portable``: backend that cannot be judged here -> why."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> RunConfig:
@@ -93,6 +96,15 @@ class RunConfig:
             data["llm"] = to_json(ModelOptions(api_base=data.pop("api_base", None)))
             data["repairs"] = 0
         return from_json(cls, data)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The backends, one or several."""
+        return split(self.backend)
+
+    def on(self, target: str) -> RunConfig:
+        """The configuration for the part of the run that one target is; itself where the run has but one backend."""
+        return self if target in ("", self.backend) else replace(self, backend=target)
 
     def __post_init__(self) -> None:
         for option, value, holds, expected in (*self._counts(), *self._judged(), *self._written()):
@@ -108,13 +120,14 @@ class RunConfig:
     def _check_given(self) -> None:
         if self.given is None:
             return
-        name, alone = self.given.name, self.given.candidate(self.backend)
+        foreign = [target for target in self.targets if not self.given.candidate(target)]
+        name = self.given.name
         if self.model.startswith("replay:"):
             raise InputError(f"--from is {name}, and a replay begins as its recording did", "leave it out")
         if len(self.order) != 1:
             raise InputError(f"--from is {name}, a kernel of one task; {len(self.order)} are asked for", "name that task alone")
-        if not alone and self.model == "playbook":
-            found = f"{self.given.language}, not a ModelNew of backend {self.backend}"
+        if foreign and self.model == "playbook":
+            found = f"{self.given.language}, not a ModelNew of backend {' or '.join(foreign)}"
             raise InputError(f"--from is {name} ({found}), and the playbook does not translate", "give a --model")
 
     def _counts(self) -> Iterator[_Check]:

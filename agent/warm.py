@@ -14,7 +14,7 @@ from kernelwright.agent.policies.policy import Search
 from kernelwright.agent.settings import RunConfig
 from kernelwright.memory.records import Context
 from kernelwright.memory.starts import starting_points
-from kernelwright.tasks.records import Answer, Attempt, IdeaStage, Kernel, Task
+from kernelwright.tasks.records import Answer, Attempt, IdeaStage, Kernel, Task, untargeted
 
 STARTS = 3
 """Kernels at most; of a small budget half."""
@@ -65,7 +65,7 @@ def _copied(attempt: Attempt, task: Task) -> Answer:
     """
     kernel = attempt.answer.kernel
     assert kernel is not None, "only kernels are chosen"
-    if attempt.idea.task == task.name:
+    if untargeted(attempt.idea.task) == untargeted(task.name):
         strategy = f"copied from attempt {attempt.id}: {attempt.answer.strategy}"
     else:
         strategy = f"copied from attempt {attempt.id} on {attempt.idea.task}"

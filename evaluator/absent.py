@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from kernelwright.evaluator.backends.pallas_aot import TARGETS, counting, taken
+from kernelwright.evaluator.backends.pallas_probe import COUNTS
 from kernelwright.evaluator.runner.processes import ForkServer
-from kernelwright.evaluator.session import Session
+from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.records import Kernel, ShapeCase, Task, Use
 
 TARGET = "sm_90"
+ESTIMATE_SECONDS = 10.0
+"""What the estimate of a kernel's cycles may take: a verdict does not wait for more."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +44,69 @@ class Absent:
     def _compiled(
         self, kernel: Kernel, session: Session, libraries: Mapping[str, str], case: ShapeCase, dtype: str
     ) -> dict[str, Any]:
-        environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries))}
-        trial = Trial(self.server, kernel, self.device, self.settings, environment)
+        opened = session.open(case, dtype)
+        if opened is None:
+            return {}
+        counted = self.server.environment.get("KERNELWRIGHT_LIBTPU") == COUNTS
         try:
-            trial.load(self.library)
-            opened = session.open(case, dtype)
-            if opened is None:
-                return {}
-            trial.build(opened)
-            launches = trial.ask("compile", key=opened.key, **trial.inputs(opened))["launches"]
-            target = "tpu" if kernel.backend == "pallas" else TARGET
-            return {"target": target, "case": opened.key, "launches": launches}
+            with self._trial(kernel, opened, libraries, counting() if counted else {}) as trial:
+                if kernel.backend != "pallas":
+                    launches = trial.ask("compile", key=opened.key, **trial.inputs(opened))["launches"]
+                    return {"target": TARGET, "case": opened.key, "launches": launches}
+                found = {"target": "tpu", "case": opened.key, **self._for_tpu(trial, opened)}
         except Outside as outside:
             return {"problem": f"outside its envelope: {outside}"}
         except Rejected as failure:
             return {"problem": failure.reason}
+        if "schedules" in found:
+            found["schedules"] = {**found["schedules"], **self._estimated(kernel, opened, libraries)}
+        return found
+
+    @contextmanager
+    def _trial(
+        self, kernel: Kernel, opened: OpenCase, libraries: Mapping[str, str], environment: Mapping[str, str]
+    ) -> Iterator[Trial]:
+        """A runner of its own with the kernel made for the case."""
+        given = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries)), **environment}
+        trial = Trial(self.server, kernel, self.device, self.settings, given)
+        try:
+            trial.load(self.library)
+            trial.build(opened)
+            yield trial
         finally:
             trial.close()
+
+    def _estimated(self, kernel: Kernel, opened: OpenCase, libraries: Mapping[str, str]) -> dict[str, Any]:
+        """The first target's schedule with the compiler's estimate of its cycles; nothing where that takes too long."""
+        target = next(iter(TARGETS))
+        try:
+            with self._trial(kernel, opened, libraries, counting(cycles=True)) as trial:
+                given = {"key": opened.key, "targets": (target,), **trial.inputs(opened)}
+                trial.ask("compile", ESTIMATE_SECONDS, **given)
+                schedule = taken(trial.work)
+        except (Outside, Rejected):
+            return {}
+        return {target: schedule} if schedule else {}
+
+    def _for_tpu(self, trial: Trial, opened: OpenCase) -> dict[str, Any]:
+        """The launches lowered and, where libtpu works, compiled. That it dies of a kernel is evidence, and nobody's fault."""
+
+        def lowered(*targets: str) -> list[dict[str, Any]]:
+            answer = trial.ask("compile", key=opened.key, targets=targets, **trial.inputs(opened))
+            launches: list[dict[str, Any]] = answer["launches"]
+            return launches
+
+        launches, schedules = lowered(), {}
+        mode = self.server.environment.get("KERNELWRIGHT_LIBTPU")
+        try:
+            for target in TARGETS if mode else ():
+                again = lowered(target)
+                if len(again) != len(launches):  # a kernel that remembers its last call: later stages have their word on it
+                    return {"launches": launches, "libtpu": f"{len(again)} launches to compile in another call"}
+                for launch, compiled in zip(launches, again, strict=True):
+                    launch.setdefault("aot", {}).update(compiled["aot"])
+                if mode == COUNTS:
+                    schedules[target] = taken(trial.work)
+        except Rejected as failure:
+            return {"launches": launches, "libtpu": f"it did not come to an end on this kernel: {failure.reason}"}
+        return {"launches": launches, **({"schedules": schedules} if any(schedules.values()) else {})}

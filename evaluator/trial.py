@@ -166,6 +166,11 @@ class Trial:
             reason = f"works outside its calls: {spent}; all work must be joined when forward returns"
             raise Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "unjoined", "seen_in": self.stage.value})
 
+    @property
+    def work(self) -> Path:
+        """The runner's working folder, as the judge sees it; what lies there is the kernel's, too."""
+        return self.runner.folder
+
     def library_work(self) -> Rejected:
         """What computed in ``forward`` though it may not, by the wire's count."""
         names = ", ".join(f"{name} ({n}×)" for name, n in sorted(self.tripped.items())[:5])

@@ -14,8 +14,8 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Manifest:
 
     run: str
     backend: str
+    """Of all its kernels; several with commas between them."""
     device: str | None
     """Asked for on the command line of the run, if it is one that a machine can be asked for."""
     settings: Settings
@@ -94,7 +95,10 @@ def judge_all(
     left = [job for job in manifest.jobs if not _judged(bundle, job, manifest, key)]
     _say(f"{len(manifest.jobs)} jobs, {len(left)} to judge")
     waiting = _by_task(bundle, left)
-    engines = partial(make, manifest.backend, device or manifest.device, bundle / "cache")
+
+    def engines(backend: str, settings: Settings) -> Engine:
+        return make(backend, device or manifest.device, bundle / "cache", settings)
+
     shift = _Shift(bundle, manifest, engines, len(left), key)
     shift.company = min(jobs, len(waiting)) > 1
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -138,7 +142,7 @@ class _Shift:
     """What the judges at work on one bundle share."""
 
     def __init__(
-        self, bundle: Path, manifest: Manifest, make: Callable[[Settings], Engine], left: int, key: Key | None = None
+        self, bundle: Path, manifest: Manifest, make: Callable[[str, Settings], Engine], left: int, key: Key | None = None
     ) -> None:
         self._bundle, self._manifest, self._make, self._left, self._key = bundle, manifest, make, left, key
         self._lock = threading.Lock()
@@ -151,28 +155,48 @@ class _Shift:
         """Jobs that ended in company as they might not have alone."""
 
     def work(self, waiting: list[list[str]]) -> None:
-        """Take groups of jobs until none is left; every thread has an engine of its own."""
+        """Take groups of jobs until none is left; every thread has an engine of its own, of one backend at a time."""
         engine: Engine | None = None
+        backend = ""
         try:
             while True:
                 with self._lock:
                     if self.over or not waiting:
                         break
                     group = waiting.pop()
+                if (wanted := self._backend(group[0])) != backend:
+                    self._leave(engine, backend)
+                    engine, backend = None, wanted
                 for job in group:
-                    engine = engine if self.over else self._judge(job, engine)
-            if engine is not None:
-                self._put("device", "device.json", to_json(engine.device()))
+                    engine = engine if self.over else self._judge(job, engine, backend)
+            self._leave(engine, backend, close=False)
         finally:
             if engine is not None:
                 engine.close()
 
-    def _judge(self, job: str, engine: Engine | None) -> Engine | None:
+    def _backend(self, job: str) -> str:
+        """Of a group's kernels: the manifest's one, or in a run over several the one that the job's own kernel names."""
+        known = self._manifest.backend.split(",")
+        if len(known) > 1:
+            with suppress(OSError, ValueError, LookupError, TypeError):  # said when it is judged
+                data = json.loads((self._bundle / "jobs" / f"{job}.json").read_text(encoding="utf-8"))
+                known = [name for name in known if name == data["kernel"]["backend"]] or known
+        return known[0]
+
+    def _leave(self, engine: Engine | None, backend: str, *, close: bool = True) -> None:
+        """Say what judged, and end it."""
+        if engine is not None:
+            name = f"device@{backend}.json" if "," in self._manifest.backend else "device.json"
+            self._put("device", name, to_json(engine.device()))
+            if close:
+                engine.close()
+
+    def _judge(self, job: str, engine: Engine | None, backend: str) -> Engine | None:
         failure = self._bundle / "failures" / f"{job}.json"
-        engine = engine or self._make(self._manifest.settings)
+        engine = engine or self._make(backend, self._manifest.settings)
         failed = False
         try:
-            verdict = _judge_one(self._bundle, job, self._manifest.jobs[job], engine)
+            verdict = _judge_one(self._bundle, job, self._manifest, engine, backend)
             status = f"{verdict.status.value}: {verdict.reason}"
             doubtful = self.company and verdict.status is Status.OUT_OF_MEMORY
             if not doubtful:
@@ -199,15 +223,17 @@ class _Shift:
         put(self._bundle / name, self._key.sealed(kind, self._manifest.run, data) if self._key else data)
 
 
-def _judge_one(bundle: Path, job_id: str, sha: str, engine: Engine) -> Verdict:
+def _judge_one(bundle: Path, job_id: str, manifest: Manifest, engine: Engine, backend: str) -> Verdict:
     path = bundle / "jobs" / f"{job_id}.json"
     if not path.is_file():
         raise InputError(f"{path} is not there", "copy the whole bundle")
     text = path.read_text(encoding="utf-8")
-    if sha256(text) != sha:
+    if sha256(text) != manifest.jobs[job_id]:
         raise InputError(f"job {job_id} is not what the manifest says", "create the bundle again")
     data = json.loads(text)
     job = Job(job_id, from_json(Kernel, data["kernel"]), from_json(Task, data["task"]))
+    if "," in manifest.backend and job.kernel.backend != backend:
+        raise InputError(f"job {job_id} is of backend {job.kernel.backend}, none of {manifest.backend}", "create it again")
     return engine.evaluate(job)
 
 

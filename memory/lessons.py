@@ -30,7 +30,7 @@ _COMPLAINT = re.compile(r"error|fatal|exception|assert|undefined|invalid|illegal
 
 def describe(task: Task) -> str:
     """A task in the words that memory is searched by: family, category, name, summary and the operators it calls."""
-    name = " ".join(_WORD.findall(task.name.removesuffix(".py").rstrip("/").split("/")[-1]))
+    name = " ".join(_WORD.findall(task.asked.removesuffix(".py").rstrip("/").split("/")[-1]))
     ops = dict.fromkeys(op for op in _OPS.findall(task.source) if op not in _PLAIN)
     parts = [task.family, task.category, task.scenario, name, task.summary, " ".join(list(ops)[:16])]
     return one_line(" ".join(p for p in parts if p), 600)

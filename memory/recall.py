@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kernelwright.memory import lessons, seeds
 from kernelwright.memory.records import Experience
-from kernelwright.tasks.records import Attempt, Idea, Task
+from kernelwright.tasks.records import Attempt, Idea, Task, untargeted
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*(?=(\s*[(<\[])?)")
 _SPAN = re.compile(r"```.*?```|`([^`\n]+)`", re.DOTALL)
@@ -143,8 +143,12 @@ def about(codes: Iterable[str], known: Mapping[str, tuple[Experience, set[str]]]
 
 
 def excluded(task: str, names: Iterable[str]) -> bool:
-    """Whether a task is one of ``names``, given in full or by the end of its name: ``rms_norm``, ``norm/rms_norm``."""
-    return any(task == name or task.endswith(f"/{name}") for name in names)
+    """Whether a task is one of ``names``, given in full or by the end of its name: ``rms_norm``, ``norm/rms_norm``.
+
+    A name without a target is the task on any: ``rms_norm`` leaves out ``norm/rms_norm@cpp``, too.
+    """
+    known = {task, untargeted(task)}
+    return any(one == name or one.endswith(f"/{name}") for name in names for one in known)
 
 
 def _named(code: str) -> set[str]:

@@ -30,6 +30,12 @@ class RunRecord:
     """ISO 8601, with the time zone."""
     tasks: tuple[Task, ...]
 
+    @property
+    def names(self) -> list[str]:
+        """What outcomes are called, as they were asked for: task by task, each on its targets in turn."""
+        order = self.config.get("order") or dict.fromkeys(task.asked for task in self.tasks)
+        return [name for asked in order for name in [t.name for t in self.tasks if t.asked == asked] or [asked]]
+
     def __post_init__(self) -> None:
         if self.status not in RUN_STATUSES:
             raise ValueError(f"run status {self.status!r} is none of {', '.join(RUN_STATUSES)}")

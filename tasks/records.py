@@ -6,12 +6,14 @@ Times are microseconds unless a name says otherwise. A speedup is baseline time 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
+_TARGET = re.compile(r"@[A-Za-z_][\w.:]*$")
 
 
 class Status(str, Enum):
@@ -56,6 +58,12 @@ class Use(str, Enum):
     CORRECTNESS = "correctness"
     TIMING = "timing"
     HELD_OUT = "held_out"
+
+
+def untargeted(task: str) -> str:
+    """A task's name without the target that it may have: ``rms_norm`` of ``rms_norm@triton``."""
+    return _TARGET.sub("", task)
+
 
 
 def digest(*parts: str) -> str:
@@ -120,6 +128,8 @@ class Task:
     """Sizes that a scale shrinks; none named: all that inputs and constructor read."""
     scale: float | None = None
     """Work over that of the task as shipped, where smaller timing shapes were asked for."""
+    target: str = ""
+    """In a run over several backends the one that this is for: ``rms_norm@cpp`` beside ``rms_norm@triton``, of one task_id."""
 
     @property
     def task_id(self) -> str:
@@ -127,6 +137,15 @@ class Task:
         cases = [f"{c.name} {c.use.value} {sorted(c.sizes.items())} {c.dtypes} {c.leading}" for c in self.cases]
         flags = f"{self.deterministic} {self.static_parameters} {self.training} {sorted(self.rtol.items())}"
         return digest(self.source, flags, *cases)
+
+    def on(self, target: str) -> Task:
+        """The task as one of several backends has it: under a name of its own, with attempts and an outcome of its own."""
+        return replace(self, name=f"{self.name}@{target}", target=target)
+
+    @property
+    def asked(self) -> str:
+        """The name without the target."""
+        return untargeted(self.name) if self.target else self.name
 
     @property
     def slug(self) -> str:

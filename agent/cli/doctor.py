@@ -92,6 +92,19 @@ def _backends() -> Iterator[dict[str, Any]]:
         except KernelwrightError as error:
             problem = str(error)
         yield _row(f"backend {name}", "" if problem else f"on {kind}", problem)
+        if name == "pallas" and not problem:
+            yield _libtpu()
+
+
+def _libtpu() -> dict[str, Any]:
+    """Whether Pallas kernels are also compiled for a TPU that is not here; tried, since half an installation is common."""
+    from kernelwright.evaluator.backends.pallas_probe import COUNTS, libtpu
+
+    found = libtpu()
+    if not found.mode and not found.problem:
+        return _row("libtpu", "", "not installed: Pallas kernels are not compiled for v5e and v6e; pip install libtpu")
+    figures = "compiles for v5e and v6e" + (", with bundle and spill counts" if found.mode == COUNTS else "")
+    return _row("libtpu", figures if found.mode and not found.problem else "", found.problem)
 
 
 def _sandbox() -> Iterator[dict[str, Any]]:

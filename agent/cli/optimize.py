@@ -15,6 +15,8 @@ from kernelwright.tasks.errors import InputError, TaskError
 from kernelwright.tasks.records import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from kernelwright.tasks.suites.suite import Selection
 
 app = verb()
@@ -25,6 +27,8 @@ kernelwright optimize --suite quickstart
 kernelwright optimize --suite kernelbench --path KernelBench --level 1,2 --budget 10
 kernelwright optimize rms_norm softmax --budget 10 --model provider/model
 kernelwright optimize path/to/file.py --backend triton --json
+kernelwright optimize rms_norm --backend cpp,triton
+kernelwright optimize rms_norm --portable --model provider/model
 kernelwright optimize rms_norm --model exchange --jobs 4
 kernelwright optimize rms_norm --policy beam --jobs 3 --warm-start
 kernelwright optimize rms_norm --from rms_norm.cu --backend cpp --model provider/model
@@ -42,7 +46,12 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     path: ClonePath = None,
     level: Levels = None,
     scale: Scale = None,
-    backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="B[,B]", help="cpp, triton, cuda, pallas, or several; default by the device.")
+    ] = None,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Every backend that this machine can judge, on hardware or simulated.")
+    ] = False,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Writer: playbook, exchange, replay:RUN, or provider/model[,…]; default by your keys.")
@@ -105,6 +114,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     from kernelwright.agent.llm.options import Limits, ModelOptions, parse_prices
     from kernelwright.agent.run import start
     from kernelwright.agent.settings import RunConfig
+    from kernelwright.agent.targets import of_recording, spread
     from kernelwright.tasks.load import suite_budget
     from kernelwright.tasks.suites.suite import Selection
 
@@ -121,10 +131,14 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     else:
         loaded, refused = recorded.tasks, {}
     was = recording.Defaults.of(recorded)
+    backends = backend or was.backend or defaults.backend(device)
+    left_out: Mapping[str, str] = {}
+    if portable:
+        backends, left_out = _portable(backend, device, model, engine)
     config = RunConfig(
         argv=tuple(sys.argv[1:]),
-        order=(*(t.name for t in loaded), *refused),
-        backend=backend or was.backend or defaults.backend(device),
+        order=(*dict.fromkeys(t.asked for t in loaded), *refused),
+        backend=backends,
         model=model,
         device=device,
         policy=policy or was.policy or "evokernel",
@@ -159,7 +173,9 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         sandbox=sandbox,
         rejudge=rejudge,
         refused=refused,
+        left_out=left_out,
     )
+    loaded = spread(loaded, config.targets) if recorded is None else of_recording(loaded, config.targets, was.backend)
     if dry_run:
         from kernelwright.agent.cli import dry_run as shown
         from kernelwright.agent.dry_run import dry_run as look
@@ -168,6 +184,25 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     if wait:
         sys.stderr.write(f"prompts come to {place.exchange}: see `kernelwright exchange next`\n")
     return work(lambda watch: start(config, loaded, place, watch), place)
+
+
+def _portable(backend: str | None, device: str | None, model: str, engine: str) -> tuple[str, Mapping[str, str]]:
+    """The backends of ``--portable`` with commas between them, and why others are left out.
+
+    Raises:
+        InputError: another option says which backends, or where they are judged; none can be judged here.
+    """
+    from kernelwright.agent import targets
+
+    if backend is not None:
+        raise InputError(f"--portable is given with --backend {backend}", "leave one of them out")
+    if model.startswith("replay:"):
+        raise InputError("--portable is given, and a replay has its recording's backends", "leave it out")
+    if engine != "local":
+        elsewhere = f"--portable asks what this machine can judge, and --engine {engine} judges elsewhere"
+        raise InputError(elsewhere, "name the backends: --backend cpp,triton")
+    found, left_out = targets.portable(device, model)
+    return ",".join(found), left_out
 
 
 def _weights(text: str | None) -> tuple[float, ...] | None:

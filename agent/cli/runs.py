@@ -48,7 +48,7 @@ def runs(
 def _row(run: RunRecord, store: Store) -> dict[str, Any]:
     outcomes = store.outcomes(run.id)
     solved = sum(1 for outcome in outcomes.values() if outcome.status in ("improved", "solved"))
-    names = list(run.config.get("order") or [task.name for task in run.tasks])
+    names = run.names
     keys = ("backend", "model", "policy", "budget")
     config = {key: run.config.get(key) for key in keys}
     cost = store.spent(run.id).cost_usd

@@ -40,9 +40,12 @@ def as_output(result: Result, workspace: Workspace, *, interrupted: bool = False
         "run": result.run.id,
         "status": result.run.status,
         "tasks": [_task_json(outcome, result, workspace) for outcome in result.outcomes],
+        "backends": list(result.config.targets),
         "report": str(workspace.run(result.run.id) / "report.html"),
         "spent": _spent_json(result),
     }
+    if result.config.left_out:
+        data["left_out"] = dict(result.config.left_out)
     if result.diversity is not None:
         data["diversity"] = to_json(result.diversity)
     if result.rejudged is not None:
@@ -54,8 +57,10 @@ def as_output(result: Result, workspace: Workspace, *, interrupted: bool = False
 
 
 def _task_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> dict[str, Any]:
+    task = next((task for task in result.run.tasks if task.name == outcome.task), None)
     return {
-        "task": outcome.task,
+        "task": task.asked if task else outcome.task,
+        **({"backend": task.target} if task and task.target else {}),
         "status": outcome.status,
         "attempts": outcome.attempts,
         "best": _best_json(outcome, result, workspace),
@@ -81,6 +86,7 @@ def _best_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> di
     names = ("eager", "compile", "best")
     return {
         "kernel_id": verdict.kernel_id,
+        **({"assurance": verdict.assurance.value} if task.target else {}),
         "path": str(path) if path.is_file() else None,
         "latency_us": timing.latency_us.median if timing else None,
         "speedup": {name: to_json(timing.speedup.get(name)) if timing else None for name in names},
@@ -95,15 +101,19 @@ def _print(result: Result, data: Mapping[str, Any], console: Console) -> None:
 
     table = Table(title=f"run {result.run.id}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("task", overflow="fold", min_width=16)
-    for heading in ("attempts", "status", "latency", "vs eager", "vs torch.compile"):
+    several = len(result.config.targets) > 1
+    for heading in ("attempts", "status", *(["verified"] if several else []), "latency", "vs eager", "vs torch.compile"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in result.outcomes:
         timing = outcome.verdict.timing if outcome.verdict else None
         shown = timing.speedup if timing else {}
         figures = (latency(timing), interval(shown.get("eager")), interval(shown.get("compile")))
         cells = (cell.replace(" [", "\n[") for cell in figures)  # the interval under its median: 80 columns are enough
-        table.add_row(outcome.task, str(outcome.attempts), outcome.status, *cells)
+        verified = [outcome.verdict.assurance.value if outcome.verdict else ""] if several else []
+        table.add_row(outcome.task, str(outcome.attempts), outcome.status, *verified, *cells)
     console.print(table)
+    for backend, why in result.config.left_out.items():
+        console.print(f"{backend}: left out: {why}", markup=False, highlight=False)
     for outcome, row in zip(result.outcomes, data["tasks"], strict=True):
         if outcome.status not in SOLVED:
             console.print(f"{outcome.task}: {outcome.reason}", markup=False, highlight=False)

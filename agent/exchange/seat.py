@@ -14,6 +14,7 @@ from typing import Any
 from kernelwright.agent.exchange.sheets import Sheet, put_down, sheets
 from kernelwright.agent.outcome import so_far
 from kernelwright.agent.prompt import feedback
+from kernelwright.agent.targets import split
 from kernelwright.agent.workspace import Workspace
 from kernelwright.memory.records import Call, RunRecord, Step
 from kernelwright.memory.store import Store
@@ -117,7 +118,7 @@ class Seat:
         found: dict[tuple[str, str], Best] = {}
         with self._store() as store:
             own = [run for run in store.runs() if task.task_id in [of.task_id for of in run.tasks]]
-            used = {str(run.config.get("backend")) for run in own}
+            used = {target for run in own for target in split(str(run.config.get("backend")))}
             for name in sorted(used if backend is None else used & {backend}):
                 for attempt in store.variants(task.task_id, name, limit=_VARIANTS):
                     verdict, kernel, model = attempt.verdict, attempt.answer.kernel, attempt.answer.model

@@ -178,7 +178,7 @@ class RunLine:
     @classmethod
     def of(cls, run: RunRecord) -> RunLine:
         config = run.config
-        tasks = list(config.get("order") or [task.name for task in run.tasks])
+        tasks = run.names
         words = [str(config.get(name) or "") for name in ("model", "backend")]
         return cls(run.id, run.status, run.created, words[0], words[1], int(config.get("budget") or 0), tasks)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernelwright.agent.policies.static import static
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Status, digest
 
@@ -78,6 +79,7 @@ class Search:
 def replaces(new: Attempt, incumbent: Attempt | None) -> bool:
     """Whether ``new`` takes the place of ``incumbent``: its interval must clear the other's median by the margin.
 
+    Where neither was timed, the compiler's static estimate decides by the same margin, if both have one for the same target.
     A duplicate brings nothing that its original did not bring.
     """
     if not new.feasible or new.duplicate_of is not None:
@@ -85,7 +87,8 @@ def replaces(new: Attempt, incumbent: Attempt | None) -> bool:
     if incumbent is None:
         return True
     if new.verdict is None or new.verdict.timing is None:
-        return False
+        ours, theirs = static(new.verdict), static(incumbent.verdict)
+        return ours is not None and theirs is not None and ours.where == theirs.where and ours.cycles * MARGIN < theirs.cycles
     if incumbent.verdict is None or incumbent.verdict.timing is None:
         return True
     low = new.verdict.timing.speedup["eager"].low

@@ -23,6 +23,7 @@ _WORDS = {
     "divide": "divisions and roots",
 }
 _LOOPS = 6
+_SLOTS = 4
 _LINE = 90
 
 
@@ -34,6 +35,8 @@ def facts(evidence: object, label: str, source: str = "", depth: int = 0) -> Ite
         if "registers" in evidence and "num_warps" in evidence:
             yield _launch(evidence, label)
             return
+        if "schedules" in evidence:
+            yield from _tpu(evidence["schedules"])
         if "vectorised_loops" in evidence:
             yield from _host(evidence, label, source)
             return
@@ -54,6 +57,18 @@ def _launch(launch: Mapping[str, Any], label: str) -> tuple[str, str]:
             if launch.get(key):
                 found.append(f"{launch[key]} {unit}")
     return f"kernel {launch.get('name', '')}", ", ".join((*found, *_mix(launch.get("instructions"), label)))
+
+
+def _tpu(compiled: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What libtpu made of the kernels for each TPU: static, and called so."""
+    for target, kernels in compiled.items():
+        for kernel in kernels:
+            said = [f"{kernel['bundles']} VLIW bundles", f"{kernel['spills']} vector spills, {kernel['fills']} fills"]
+            if "cycles" in kernel:
+                said.insert(0, f"{kernel['cycles']} cycles by the compiler's estimate (static, not a timing)")
+            busy = sorted(kernel["slots"].items(), key=lambda slot: -slot[1])[:_SLOTS]
+            said += [f"slots in use: {', '.join(f'{unit} {share:.0%}' for unit, share in busy if share)}"] if busy else []
+            yield f"kernel {kernel['name']} compiled for {target}", "; ".join(said)
 
 
 def _host(report: Mapping[str, Any], label: str, source: str) -> Iterator[tuple[str, str]]:

@@ -109,7 +109,7 @@ def solves(backend: str, stem: str, task: Task) -> bool:
 
     ``45_Conv_Standard_2D.py`` is found by ``conv_standard_2d`` and ``conv*``: numbers in front, case, punctuation do not count.
     """
-    asked = _plain(task.name.rsplit("/", 1)[-1])
+    asked = _plain(task.asked.rsplit("/", 1)[-1])
     return any(fnmatchcase(asked, _plain(name)) for name in _solved(backend).get(stem, ()))
 
 

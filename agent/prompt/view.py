@@ -15,7 +15,7 @@ from kernelwright.agent.prompt import feedback, knowledge
 from kernelwright.agent.prompt.diagnosis import diagnose, fraction
 from kernelwright.tasks.errors import UnknownName
 from kernelwright.tasks.hardware import host_cpu
-from kernelwright.tasks.records import Attempt, ShapeCase, Task, Use
+from kernelwright.tasks.records import Attempt, ShapeCase, Task, Use, untargeted
 
 if TYPE_CHECKING:
     from kernelwright.agent.writers.writer import Assignment
@@ -138,7 +138,7 @@ def _experience(item: Experience, task: Task, shown: frozenset[str]) -> dict[str
     if folder and knowledge.solves(folder, stem, task):
         return None
     text = f"{title}\n{body}".strip()
-    own = item.task == task.name
+    own = untargeted(item.task) == untargeted(task.name)  # on whatever target: the held-out shapes are the same
     return {
         "item": item,
         "seeded": seeded,

@@ -28,7 +28,7 @@ def write_report(
     steps: Sequence[Step],
     outcomes: Mapping[str, TaskOutcome],
     path: Path,
-    device: DeviceInfo | None = None,
+    devices: Sequence[DeviceInfo] = (),
     ledger: Sequence[Line] = (),
     diversity: Diversity | None = None,
 ) -> None:
@@ -40,14 +40,14 @@ def write_report(
         WorkspaceError: the place cannot be written.
     """
     found = {task.name: _exported(path.parent, task.slug) for task in run.tasks}
-    write_text(path, render_report(run, steps, outcomes, device, found, ledger, diversity))
+    write_text(path, render_report(run, steps, outcomes, devices, found, ledger, diversity))
 
 
 def render_report(
     run: RunRecord,
     steps: Sequence[Step],
     outcomes: Mapping[str, TaskOutcome],
-    device: DeviceInfo | None = None,
+    devices: Sequence[DeviceInfo] = (),
     files: Mapping[str, tuple[str, ...]] | None = None,
     ledger: Sequence[Line] = (),
     diversity: Diversity | None = None,
@@ -57,18 +57,19 @@ def render_report(
     timed = [(t, t.timing) for t in tasks if t.solved and t.timing]
     own = [(t, timing) for t, timing in timed if not t.with_library]
     apart = [(t, timing) for t, timing in timed if t.with_library]
+    several = len({t.task.target for t, _ in timed}) > 1  # no mean over devices and languages that do not compare
     return (
         environment()
         .get_template("report.html.j2")
         .render(
             run=run,
-            device=device,
+            devices=devices,
             tasks=tasks,
             solved=[t for t in tasks if t.solved],
             failed=[t for t in tasks if not t.solved],
             unloaded=[outcomes[name] for name in outcomes if name not in {t.task.name for t in tasks}],
-            own=own,
-            apart=apart,
+            own=[] if several else own,
+            apart=[] if several else apart,
             names=baselines([timing for _, timing in timed]),
             mean=lambda rows, name: geometric_mean([t.speedup[name] for _, t in rows if name in t.speedup]),
             overview=charts.overview_chart([(view.task.name, timing) for view, timing in timed]),

@@ -59,6 +59,13 @@ class AttemptView:
     won: bool
     prompt: str = ""
     """What was sent, to the byte; empty where nobody was asked."""
+    backend: str = ""
+    """What its kernel is written in; empty where none could be read."""
+
+    @property
+    def verified(self) -> str:
+        """How far the verdict went: ``device``, ``simulated``…; empty while there is none."""
+        return self.verdict.assurance.value if self.verdict else ""
 
     @property
     def timing(self) -> Timing | None:
@@ -251,6 +258,7 @@ def _attempt(step: Step, numbers: Mapping[str, int], won: str | None) -> Attempt
         verdict=verdict,
         won=step.idea.id == won,
         prompt=answer.prompt if answer else "",
+        backend=answer.kernel.backend if answer and answer.kernel else "",
     )
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 
 from kernelwright.agent.leaderboard import untrusted
-from kernelwright.agent.recording import device_of
+from kernelwright.agent.recording import devices_of, distinct
 from kernelwright.agent.report import text
 from kernelwright.agent.report.render import environment
 from kernelwright.agent.report.view import AttemptView, spending
@@ -103,7 +103,7 @@ class Pages:
             run=run,
             lines=lines,
             unloaded=[o for name, o in outcomes.items() if name not in {t.name for t in run.tasks}],
-            device=device_of(id_, self._workspace),
+            devices=distinct(devices_of(id_, self._workspace).values()),
             spending=spending(self._store.ledger(id_)),
             config=text.pairs({k: v for k, v in run.config.items() if k not in _ELSEWHERE}),
             command=text.command_line(["kernelwright", *run.config.get("argv", ())]),

@@ -44,10 +44,13 @@ class Replay:
 
 
 class RecordedEngine:
-    """An engine that judges nothing: it gives the recorded verdict of the same-numbered attempt."""
+    """An engine that judges nothing: it gives the recorded verdict of the same-numbered attempt.
 
-    def __init__(self, recorded: recording.Recording) -> None:
-        self._recording = recorded
+    ``backend`` says which device stands for itself, where the recording has several.
+    """
+
+    def __init__(self, recorded: recording.Recording, backend: str = "") -> None:
+        self._recording, self._backend = recorded, backend
 
     def admit(self, task: Task) -> None:
         if not self._recording.of(task):
@@ -71,8 +74,9 @@ class RecordedEngine:
         return audit
 
     def device(self) -> DeviceInfo:
-        if self._recording.device is not None:
-            return self._recording.device
+        found = self._recording.devices.get(self._backend, self._recording.device)
+        if found is not None:
+            return found
         return DeviceInfo("cpu", "recorded", None, None, {})
 
     def close(self) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.backends import pallas_probe
 from kernelwright.evaluator.backends.backend import Built
-from kernelwright.evaluator.backends.pallas_aot import installed
 from kernelwright.evaluator.syntax import dotted, import_aliases, parse
 from kernelwright.tasks.records import Kernel
 
 _LAUNCH = "kernelwright.evaluator.pallas.launch"
-_IMPORTS = "jax,jax.export,jax.experimental.pallas,jax.experimental.pallas.tpu,jax.experimental.topologies"
+_IMPORTS = ",".join(pallas_probe.IMPORTS)
 """Imported by the fork-server: none of them starts a thread or a device."""
 _PALLAS_CALL = ("jax.experimental.pallas.pallas_call",)
 
@@ -28,9 +27,7 @@ class PallasBackend:
     def available(self, device: str) -> str:
         if device != "cpu":
             return f"the pallas backend simulates a TPU on the CPU, it does not run on {device!r}; use --device cpu"
-        if importlib.util.find_spec("jax") is None:
-            return "JAX is not installed; pip install 'kernelwright[pallas]' (and libtpu to compile for v5e and v6e)"
-        return ""
+        return pallas_probe.jax_problem()
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
         """Parse, and find the calls; Pallas is traced in the runner, since a trace executes the kernel's Python."""
@@ -46,17 +43,21 @@ class PallasBackend:
                 "`launch(function, *tensors)` around a function that uses pl.pallas_call"
             )
             return Built(ok=False, log=log, seconds=time.monotonic() - began)
-        return Built(ok=True, evidence={"pallas": {**found, "libtpu": installed()}}, seconds=time.monotonic() - began)
+        return Built(ok=True, evidence={"pallas": {**found, "libtpu": _libtpu()}}, seconds=time.monotonic() - began)
 
     def run_entry(self, device: str) -> Mapping[str, str]:
-        # No metadata server is asked for a TPU, and JAX takes the CPU. Compiling ahead opens no TPU: no lock on one is needed.
-        return {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"} | {
-            "KERNELWRIGHT_IMPORT": _IMPORTS
-        }
+        own = {"KERNELWRIGHT_IMPORT": _IMPORTS, "KERNELWRIGHT_LIBTPU": pallas_probe.libtpu().mode}
+        return pallas_probe.environment() | own
 
     def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
         """Where the calls are; what lowering and libtpu say comes from the runner."""
         return dict(built.evidence)
+
+
+def _libtpu() -> bool | str:
+    """Whether libtpu compiles ahead, or why it does not give all that it could."""
+    found = pallas_probe.libtpu()
+    return found.problem or bool(found.mode)
 
 
 def pallas_calls(source: str) -> dict[str, list[int]]:

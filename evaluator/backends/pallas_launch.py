@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kernelwright.evaluator.backends.pallas_probe import SEMAPHORES
 from kernelwright.evaluator.backends.pallas_trace import Traced, inspect
 
 _AS_BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
@@ -33,6 +34,10 @@ def check_own(function: Any) -> None:
 
 class Race(RuntimeError):
     """TPU interpret mode saw two accesses that nothing orders."""
+
+
+class Unbalanced(RuntimeError):
+    """A kernel ends with a semaphore that is not at zero: on a chip the next one that uses it goes on too early."""
 
 
 class Launches:
@@ -70,7 +75,7 @@ class Launches:
                 raise RuntimeError(f"{name} computes outside pallas_call: library work; the kernel must do it itself")
             self._trip(f"jax.{name}")
         self.count += traced.kernels
-        with interpreting(mode):
+        with interpreting(mode), _balanced():
             results = jax.block_until_ready(run(*arrays))
         if mode.get("detect_races") and _races_found():
             raise Race(f"a data race (dma_execution_mode={mode['dma_execution_mode']!r})")
@@ -130,6 +135,7 @@ class Launches:
         def bound(*given: Any) -> Any:
             return function(*given, **static)
 
+        bound.__name__ = getattr(function, "__name__", "kernel")  # what the compiler calls it
         began = time.monotonic()
         shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
         module = jax.export.export(jax.jit(bound), platforms=["tpu"])(*shapes).mlir_module()
@@ -159,9 +165,36 @@ def interpreting(mode: dict[str, Any]) -> Iterator[None]:
 
 
 def _races_found() -> bool:
+    """Raises AttributeError where another JAX keeps them elsewhere: a check that is not there finds nothing."""
     import jax._src.pallas.mosaic.interpret.interpret_pallas_call as interpreter
 
-    return bool(getattr(interpreter.races, "races_found", False))
+    return interpreter.races is not None and bool(interpreter.races.races_found)
+
+
+@contextmanager
+def _balanced() -> Iterator[None]:
+    """Watch what the interpreter finds of semaphores when a kernel ends, of which it only prints a line.
+
+    Raises:
+        Unbalanced: one is not at zero.
+    """
+    import jax._src.pallas.mosaic.interpret.shared_memory as memory
+
+    look = getattr(memory.SharedMemory, SEMAPHORES)
+    seen: list[str] = []
+
+    def looked(*given: Any, **named: Any) -> Any:
+        found = look(*given, **named)
+        seen.extend(f"{semaphore.count_by_core[core]}" for semaphore, core in found)
+        return found
+
+    setattr(memory.SharedMemory, SEMAPHORES, looked)
+    try:
+        yield
+    finally:
+        setattr(memory.SharedMemory, SEMAPHORES, look)
+    if seen:
+        raise Unbalanced(f"a semaphore is at {seen[0]} when the kernel ends, not at 0: every start and signal needs its wait")
 
 
 def to_jax(tensor: torch.Tensor) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kernelwright.evaluator.backends.backend import Backend
+from kernelwright.evaluator.device import default_device, parse_device
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.resolve import resolve
 
@@ -32,3 +33,22 @@ def backend(name: str) -> Backend:
             "see evaluator/backends/backend.py for the Protocol",
         )
     return made  # type: ignore[no-any-return]
+
+
+def judged_here(name: str, device: str | None, *, numerics: bool = False) -> str:
+    """Empty where the judge can take kernels of a backend on this machine, else reason and remedy in one line.
+
+    ``device`` is what was asked for; None: a GPU where there is one and the backend runs on it, else the CPU. ``numerics``:
+    compiling alone, of which no kernel can pass, is not enough.
+
+    Raises:
+        UnknownName: no such backend; InputError: no such device.
+    """
+    made, found = backend(name), parse_device(device) if device else default_device()
+    kind = found.partition(":")[0]
+    problem = made.available(kind)
+    if problem and device is None and kind != "cpu":
+        kind, problem = "cpu", made.available("cpu")
+    if not problem and numerics and made.name == "cuda" and kind == "cpu":
+        return "without a GPU its kernels are only compiled, which no kernel passes by"
+    return problem

@@ -13,8 +13,10 @@ from kernelwright.tasks.errors import Pending
 from kernelwright.tasks.hardware import lookup
 from kernelwright.tasks.records import Task, Verdict
 
-KNOWN_DEVICE = "bundle-device.json"
-"""In the cache folder: what the last merged bundle was judged on."""
+
+def known_device(target: str = "") -> str:
+    """The file in the cache folder that says what the last merged bundle, or its part on a target, was judged on."""
+    return f"bundle-device@{target}.json" if target else "bundle-device.json"
 
 
 class BundleEngine:
@@ -25,7 +27,8 @@ class BundleEngine:
     """
 
     def __init__(self, backend: str, device: str | None, cache: Path, settings: Settings | None = None) -> None:
-        self._device = _named(device, cache / KNOWN_DEVICE)
+        own = cache / known_device(backend)
+        self._device = _named(device, own if own.is_file() else cache / known_device())
 
     def admit(self, task: Task) -> None:
         return None

@@ -257,14 +257,13 @@ class Candidate:
         return {**seen, "native_calls": self._native_work() - before}
 
     def compile(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """Compile, for an absent GPU, every Triton launch that one call would make."""
+        """Compile, for an absent GPU, every Triton launch that one call would make; or lower every Pallas launch for a TPU, and
+        compile it for ``targets`` by libtpu, which may end the process."""
         from kernelwright.evaluator.backends.triton_compile import compile_launches
 
         arguments = self._arguments(request, 0)
         if self._pallas is not None:
-            from kernelwright.evaluator.backends.pallas_aot import TARGETS, installed
-
-            with self._pallas.lowering(tuple(TARGETS) if installed() else ()) as lowered:
+            with self._pallas.lowering(request["targets"]) as lowered:
                 self._models[request["key"]](*arguments)
             return {"launches": lowered}
         with compile_launches() as launches:

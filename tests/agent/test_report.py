@@ -178,7 +178,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page() -> Page:
     run, steps, outcomes = full()
-    return Page(render_report(run, steps, outcomes, DEVICE))
+    return Page(render_report(run, steps, outcomes, (DEVICE,)))
 
 
 def section(page: Page, start: str, end: str) -> str:
@@ -261,7 +261,7 @@ def test_written_whole_with_links_to_exported_kernels(tmp_path: Path) -> None:
     kernel = tmp_path / "r1" / "best" / run.tasks[0].slug / "kernel.py"
     kernel.parent.mkdir(parents=True)
     kernel.write_text(SOURCE)
-    write_report(run, steps, outcomes, tmp_path / "r1" / "report.html", DEVICE)
+    write_report(run, steps, outcomes, tmp_path / "r1" / "report.html", (DEVICE,))
     assert f"best/{run.tasks[0].slug}/kernel.py" in Page((tmp_path / "r1" / "report.html").read_text()).links
     assert sorted(p.name for p in (tmp_path / "r1").iterdir()) == ["best", "report.html"]
 
