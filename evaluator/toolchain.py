@@ -26,7 +26,8 @@ from pathlib import Path
 
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-fPIC", "-shared")
 """The flags of design §3. Never ``-ffast-math``: it would change what the kernel computes."""
-PRELUDE = '#include <cstdint>\n#include <cmath>\n#line 1 "kernel.cpp"\n'
+PRELUDE = "#include <cstdint>\n#include <cmath>\n"
+"""What every source sees before its first line."""
 _LINK = ("-fno-semantic-interposition", "-Wl,-Bsymbolic", "-Wl,-z,defs")
 """Helpers that are not ``static`` are inlined all the same, calls stay inside the library, and an undefined symbol fails
 here, with its name: no kernel binds to whatever the runner happens to have loaded."""
@@ -153,10 +154,10 @@ def _environment() -> dict[str, str]:
 
 
 def _compile(source: str, compiler: str, folder: Path, timeout: float) -> Library:
-    (folder / "kernel.cpp").write_text(PRELUDE + source + "\n")
-    gnu = "clang" not in Path(compiler).name
-    notes = ("-fopt-info-vec-optimized-missed=vec.txt",) if gnu else ()
-    command = [compiler, *FLAGS, *_LINK, *_DIAGNOSTICS, *notes, "kernel.cpp", "-o", "kernel.so"]
+    (folder / "kernel.cpp").write_text(source + "\n")
+    notes = ("-fopt-info-vec-optimized-missed=vec.txt",) if "clang" not in Path(compiler).name else ()
+    before = ("-include", prelude(compiler, FLAGS, folder))
+    command = [compiler, *FLAGS, *_LINK, *_DIAGNOSTICS, *notes, *before, "kernel.cpp", "-o", "kernel.so"]
     started = time.perf_counter()
     code = run_limited(command, folder, timeout)
     seconds = time.perf_counter() - started
@@ -171,6 +172,43 @@ def _compile(source: str, compiler: str, folder: Path, timeout: float) -> Librar
         widths[line] = max(widths.get(line, 0), int(width))
     scalar = sorted({int(line) for line in _NOT_VECTORISED.findall(report)} - {int(line) for line in widths})
     return Library("", log, widths, tuple(scalar), seconds=seconds)
+
+
+def prelude(compiler: str, flags: Sequence[str], folder: Path) -> str:
+    """The header that is :data:`PRELUDE`, for ``-include`` in a build in ``folder`` under ``flags``.
+
+    Parsing it is most of what a small source takes, so g++ is given it parsed, once a user and flags. The compiler reads the
+    header's text where that form does not fit it, or cannot be had.
+    """
+    kept = tuple(flag for flag in flags if flag not in ("-shared", "-c", "-ldl") and not flag.startswith("-Wl,"))
+    if "clang" not in Path(compiler).name:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kernelwright" / "prelude"
+        found = _parsed_prelude(base, compiler, kept)
+        if found is not None and found.exists():
+            return str(found)
+    (folder / "prelude.hpp").write_text(PRELUDE)
+    return "prelude.hpp"
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed_prelude(base: Path, compiler: str, flags: tuple[str, ...]) -> Path | None:
+    """The header with its parsed form beside it, as it was or made now; None where it cannot be made."""
+    parts = (PRELUDE, *flags, compiler, compiler_version(compiler), machine())
+    kept = base / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    if not kept.exists():
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="tmp-", dir=base) as scratch:
+                folder = Path(scratch)
+                (folder / "prelude.hpp").write_text(PRELUDE)
+                command = [compiler, *flags, "-x", "c++-header", "prelude.hpp", "-o", "prelude.hpp.gch"]
+                if run_limited(command, folder, TIMEOUT_S) != 0:
+                    return None
+                folder.replace(kept)
+                folder.mkdir()  # for the context to remove
+        except OSError:  # no room, no right to write there, or another process was first
+            return kept / "prelude.hpp" if kept.exists() else None
+    return kept / "prelude.hpp"
 
 
 def run_limited(command: Sequence[str], folder: Path, timeout: float) -> int | None:

@@ -25,11 +25,12 @@ _OPT_IN = {
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No key and no setting of the person who runs the tests reaches them; the workspace is a temporary folder."""
+    """No key and no setting of the person who runs the tests reaches them; the workspace and the cache are temporary."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [n for n in os.environ if _PRIVATE.search(n)]:
             patch.delenv(name)
         patch.setenv("KERNELWRIGHT_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("user-cache")))
         yield
 
 

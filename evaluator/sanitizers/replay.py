@@ -20,6 +20,7 @@ from kernelwright.evaluator.toolchain import (
     compiler_version,
     find_compiler,
     machine,
+    prelude,
     run_limited,
 )
 
@@ -60,7 +61,7 @@ def driver(cache: Path) -> Path:
 
 def library(source: str, functions: Mapping[str, Prototype], cache: Path) -> Path:
     """A native source with its trampolines as a sanitized shared library, from the cache or compiled now."""
-    return _build({"kernel.cpp": PRELUDE + source, "replay.cpp": trampolines(functions)}, (*FLAGS, *_SHARED), "library", cache)
+    return _build({"kernel.cpp": source + "\n", "replay.cpp": trampolines(functions)}, (*FLAGS, *_SHARED), "library", cache)
 
 
 def noisy(source: str, cache: Path) -> Path:
@@ -70,19 +71,19 @@ def noisy(source: str, cache: Path) -> Path:
         CannotReplay: it does not build so; then races have less chance to show.
     """
     calls = _build({"noise.cpp": Path(__file__).with_name("noise.cpp").read_text()}, ("-c", *_PLAIN, "-O2"), "calls.o", cache)
-    kernel = _build({"kernel.cpp": PRELUDE + source}, ("-c", *_PLAIN, "-O1", "-fsanitize=thread"), "kernel.o", cache)
+    kernel = _build({"kernel.cpp": source + "\n"}, ("-c", *_PLAIN, "-O1", "-fsanitize=thread"), "kernel.o", cache)
     return _build({}, (*_PLAIN, str(kernel), str(calls), *_SHARED), "noisy.so", cache)
 
 
 def trampolines(functions: Mapping[str, Prototype]) -> str:
     """C++ that makes each function callable with an array of 64-bit words; pointers are untyped there."""
-    rows = ["#include <cstdint>", "#include <cstring>"]
+    rows = []
     for name, prototype in functions.items():
         types = [_spelled(p.type) for p in prototype.parameters]
         rows.append(f'extern "C" {_spelled(prototype.result)} {name}({", ".join(types)});')
         rows.append(f'extern "C" void kernelwright_replay_{name}(const uint64_t* words) {{')
         for i, kind in enumerate(types):
-            rows.append(f"  {kind} a{i}; std::memcpy(&a{i}, words + {i}, sizeof a{i});")
+            rows.append(f"  {kind} a{i}; __builtin_memcpy(&a{i}, words + {i}, sizeof a{i});")
         rows.append(f"  {name}({', '.join(f'a{i}' for i in range(len(types)))});")
         rows.append("}")
     return "\n".join(rows) + "\n"
@@ -135,7 +136,7 @@ def _build(files: Mapping[str, str], how: Sequence[str], name: str, cache: Path)
     compiler = find_compiler()
     if not compiler:
         raise CannotReplay("no C++ compiler")
-    parts = (name, *files.values(), *how, compiler, compiler_version(compiler), machine())
+    parts = (name, PRELUDE, *files.values(), *how, compiler, compiler_version(compiler), machine())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     cache = cache.absolute()
     product = cache / f"{key}-{name}"
@@ -145,7 +146,8 @@ def _build(files: Mapping[str, str], how: Sequence[str], name: str, cache: Path)
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as folder:
         for file, text in files.items():
             Path(folder, file).write_text(text)
-        code = run_limited([compiler, *files, *how, "-o", "product"], Path(folder), TIMEOUT_S)
+        before = ("-include", prelude(compiler, how, Path(folder))) if "kernel.cpp" in files else ()
+        code = run_limited([compiler, *before, *files, *how, "-o", "product"], Path(folder), TIMEOUT_S)
         if code != 0:
             log = Path(folder, "stderr.txt").read_text(errors="replace").splitlines()
             first = next((row for row in log if "error" in row or "cannot find" in row), "")

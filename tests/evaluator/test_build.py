@@ -188,3 +188,23 @@ def test_finding_and_building_need_no_torch() -> None:
     code += "import kernelwright.evaluator.backends.cpp, kernelwright.evaluator.backends.triton; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_prelude_is_parsed_once_and_read_where_it_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toolchain._parsed_prelude.cache_clear()
+    source = ADD + '\nextern "C" double root(double x) { return std::max(std::sqrt(x), 0.5); }\nint 0bad;'
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    said = []
+    for place in ("kept", "again"):
+        assert build_library(source.replace("int 0bad;", ""), tmp_path / place).path
+        with pytest.raises(BuildError, match=r"kernel\.cpp:3:5: error") as refused:
+            build_library(source, tmp_path / place)
+        said.append(str(refused.value))
+    if "clang" not in Path(toolchain.find_compiler()).name:
+        assert len(list((tmp_path / "cache").rglob("prelude.hpp.gch"))) == 1
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert build_library(source.replace("int 0bad;", ""), tmp_path / "nowhere").path
+    with pytest.raises(BuildError) as refused:
+        build_library(source, tmp_path / "nowhere")
+    assert {str(refused.value), *said} == {said[0]}
