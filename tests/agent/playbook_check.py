@@ -26,8 +26,10 @@ def graphs_of(source: str, limit: int | None = 3) -> list[dict[str, Any]]:
     """Traces at the given sizes and at some changed ones, in this process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        sources, own = variants(task_of("zoo", source), "cpu")
         request = {
-            "variants": variants(task_of("zoo", source), "cpu")[:limit],
+            "variants": sources[:limit],
+            "own": own,
             "training": False,
             "seconds": 60.0,
             "arguments": forward_arguments(source)[1],

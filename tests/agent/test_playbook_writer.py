@@ -18,6 +18,7 @@ from kernelwright.agent.writers.playbook import space, writer
 from kernelwright.agent.writers.playbook.graph import Symbols, Unsupported, Varying
 from kernelwright.agent.writers.playbook.index import Axis as LoopAxis
 from kernelwright.agent.writers.playbook.index import FloorDiv, Mod, Poly, Sym, evaluate
+from kernelwright.agent.writers.playbook.specialise import structural
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.memory.records import Context
@@ -111,8 +112,24 @@ def test_a_tracing_child_that_fails_is_a_problem() -> None:
     assert "does not export" in program
 
 
+def test_schedules_are_made_for_the_tasks_own_sizes_not_for_those_that_tell_dimensions_apart() -> None:
+    source = (
+        "import torch\nfrom torch import nn\n\nbatch = 4\nchannels = 32\nsize = 24\nkernel = 3\n\n\nclass Model(nn.Module):\n"
+        "    def __init__(self, channels, kernel):\n        super().__init__()\n"
+        "        self.f = nn.Conv2d(channels, channels, kernel, padding=1)\n\n"
+        "    def forward(self, x):\n        return self.f(x)\n"
+        "\n\ndef get_inputs():\n    return [torch.randn(batch, channels, size, size)]\n"
+        "\n\ndef get_init_inputs():\n    return [channels, kernel]\n"
+    )
+    program = writer.trace_task(task_of("conv", source), "cpu")
+    assert not isinstance(program, str), program
+    assert {values for values in program.hints.values()} <= {(4,), (32,), (24,), (3,), (1,)}
+    assert structural(program)
+    assert set(structural(program).values()) <= {3, 1}
+
+
 def test_sizes_are_found_as_expressions_of_the_shapes() -> None:
-    symbols = Symbols(3)
+    symbols = Symbols(3, 3)
     c, h = symbols.dimension("x.shape[1]", Varying((32, 48, 96))), symbols.dimension("x.shape[2]", Varying((17, 23, 29)))
     assert symbols.size(Varying((544, 1104, 2784))) is c * h
     assert symbols.size(Varying((8, 12, 24))) is c // 4

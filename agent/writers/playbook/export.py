@@ -1,7 +1,8 @@
 """The reference's ATen graph as JSON: ``python -m kernelwright.agent.writers.playbook.export < request > answer``.
 
 Runs in a child process, since it executes the (trusted) reference and imports torch. The request is
-``{"variants": [[source, …], …], "training": bool, "seconds": float}``: of each list the first source that exports counts. The
+``{"variants": [[source, …], …], "own": int, "training": bool, "seconds": float}``: of each list the first source that exports
+counts; the first ``own`` lists are of the task's own shapes, and so are the graphs with ``"own": true``. The
 answer is ``{"graphs": [graph, …], "problem": ""}``, in the order of the lists, those that failed left out (the first
 must not fail).
 Tensors are fake (no memory, no arithmetic) unless the reference needs real ones.
@@ -300,7 +301,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         problem = ""
         for source in variants:
             try:
-                graphs.append(export(source, request["training"], request["arguments"]))
+                graph = export(source, request["training"], request["arguments"])
+                graphs.append({**graph, "own": number < request.get("own", len(request["variants"]))})
                 break
             except Exception as error:  # noqa: BLE001 - process boundary: not to export is a fact
                 problem = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -57,6 +57,8 @@ class Symbols:
 
     count: int
     """Number of traces."""
+    own: int
+    """How many of them, from the first on, are at the task's own shapes."""
     sizes: dict[str, Size] = field(default_factory=dict)
     values: dict[str, tuple[int, ...]] = field(default_factory=dict)
     spare: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -247,9 +249,9 @@ def _agreed(data: list[Any]) -> Any:
     return known[0] if known and all(d == known[0] for d in known) else None
 
 
-def _symbols(attributes: list[Mapping[str, Any]]) -> Symbols:
+def _symbols(attributes: list[Mapping[str, Any]], own: int) -> Symbols:
     """Symbols for traces whose modules hold these numbers."""
-    symbols = Symbols(len(attributes))
+    symbols = Symbols(len(attributes), own)
     for path in attributes[0]:
         values = tuple(a.get(path) for a in attributes)
         if all(isinstance(v, (int, float)) for v in values):
@@ -271,7 +273,7 @@ def unify(traces: list[Mapping[str, Any]]) -> Graph:
             same = [t for t in traces if structure(t) == common]
     if same[0]["mutated"]:
         raise Unsupported(f"forward changes {same[0]['mutated'][0]}")
-    symbols = _symbols([t["attributes"] for t in same])
+    symbols = _symbols([t["attributes"] for t in same], sum(t.get("own", True) for t in same) or len(same))
     data = [[t.get("data") for t in trace["tensors"]] for trace in same]
     bare = [[{k: v for k, v in t.items() if k != "data"} for t in trace["tensors"]] for trace in same]
     tensors = [

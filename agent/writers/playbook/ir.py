@@ -432,7 +432,7 @@ class Program:
     dtypes: tuple[str, ...] = ("float32",)
     """Working dtypes worth native code: others are cast at the edges."""
     hints: dict[str, tuple[int, ...]] = field(default_factory=dict, hash=False, compare=False)
-    """Symbol -> its values at the traced shapes (the timing shapes first): for choosing default schedules, never for
+    """Symbol -> its values at the traced shapes that are the task's own: for choosing default schedules, never for
     correctness."""
 
     def buffer(self, name: str) -> Buffer:

@@ -170,7 +170,7 @@ def build(graph: Graph, source: str, dtypes: tuple[str, ...]) -> Program:
         holder(source),
         signature,
         dtypes,
-        dict(low.symbols.values),
+        {name: values[: low.symbols.own] for name, values in low.symbols.values.items()},
     )
 
 

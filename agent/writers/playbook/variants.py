@@ -18,8 +18,9 @@ CASES = 3
 """Of the task's own shapes at most so many are traced."""
 
 
-def variants(task: Task, device: str) -> list[list[str]]:
-    """Lists of alternative sources: of each the first that exports counts. The first list is one of the task's own shapes."""
+def variants(task: Task, device: str) -> tuple[list[list[str]], int]:
+    """Lists of alternative sources, of each of which the first that exports counts, and how many of the lists are of the task's
+    own shapes, the first ones. The others are no sizes to make schedules for."""
     own = _own(task, device)
     base = {n: v for n, v in {**_integers(task.source), **own[0]}.items() if v >= _PLACES or not _PLACE.search(n.lower())}
     large = {n: v for n, v in base.items() if v >= SMALL}
@@ -31,12 +32,8 @@ def variants(task: Task, device: str) -> list[list[str]]:
             lists.append([{name: value * 2}, {name: value + 1}, {name: value * 3}])
         elif value > 1:
             lists.append([{name: value + 1}, {name: value * 2}, {name: value - 1}])
-    result = []
-    for alternatives in lists:
-        sources = [s for s in (_source(task, {**own[0], **sizes}) for sizes in alternatives) if s]
-        if sources:
-            result.append(sources)
-    return result
+    written = [[s for s in (_source(task, {**own[0], **sizes}) for sizes in alternatives) if s] for alternatives in lists]
+    return [sources for sources in written if sources], sum(bool(sources) for sources in written[: len(own)])
 
 
 def _integers(source: str) -> dict[str, int]:

@@ -109,8 +109,10 @@ def trace_task(task: Task, device: str) -> Program | str:
     """The task's program, or the problem why there is none."""
     try:
         _, arguments = forward_arguments(task.source)
+        sources, own = variants(task, device)
         request = {
-            "variants": variants(task, device),
+            "variants": sources,
+            "own": own,
             "training": task.training,
             "seconds": TRACE_SECONDS,
             "arguments": arguments,
