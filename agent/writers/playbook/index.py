@@ -276,6 +276,14 @@ def strides(shape: Iterable[Poly]) -> tuple[Poly, ...]:
     return tuple(reversed(steps))
 
 
+def flat(axes: Iterable[Axis]) -> Poly:
+    """The row-major index of a point of ``axes``, the first slowest."""
+    index = ZERO
+    for axis in axes:
+        index = index * axis.extent + Poly.of(axis)
+    return index
+
+
 def text(poly: Poly, atom_text: Callable[[Atom], str] | None = None, divide: str = "//") -> str:
     """``poly`` as source text; ``atom_text`` prints axes, symbols and loaded indices (default: their names)."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product
+from kernelwright.agent.writers.playbook.index import Axis, Poly, flat, product
 from kernelwright.agent.writers.playbook.index import text as plain_text
 from kernelwright.agent.writers.playbook.ir import Const, Expr, Kernel, Load, Matmul, Nest, Op, Position, Program, Scalar
 from kernelwright.agent.writers.playbook.merge import written
@@ -81,7 +81,7 @@ def attentions(program: Program) -> list[Attention]:
 
 def _match(result: Matmul, program: Program) -> Attention | None:
     weights = result.a
-    if not isinstance(weights, Load) or weights.offset != _flat((*result.batch, result.m, result.k)):
+    if not isinstance(weights, Load) or weights.offset != flat((*result.batch, result.m, result.k)):
         return None
     last = _writer(program, weights.buffer)
     parts = _normalised(last, result.k.extent) if isinstance(last, Nest) else None
@@ -104,7 +104,7 @@ def _match(result: Matmul, program: Program) -> Attention | None:
 
 def _fit(scores: Matmul, result: Matmul) -> bool:
     """Whether ``scores`` are stored as they are, over the points that ``result`` sums over."""
-    if len(scores.stores) != 1 or scores.stores[0].offset != _flat((*scores.batch, scores.m, scores.n)):
+    if len(scores.stores) != 1 or scores.stores[0].offset != flat((*scores.batch, scores.m, scores.n)):
         return False
     mine, theirs = ([a.extent for a in (*k.batch, k.m)] for k in (scores, result))
     return mine == theirs and scores.n.extent == result.k.extent and scores.a.kind == result.b.kind == "float"
@@ -123,13 +123,6 @@ def _normalised(nest: Nest, length: Poly) -> tuple[str, str, str] | None:
     if store.offset != row * length + at or offsets != (store.offset, row, row):
         return None
     return parts[0].buffer, parts[1].buffer, parts[2].buffer
-
-
-def _flat(axes: tuple[Axis, ...]) -> Poly:
-    index = ZERO
-    for axis in axes:
-        index = index * axis.extent + Poly.of(axis)
-    return index
 
 
 def _quotient(value: Expr) -> tuple[Load, Load, Load] | None:
@@ -232,7 +225,7 @@ class AttentionWriter:
         scores, result = item.scores, item.result
         self.plain: tuple[str, str] | None = None
         """Tensors of keys and of values, where those are rows in memory, head after head."""
-        wanted = (_flat((*scores.batch, scores.n, scores.k)), _flat((*result.batch, result.k, result.n)))
+        wanted = (flat((*scores.batch, scores.n, scores.k)), flat((*result.batch, result.k, result.n)))
         if tuple(e.offset if isinstance(e, Load) else None for e in (scores.b, result.b)) == wanted:
             self.plain = (f"p_{scores.b.buffer}", f"p_{result.b.buffer}")  # type: ignore[union-attr]
         self.causal = live(item.logits, item.scores.m, item.scores.n)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product
+from kernelwright.agent.writers.playbook.index import Axis, flat, product
 from kernelwright.agent.writers.playbook.ir import Expr, Load, Program
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope
 from kernelwright.agent.writers.playbook.triton_expr import size_text as text
@@ -59,7 +59,7 @@ def as_dense(
         if not isinstance(expr, Load) or program.buffer(expr.buffer).dtype not in ("work", "float32"):
             return None
         forms = {
-            _flat((*many, *order)): (rows, bool(many))
+            flat((*many, *order)): (rows, bool(many))
             for many in ({(), batch})
             for rows, order in ((True, (*outer, *inner)), (False, (*inner, *outer)))
         }
@@ -70,14 +70,6 @@ def as_dense(
     if program.buffer(a.buffer).dtype != program.buffer(b.buffer).dtype:
         return None
     return Dense(batch, m, n, k, a, b, a_rows, b_rows, a_many, b_many)
-
-
-def _flat(axes: tuple[Axis, ...]) -> Poly:
-    """The flat index of a point of ``axes``, the first slowest."""
-    index = ZERO
-    for axis in axes:
-        index = index * axis.extent + Poly.of(axis)
-    return index
 
 
 RUNTIME = f'''

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kernelwright.agent.writers.playbook.convolution import Image, gathered, image_of, masked
-from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product
+from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, flat, product
 from kernelwright.agent.writers.playbook.ir import (
     Const,
     Conv,
@@ -364,10 +364,7 @@ class ProductWriter:
         """The kernel that adds the shares of a split sum and stores; it reads buffer ``SHARES``."""
         item = self.item
         share = Axis("share", Poly.of(split))
-        offset = Poly.of(0)
-        for axis in (share, *item.scalars, *item.m, *item.n):
-            offset = offset * axis.extent + Poly.of(axis)
-        value = Load("SHARES", offset, "float")
+        value = Load("SHARES", flat((share, *item.scalars, *item.m, *item.n)), "float")
         outer = (*item.scalars, *item.m, *item.n)
         return Nest(
             f"{item.name}_sum",

@@ -15,11 +15,12 @@ is packed with its channels last.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product
+from kernelwright.agent.writers.playbook.index import Axis, Poly, flat, product
 from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Load, Program
 from kernelwright.agent.writers.playbook.triton_dot import Product, ProductWriter, tile_of
 from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, estimate
@@ -107,7 +108,7 @@ def _tensors(expr: Expr, program: Program) -> list[str]:
     return [f"p_{load.buffer}" for load in loads(expr) if program.buffer(load.buffer).dtype in ("work", "float32")]
 
 
-class PackedWriter(ProductWriter):
+class PackedWriter(ProductWriter, ABC):
     """What both forms share: the packing of the second factor, and the launch."""
 
     suffix: str
@@ -127,17 +128,14 @@ class PackedWriter(ProductWriter):
 
     def load_packed(self, right: Scope) -> None:
         """The planes' tiles as ``b_<plane>``."""
-        at = ZERO
-        for axis in self.rows:
-            at = at * axis.extent + Poly.of(axis)
-        first = right.poly(at * product(axis.extent for axis in self.item.n)).text
+        first = right.poly(flat(self.rows) * product(axis.extent for axis in self.item.n)).text
         self.code.add(f"row = ({first} + tile_n * BN).to(tl.int32)")
         for plane in self.planes:
             self.code.add(f"b_{plane} = desc_{plane}.load([row, block * BK]).T")
 
+    @abstractmethod
     def tile_text(self) -> str:
         """The tile's choice as Python."""
-        raise NotImplementedError
 
     def before(self) -> tuple[list[Piece], list[str]]:
         """Kernels and lines that run before the product, beside the packing of the second factor."""
