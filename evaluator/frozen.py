@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import heapq
 import os
 import signal
 import time
@@ -28,6 +29,9 @@ from kernelwright.tasks.expression import ITEMSIZE
 _STOP_SECONDS = 2.0
 _GRACE_SECONDS = 0.0005
 """CPU time after an answer that is nobody's work: going back to wait, threads that spin some 10 µs before they sleep."""
+_SPARED = 2
+"""Longest gaps that are left out: a core taken away by the host while a thread goes back to wait is charged to the thread
+(10.8 ms once, where 3,300 gaps of the same kernels had 0.42 ms at most). Who works unasked does so in gap after gap."""
 _MOST = 8 << 30
 _CHUNK = 16 << 20
 
@@ -57,7 +61,9 @@ class Idleness:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._at: float | None = None
+        self._spared = [0.0] * _SPARED
         self.seconds = 0.0
+        """Without the ``_SPARED`` longest gaps."""
 
     def total(self) -> float:
         """CPU seconds of the process so far."""
@@ -70,7 +76,8 @@ class Idleness:
     def ask(self) -> None:
         """A request is about to be sent."""
         if self._at is not None:
-            self.seconds += max(0.0, cpu_seconds(self._pid) - self._at - _GRACE_SECONDS)
+            gap = max(0.0, cpu_seconds(self._pid) - self._at - _GRACE_SECONDS)
+            self.seconds += heapq.heappushpop(self._spared, gap)
             self._at = None
 
 
