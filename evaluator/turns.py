@@ -39,5 +39,16 @@ def _turn(device: str, kind: int) -> Iterator[float]:
 
 def _file(device: str, use: str) -> TextIO:
     """The lock file, never through a link that somebody else laid in the common folder."""
-    path = Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{device.replace(':', '-')}.{use}"
+    path = Path(tempfile.gettempdir()) / f"kernelwright-{os.getuid()}-{_physical(device)}.{use}"
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+")
+
+
+def _physical(device: str) -> str:
+    """One name for one device, however this process counts: ``cuda`` is ``cuda:0``, and that the first visible one."""
+    kind, _, index = device.partition(":")
+    if kind != "cuda":
+        return device.replace(":", "-")
+    seen = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    number = int(index or 0)
+    name = seen[number] if number < len(seen) else str(number)
+    return f"cuda-{''.join(c if c.isalnum() else '-' for c in name)}"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.device import parse_device
 from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.evaluator.engines.local import LocalEngine
 from kernelwright.evaluator.seal import FIELD, Key, check_manifest
@@ -84,9 +85,10 @@ def judge_all(
 ) -> int:
     """Judge every job without a result, on engines that ``make`` makes; returns how many could not be judged.
 
-    ``jobs``: kernels in judgement at once, those of one task one after the other. Never more than one is being timed, and
-    then the others do nothing on the device (:mod:`kernelwright.evaluator.turns`). With ``key`` the manifest must fit its
-    seal, results are sealed, and one that does not fit its own is not there.
+    ``device``: one, or several of this machine with commas between them, which share the tasks. ``jobs``: kernels in
+    judgement at once on each, those of one task one after the other. Never more than one is being timed on a device, and
+    then the others do nothing there (:mod:`kernelwright.evaluator.turns`). With ``key`` the manifest must fit its seal,
+    results are sealed, and one that does not fit its own is not there.
 
     Raises:
         InputError: no bundle, one that was changed, or a backend or device that is not here.
@@ -96,23 +98,25 @@ def judge_all(
     _say(f"{len(manifest.jobs)} jobs, {len(left)} to judge")
     waiting = _by_task(bundle, left)
 
-    def engines(backend: str, settings: Settings) -> Engine:
-        return make(backend, device or manifest.device, bundle / "cache", settings)
+    devices = _devices(device) if device else (manifest.device,)
+
+    def engines(backend: str, device: str | None) -> Engine:
+        return make(backend, device, bundle / "cache", manifest.settings)
 
     shift = _Shift(bundle, manifest, engines, len(left), key)
-    shift.company = min(jobs, len(waiting)) > 1
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        try:
-            for each in [pool.submit(shift.work, waiting) for _ in range(min(jobs, len(waiting)))]:
-                each.result()
-        except BaseException:  # an interrupt, or one judge's failure: the others end after the kernel they are at
-            shift.over = True
-            raise
-    shift.company = False
+    shift.work(waiting, [each for _ in range(jobs) for each in devices][: len(waiting)], len(devices))
     if shift.again:
-        _say(f"{len(shift.again)} again, alone on the device: what they lacked may have been their neighbours' doing")
-        shift.work(_by_task(bundle, shift.again))
+        _say(f"{len(shift.again)} again, alone on a device: what they lacked may have been their neighbours' doing")
+        waiting = _by_task(bundle, shift.again)
+        shift.work(waiting, devices[: len(waiting)], len(devices))
     return shift.failed
+
+
+def _devices(text: str) -> tuple[str, ...]:
+    names = tuple(parse_device(name.strip()) for name in text.split(","))
+    if len(set(names)) < len(names) or (len(names) > 1 and not all(":" in name for name in names)):
+        raise InputError(f"--device {text} does not name different devices", "give each once: cuda:0,cuda:1")
+    return names
 
 
 def _judged(bundle: Path, job: str, manifest: Manifest, key: Key | None) -> bool:
@@ -142,7 +146,7 @@ class _Shift:
     """What the judges at work on one bundle share."""
 
     def __init__(
-        self, bundle: Path, manifest: Manifest, make: Callable[[str, Settings], Engine], left: int, key: Key | None = None
+        self, bundle: Path, manifest: Manifest, make: Callable[[str, str | None], Engine], left: int, key: Key | None = None
     ) -> None:
         self._bundle, self._manifest, self._make, self._left, self._key = bundle, manifest, make, left, key
         self._lock = threading.Lock()
@@ -154,8 +158,19 @@ class _Shift:
         self.again: list[str] = []
         """Jobs that ended in company as they might not have alone."""
 
-    def work(self, waiting: list[list[str]]) -> None:
-        """Take groups of jobs until none is left; every thread has an engine of its own, of one backend at a time."""
+    def work(self, waiting: list[list[str]], seats: Sequence[str | None], devices: int) -> None:
+        """Judge all groups of jobs, a thread a seat; ``seats``: the device of each, ``devices`` in number."""
+        self.company = len(seats) > devices
+        with ThreadPoolExecutor(max_workers=max(1, len(seats))) as pool:
+            try:
+                for each in [pool.submit(self._work, waiting, seat) for seat in seats]:
+                    each.result()
+            except BaseException:  # an interrupt, or one judge's failure: the others end after the kernel they are at
+                self.over = True
+                raise
+
+    def _work(self, waiting: list[list[str]], device: str | None) -> None:
+        """Take groups of jobs until none is left, with an engine of its own, of one backend at a time."""
         engine: Engine | None = None
         backend = ""
         try:
@@ -168,7 +183,9 @@ class _Shift:
                     self._leave(engine, backend)
                     engine, backend = None, wanted
                 for job in group:
-                    engine = engine if self.over else self._judge(job, engine, backend)
+                    if not self.over:
+                        engine = engine or self._make(backend, device)
+                        engine = engine if self._judge(job, engine, backend) else None
             self._leave(engine, backend, close=False)
         finally:
             if engine is not None:
@@ -191,10 +208,10 @@ class _Shift:
             if close:
                 engine.close()
 
-    def _judge(self, job: str, engine: Engine | None, backend: str) -> Engine | None:
+    def _judge(self, job: str, engine: Engine, backend: str) -> bool:
+        """Whether the engine can go on; else it is closed."""
         failure = self._bundle / "failures" / f"{job}.json"
-        engine = engine or self._make(backend, self._manifest.settings)
-        failed = False
+        failed, sound = False, True
         try:
             verdict = _judge_one(self._bundle, job, self._manifest, engine, backend)
             status = f"{verdict.status.value}: {verdict.reason}"
@@ -208,8 +225,8 @@ class _Shift:
             kind = "task" if isinstance(error, TaskError) and not self.company else "harness"  # alone it may be admitted
             said = {"kind": kind, "message": error.message, "remedy": error.remedy}
             self._put("failure", f"failures/{job}.json", {**said, "job": self._manifest.jobs[job]})
-            engine.close()
-            engine = None  # what failed may have left a child in any state
+            engine.close()  # what failed may have left a child in any state
+            sound = False
         with self._lock:
             if doubtful:
                 self.again.append(job)
@@ -217,7 +234,7 @@ class _Shift:
                 self._done += 1
             self.failed += failed
             _say(f"{self._done}/{self._left} {job}: {status}")
-        return engine
+        return sound
 
     def _put(self, kind: str, name: str, data: dict[str, Any]) -> None:
         put(self._bundle / name, self._key.sealed(kind, self._manifest.run, data) if self._key else data)
@@ -252,8 +269,8 @@ def main(argv: Sequence[str]) -> int:
     """Exit code 0: every job has a result; 1: some could not be judged; 2: wrong input; 3: the harness failed."""
     parser = argparse.ArgumentParser(prog="python -m kernelwright.evaluator.worker", description=__doc__)
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N; default: what is there")
-    parser.add_argument("--jobs", type=_at_least_one, default=1, help="kernels in judgement at once; one of them is timed")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N or several: cuda:0,cuda:1; default: what is there")
+    parser.add_argument("--jobs", type=_at_least_one, default=1, help="kernels in judgement at once on a device; one is timed")
     parser.add_argument("--key", type=Path, metavar="FILE", help="the key that the bundle was created with: results are sealed")
     options = parser.parse_args(argv)
     try:

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pytest import MonkeyPatch
 from scripted import MODEL, kernel, reference, script
 
 from kernelwright.agent.bundle import create, merge
@@ -132,6 +134,30 @@ def test_several_judges_share_the_tasks_and_each_closes_what_it_opened(place: Wo
     assert merge(tmp_path / "out", place).merged == 4
     with pytest.raises(SystemExit):
         main([str(tmp_path / "out"), "--jobs", "0"])
+
+
+def test_several_devices_share_the_tasks(place: Workspace, task: Task, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    monkeypatch.setattr("kernelwright.evaluator.device.default_device", lambda: "cuda")
+    script(place.home, kernel("passed 1.2"))
+    others = [replace(task, name=name, path=f"{name}.py") for name in "abc"]
+    create(run(place, task, *others, budget=1).run.id, tmp_path / "out", place)
+    here, seen = threading.Barrier(4, timeout=10), []
+
+    class OnDevice(FakeEngine):
+        def __init__(self, backend: str, device: str, cache: Path, settings: object) -> None:
+            super().__init__()
+            self._name = device
+
+        def evaluate(self, job: Job) -> Verdict:
+            here.wait()  # all four at once: two on each
+            seen.append(self._name)
+            return super().evaluate(job)
+
+    assert judge_all(tmp_path / "out", "cuda:0, cuda:1", OnDevice, jobs=2) == 0
+    assert sorted(seen) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    for wrong in ("cuda:0,cuda:0", "cuda,cuda:1", "cuda:0,", "cpu,cuda:0"):
+        with pytest.raises(InputError):
+            judge_all(tmp_path / "out", wrong, OnDevice)
 
 
 def test_out_of_memory_beside_others_is_judged_again_alone(place: Workspace, task: Task, tmp_path: Path) -> None:
