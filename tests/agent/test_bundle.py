@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pytest import MonkeyPatch
 from scripted import MODEL, kernel, reference, script
 
 from kernelwright.agent.bundle import create, merge
@@ -136,7 +135,7 @@ def test_several_judges_share_the_tasks_and_each_closes_what_it_opened(place: Wo
         main([str(tmp_path / "out"), "--jobs", "0"])
 
 
-def test_several_devices_share_the_tasks(place: Workspace, task: Task, tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+def test_several_devices_share_the_tasks(place: Workspace, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernelwright.evaluator.device.default_device", lambda: "cuda")
     script(place.home, kernel("passed 1.2"))
     others = [replace(task, name=name, path=f"{name}.py") for name in "abc"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from pytest import MonkeyPatch
 
 from kernelwright.evaluator.turns import _physical
 
@@ -16,12 +15,12 @@ from kernelwright.evaluator.turns import _physical
         ("3", "cuda", "cuda:0"),
     ],
 )
-def test_the_first_device_has_two_names(monkeypatch: MonkeyPatch, visible: str, device: str, same: str) -> None:
+def test_the_first_device_has_two_names(monkeypatch: pytest.MonkeyPatch, visible: str, device: str, same: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert _physical(device) == _physical(same)
 
 
-def test_processes_that_see_different_devices_wait_for_each_other_only_where_they_share_one(monkeypatch: MonkeyPatch) -> None:
+def test_processes_that_see_different_devices_wait_for_each_other_only_where_they_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     first, second = _physical("cuda:0"), _physical("cuda:1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
