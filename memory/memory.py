@@ -62,7 +62,7 @@ class Memory:
         self.store = store
         self.settings = settings or Settings()
         self._index = index
-        self._exclude = tuple(exclude)
+        self._exclude = frozenset(exclude)
         self._ready = False
         self._budgets: dict[str, int] = {}
         self._apis: dict[str, dict[str, tuple[Experience, set[str]]]] = {}
@@ -387,7 +387,8 @@ class Memory:
 
     def _scan(self, scopes: Sequence[str]) -> Scan:
         with self.store.read() as tx:
-            without = experiences.ids_of_tasks(tx, self._exclude)
+            names = [name for name in experiences.tasks(tx) if recall.excluded(name, self._exclude)]
+            without = experiences.ids_of_tasks(tx, names)
         return Scan(self._index, scopes, without)
 
     def _api_items(self, backend: str) -> Mapping[str, tuple[Experience, set[str]]]:
