@@ -4,7 +4,7 @@ Two kernels in place of eager's nine. The norm needs no pass of its own: its fac
 products of x * weight, the squares are summed along the way, and the factor is applied to both accumulators before SwiGLU.
 A program reads its rows once for gate and up. The second kernel adds the residual before its only store. Rows and columns
 beyond the edge wrap around and are masked at the store, so that only k needs a mask. float32 uses tf32x3, since plain TF32
-is rejected. Two accumulators of 128 × 64 are what fits the registers of 8 warps.
+is rejected. Two accumulators of 128 × 64 leave the registers of 8 warps room for the operands.
 """
 
 import torch
