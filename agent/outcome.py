@@ -8,9 +8,9 @@ from pathlib import Path
 
 from kernelwright.agent.audit import audit
 from kernelwright.agent.policies.policy import best_of
-from kernelwright.agent.policies.static import static
 from kernelwright.evaluator.engines.engine import Engine
 from kernelwright.memory.records import TaskOutcome
+from kernelwright.memory.static import static
 from kernelwright.tasks.records import Attempt, Task, Verdict
 
 IMPROVED = 1.01

@@ -132,13 +132,17 @@ def set_origin(tx: Connection, id_: str, origin: str) -> None:
     tx.execute(experiences.update().where(experiences.c.id == id_).values(origin=origin))
 
 
-def ids_of_tasks(tx: Connection, names: Collection[str]) -> set[str]:
-    """Ids of all, retired or not, of tasks of these names, in full or by their end."""
+def tasks(tx: Connection) -> tuple[str, ...]:
+    """Names of the tasks that experiences are of, retired or not."""
+    return tuple(tx.execute(sa.select(experiences.c.task).distinct()).scalars())
+
+
+def ids_of_tasks(tx: Connection, names: Sequence[str]) -> set[str]:
+    """Ids of all, retired or not, of the tasks ``names``, given in full."""
     c = experiences.c
     found: set[str] = set()
-    for name in names:
-        named = (c.task == name) | c.task.endswith(f"/{name}", autoescape=True)
-        found.update(tx.execute(sa.select(c.id).where(named)).scalars())
+    for i in range(0, len(names), _CHUNK):
+        found.update(tx.execute(sa.select(c.id).where(c.task.in_(names[i : i + _CHUNK]))).scalars())
     return found
 
 

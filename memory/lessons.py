@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kernelwright.memory.records import Experience
+from kernelwright.memory.static import static
 from kernelwright.tasks.records import Attempt, IdeaStage, Stage, Task, Verdict, digest
 
 _OPS = re.compile(r"\b(?:torch|nn|F|functional|linalg|special|x|self)\.([A-Za-z_]\w+)")
@@ -137,7 +138,17 @@ def _success(attempt: Attempt, start: Attempt | None, task: Task, backend: str, 
         verb = "helped" if gain >= 1.02 else "changed nothing" if gain > 0.98 else "made it slower"
         outcome = f"a refinement {verb}: {gain:.2f}x its start point, now {speed}."
     limit = bottleneck(attempt.verdict)
-    return one_line(" ".join([what, outcome, _strategy(attempt), limit and f"Now {limit} bound."]), 500)
+    found = (limit and f"Now {limit} bound.", _estimate(attempt, start))
+    return one_line(" ".join(part for part in (what, outcome, _strategy(attempt), *found) if part), 500)
+
+
+def _estimate(attempt: Attempt, start: Attempt | None) -> str:
+    """What the compiler says of a kernel that nobody timed, and said of its start point."""
+    ours, theirs = static(attempt.verdict), static(start.verdict) if start else None
+    if ours is None:
+        return ""
+    before = f", {theirs.cycles} for its start point" if theirs is not None and theirs.where == ours.where else ""
+    return f"The compiler estimates {ours.cycles} cycles ({ours.where}){before}; that is no timing."
 
 
 def _failure(attempt: Attempt, task: Task, backend: str) -> str:

@@ -20,6 +20,7 @@ from kernelwright.memory.recall import Candidate, Settings
 from kernelwright.memory.records import Context, Experience, Recalled, Stats, Step
 from kernelwright.memory.scan import Scan
 from kernelwright.memory.schema import ANY, item_values, steps
+from kernelwright.memory.static import ranked
 from kernelwright.memory.store import Store
 from kernelwright.memory.values import StoredValues, Values
 from kernelwright.tasks.errors import HarnessError
@@ -62,7 +63,7 @@ class Memory:
         self.store = store
         self.settings = settings or Settings()
         self._index = index
-        self._exclude = tuple(exclude)
+        self._exclude = frozenset(exclude)
         self._ready = False
         self._budgets: dict[str, int] = {}
         self._apis: dict[str, dict[str, tuple[Experience, set[str]]]] = {}
@@ -135,10 +136,11 @@ class Memory:
     def variants(self, task: Task, backend: str, run: str, device: str | None = None) -> tuple[Attempt, ...]:
         """P(x): feasible attempts on the task in this run and, unless it is excluded, in all others; fastest first.
 
-        Speedups of different devices do not compare: give ``device`` to see only its own.
+        What was not timed comes last, by the compiler's estimate where it has one. Speedups of different devices do not
+        compare: give ``device`` to see only its own.
         """
         only = run if recall.excluded(task.name, self._exclude) else None
-        return self.store.variants(task.task_id, backend, device, only)
+        return ranked(self.store.variants(task.task_id, backend, device, only))
 
     def values(self) -> Values:
         """What policies choose start points by."""
@@ -387,7 +389,8 @@ class Memory:
 
     def _scan(self, scopes: Sequence[str]) -> Scan:
         with self.store.read() as tx:
-            without = experiences.ids_of_tasks(tx, self._exclude)
+            names = [name for name in experiences.tasks(tx) if recall.excluded(name, self._exclude)]
+            without = experiences.ids_of_tasks(tx, names)
         return Scan(self._index, scopes, without)
 
     def _api_items(self, backend: str) -> Mapping[str, tuple[Experience, set[str]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from kernelwright.tasks.records import Attempt, Idea, Task, untargeted
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:(?:\.|::)[A-Za-z_]\w*)*(?=(\s*[(<\[])?)")
 _SPAN = re.compile(r"```.*?```|`([^`\n]+)`", re.DOTALL)
+_SLASH = re.compile("/")
 _KEYWORDS = frozenset(
     ("if", "for", "while", "switch", "return", "sizeof", "static_cast", "range", "len", "int", "float", "print")
 )
@@ -142,13 +143,14 @@ def about(codes: Iterable[str], known: Mapping[str, tuple[Experience, set[str]]]
     return [known[i][0] for i in ranked[:most]]
 
 
-def excluded(task: str, names: Iterable[str]) -> bool:
+def excluded(task: str, names: Collection[str]) -> bool:
     """Whether a task is one of ``names``, given in full or by the end of its name: ``rms_norm``, ``norm/rms_norm``.
 
     A name without a target is the task on any: ``rms_norm`` leaves out ``norm/rms_norm@cpp``, too.
     """
     known = {task, untargeted(task)}
-    return any(one == name or one.endswith(f"/{name}") for name in names for one in known)
+    ends = {one[m.end() :] for one in known for m in _SLASH.finditer(one)}
+    return not (known | ends).isdisjoint(names)
 
 
 def _named(code: str) -> set[str]:

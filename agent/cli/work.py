@@ -44,6 +44,8 @@ def as_output(result: Result, workspace: Workspace, *, interrupted: bool = False
         "report": str(workspace.run(result.run.id) / "report.html"),
         "spent": _spent_json(result),
     }
+    if len(result.config.targets) > 1:
+        data["attempts"] = _attempts_json(result)
     if result.config.left_out:
         data["left_out"] = dict(result.config.left_out)
     if result.diversity is not None:
@@ -67,6 +69,23 @@ def _task_json(outcome: TaskOutcome, result: Result, workspace: Workspace) -> di
         "cost_usd": outcome.cost_usd,
         "reason": outcome.reason,
     }
+
+
+def _attempts_json(result: Result) -> list[dict[str, Any]]:
+    """Each attempt of a run over several backends: on which one, and how far it was verified (null: it was not judged)."""
+    tasks = {task.name: task for task in result.run.tasks}
+    return [
+        {
+            "attempt": attempt.id,
+            "task": tasks[attempt.idea.task].asked,
+            "backend": tasks[attempt.idea.task].target,
+            "number": attempt.idea.number,
+            "status": attempt.status,
+            "assurance": attempt.verdict.assurance.value if attempt.verdict else None,
+        }
+        for attempt in (step.attempt for step in result.steps)
+        if attempt is not None
+    ]
 
 
 def _spent_json(result: Result) -> dict[str, Any]:

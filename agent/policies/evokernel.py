@@ -6,6 +6,7 @@ import math
 import random
 
 from kernelwright.agent.policies.policy import Book, Search, Values
+from kernelwright.memory.static import cycles
 from kernelwright.tasks.records import Attempt, Idea, IdeaStage
 
 EPSILON = (0.2, 0.05)
@@ -48,14 +49,15 @@ class EvoKernel:
         if rng.random() < epsilon(number, self._book.search.budget):
             return rng.choice(feasible)
         best = max(attempt.speedup or 0.0 for attempt in feasible)
-        return max(feasible, key=lambda attempt: self._worth(attempt, best))
+        estimates = cycles([attempt for attempt in feasible if attempt.speedup is None])
+        return max(feasible, key=lambda attempt: self._worth(attempt, best, -estimates.get(attempt.id, 0)))
 
-    def _worth(self, attempt: Attempt, best: float) -> tuple[float, float, int]:
-        """Q₂ and what the start point lacks to ``best``; equals go to the faster, then to the newer variant."""
+    def _worth(self, attempt: Attempt, best: float, estimate: int) -> tuple[float, float, int, int]:
+        """Q₂ and what the start point lacks to ``best``; equals go to the faster, then by ``estimate``, then to the newer."""
         search = self._book.search
         q = self._values.q(IdeaStage.REFINE.value, search.backend, search.family, attempt.id)
         behind = math.log(attempt.speedup / best) / SPREAD if attempt.speedup else 0.0
-        return q + behind, attempt.speedup or 0.0, attempt.idea.number
+        return q + behind, attempt.speedup or 0.0, estimate, attempt.idea.number
 
 
 def epsilon(number: int, budget: int) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from kernelwright.agent.policies.static import static
+from kernelwright.memory.static import static
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Status, digest
 

@@ -244,6 +244,8 @@ def test_recalled_knowledge_is_not_shown_twice() -> None:
         ("core/matmul/gemm", "matmul"), ("core/loss/cross_entropy", "loss"), ("core/pooling/avg_pool2d", "pooling"),
         ("core/convolution/depthwise_conv2d", "convolution"), ("core/resize/bilinear_upsample", "pooling"),
         ("core/architecture/mlp_block", "matmul"), ("core/optimizer/adamw_step", "fusion"),
+        ("core/architecture/attention_block", "architecture"), ("core/optimizer/lion_step", "optimizer"),
+        ("core/broadcast/alibi", "broadcast"), ("core/resize/nearest_upsample", "resize"),
     ],
 )  # fmt: skip
 def test_the_exemplar_is_the_nearest(name: str, expected: str) -> None:

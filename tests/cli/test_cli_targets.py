@@ -64,6 +64,10 @@ def test_each_task_is_searched_once_a_target(call: Call, home: Path, tmp_path: P
     steps = store.steps(data["run"])
     store.close()
     assert Counter(s.answer.kernel.backend for s in steps if s.answer and s.answer.kernel) == {"cpp": 4, "triton": 4}
+    rows = [(row["attempt"], row["task"], row["backend"], row["number"]) for row in data["attempts"]]
+    assert rows == [(s.idea.id, *s.idea.task.rsplit("@", 1), s.idea.number) for s in steps]
+    verdicts = [s.attempt.verdict for s in steps if s.attempt]
+    assert [(row["status"], row["assurance"]) for row in data["attempts"]] == [(v.status, v.assurance) for v in verdicts if v]
     assert call("resume", data["run"]) == (code, data)
     (row,) = call("runs")[1]["runs"]
     assert (row["backend"], row["solved"], len(row["tasks"])) == ("cpp,triton", 4, 4)

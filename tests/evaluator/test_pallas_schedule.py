@@ -9,10 +9,10 @@ import pytest
 
 from kernelwright.agent.outcome import describe
 from kernelwright.agent.policies.policy import best_of, replaces
-from kernelwright.agent.policies.static import static
 from kernelwright.agent.prompt.diagnosis import diagnose
 from kernelwright.evaluator.backends.pallas_aot import FOLDER, counting, schedules, taken, utilisation
 from kernelwright.evaluator.engines.fake import fake_samples, fake_timing
+from kernelwright.memory.static import static
 from kernelwright.tasks.records import Answer, Assurance, Attempt, Idea, IdeaStage, Kernel, Stage, Status, Timing, Verdict
 
 TABLE = """\

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,8 @@ from kernelwright.evaluator.screen import screen
 from kernelwright.tasks.records import Kernel
 
 HERE = Path(__file__).parent
-CATEGORIES = {p.stem for p in (HERE / "references").glob("*.py")}
-NEEDED = {
-    "activation", "normalization", "reduce", "loss", "matmul", "index", "pooling", "convolution", "fusion", "math",
-}  # fmt: skip
+LIBRARY = Path(str(resources.files("kernelwright"))) / "tasks" / "library"
+CATEGORIES = {path.name for path in LIBRARY.iterdir() if any(path.glob("*/task.yaml"))}
 EXEMPLARS = [(b, p.stem) for b in ("cpp", "triton") for p in sorted((PROMPTS / "backends" / b / "exemplars").glob("*.py"))]
 
 
@@ -46,7 +45,8 @@ def seen(backend: str, cache: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("backend", ["cpp", "triton"])
 def test_every_category_has_its_exemplar(backend: str) -> None:
     assert {category for b, category in EXEMPLARS if b == backend} == CATEGORIES
-    assert CATEGORIES >= NEEDED
+    assert {path.stem for path in (HERE / "references").glob("*.py")} == CATEGORIES
+    assert len(CATEGORIES) == 14
 
 
 @pytest.mark.parametrize(("backend", "category"), EXEMPLARS)
