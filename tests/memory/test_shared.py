@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 import sqlalchemy as sa
 from synthetic import fill
 
@@ -36,79 +31,26 @@ pytestmark = [pytest.mark.requires_postgres, pytest.mark.filterwarnings("ignore:
 PROCESSES, STEPS = 4, 40
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, "the server ended"
-        time.sleep(0.1)
-    raise AssertionError(f"nobody listens at {port}")
-
-
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a database of our own."""
-    if shutil.which("initdb") is None or shutil.which("postgres") is None:
-        pytest.skip("PostgreSQL's initdb and postgres are not on the PATH")
+    if missing := servers.why_no_postgres():
+        pytest.skip(missing)
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed: pip install 'kernelwright[postgres]'")
-    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
-    as_other: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL does not run as root
-        owner = _nobody()
-        for path in (folder, *folder.parents):
-            if path.name.startswith("pytest-"):
-                path.chmod(0o755)
-        os.chown(folder, owner, owner)
-        as_other = {"user": owner, "group": owner, "extra_groups": []}
-    data = folder / "data"
-    made = ["initdb", "-D", str(data), "-U", "kernelwright", "--auth=trust", "--no-sync"]
-    subprocess.run(made, check=True, capture_output=True, cwd="/", **as_other)
-    run = ["postgres", "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(run, stdout=log, stderr=log, cwd="/", **as_other) as server:
-        wait_for(port, server)
-        _when_ready(f"postgresql+psycopg://kernelwright@127.0.0.1:{port}/postgres")
-        try:
-            yield f"postgresql+psycopg://kernelwright@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)  # at once; SIGTERM would wait for every client
-
-
-def _nobody() -> int:
-    import pwd
-
-    return pwd.getpwnam("nobody").pw_uid
-
-
-def _when_ready(url: str) -> None:
-    engine = sa.create_engine(url)
-    for _ in range(100):
-        try:
-            with engine.connect():
-                break
-        except sa.exc.OperationalError:
-            time.sleep(0.1)
-    engine.dispose()
+    folder = tmp_path_factory.mktemp("postgres")
+    for path in (folder, *folder.parents):
+        if path.name.startswith("pytest-"):
+            path.chmod(0o755)  # another user owns the database where we are root
+    with servers.postgres(folder) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
 def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Chroma server of our own."""
-    folder, port = tmp_path_factory.mktemp("chroma"), free_port()
-    run = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(folder), "--host", "127.0.0.1"]
-    with (folder / "log").open("wb") as log, subprocess.Popen([*run, "--port", str(port)], stdout=log, stderr=log) as server:
-        wait_for(port, server)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
+    with servers.chroma(tmp_path_factory.mktemp("chroma")) as (url, _):
+        yield url
 
 
 def opened(home: Path, store: str, index: str) -> Memory:
