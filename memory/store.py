@@ -125,6 +125,13 @@ class Store:
                 return
         raise self._unknown_run(run_id)
 
+    def set_limits(self, run_id: str, limits: Mapping[str, float]) -> None:
+        """Change what a run may spend, of what is named: ``usd``, ``tokens``, ``seconds``, ``task_usd``."""
+        with self.begin() as tx:
+            if run_rows.set_limits(tx, run_id, limits):
+                return
+        raise self._unknown_run(run_id)
+
     def set_outcome(self, run_id: str, task_name: str, outcome: TaskOutcome) -> None:
         """How a task of the run ended; replaces what was there. A task that did not even load can have one too."""
         with self.begin() as tx:
