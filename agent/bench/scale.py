@@ -1,6 +1,6 @@
 """What many devices would need: a closed network of ideas between writers, one store and the devices, simulated event by event.
 
-An idea is written (a delay: providers are taken to have room), recalled and committed (a station of some cores, the store's), and
+An idea is written (a delay: providers are taken to have room), recalled and committed (a station of some cores, the store's),
 judged (a station of the devices, in turn), and then begins anew. Judging takes what recorded judgings took, drawn with
 replacement. Not modelled: failures, a provider's rate limits, the network, and a store that slows down as it grows.
 """

@@ -5,6 +5,7 @@ Run by name: ``scripts/test tests/evaluator/test_ray_judges.py -m "requires_ray 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 from plain import kernel, task
+from processes import spawn, the_run
 
+from kernelwright.agent.workspace import Workspace
 from kernelwright.evaluator.engines.engine import Job
 from kernelwright.evaluator.engines.local import LocalEngine
 from kernelwright.evaluator.engines.ray import RayEngine
@@ -48,13 +51,19 @@ KERNELS = {
 """What there is to judge, and its status where the test is about that; elsewhere what this machine says is the measure."""
 
 
+def started(nodes: int) -> Any:
+    """A head, and so many nodes with a device each."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made.nodes = [made.add_node(num_cpus=1, resources={"kernelwright_cpu": 1}) for _ in range(nodes)]
+    return made
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    made = started(NODES)
     import ray
 
-    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.nodes = [made.add_node(num_cpus=1, resources={"kernelwright_cpu": 1}) for _ in range(NODES)]
     ray.init(address=made.address, log_to_driver=False)
     yield made
     ray.shutdown()
@@ -124,3 +133,33 @@ def test_a_task_that_no_judge_admits_is_refused_as_here(cluster: Any, tmp_path: 
         said.append(refused.value.message)
         engine.close()
     assert said[0] == said[1]
+
+
+def test_a_run_whose_cluster_went_away_goes_on_with_another(tmp_path: Path) -> None:
+    home, asked = tmp_path / "home", ("optimize", "core/activation/gelu_tanh", "--model", "playbook", "--budget", "3")
+    judged = ("--backend", "cpp", "--device", "cpu", "--baselines", "eager", "--timing-seconds", "0.2", "--engine", "ray")
+    first = started(1)
+    process = spawn(home, *asked, *judged, "--ray-address", first.address)
+    store = Workspace.at(home, None).open_store()
+
+    def learned() -> int:
+        return sum(step.learned for run in store.runs() for step in store.steps(run.id))
+
+    end = time.monotonic() + 200
+    while not learned():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    first.shutdown()
+    process.communicate(timeout=200)  # Ray gives its head 60 s, and then ends the process
+    assert process.returncode not in (0, None)
+    kept = learned()
+    assert 1 <= kept < 3
+    second = started(1)
+    try:
+        resumed = spawn(home, "resume", the_run(home).id, "--ray-address", second.address)
+        out, said = resumed.communicate(timeout=400)
+        assert json.loads(out)["tasks"][0]["attempts"] == 3, said
+    finally:
+        second.shutdown()
+        store.close()
