@@ -56,9 +56,7 @@ def call(capsys: pytest.CaptureFixture[str], place: Workspace, *arguments: str) 
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_paused_resumed_and_stopped(
-    place: Workspace, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_paused_resumed_and_stopped(place: Workspace, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process = begin(place, tmp_path, budget=9)
     run = the_run(place.home).id
     assert call(capsys, place, run, "--pause")[1]["watch"]["wish"] == "pause"
