@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import sys
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,11 +27,14 @@ from kernelwright.memory.memory import Memory, Settings, open_memory
 from kernelwright.memory.schema import ANY, experiences, item_values, steps
 from kernelwright.memory.schema import rewards as statistics
 from kernelwright.memory.store import Store
+from kernelwright.tasks.errors import WorkspaceError
 
 # Chroma's client shares its connections within a process, and leaves them to the garbage collector.
 pytestmark = [pytest.mark.requires_postgres, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 PROCESSES, STEPS = 4, 40
+OUTAGE = 60.0
+"""Seconds without a database."""
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +137,47 @@ def test_four_processes_share_one_memory_and_lose_no_update(
     assert counted >= learned, "each attempt is counted in what stands for it"
     assert first.stats().indexed == first.stats().experiences, "and one index holds what all of them learned"
     assert first.rebuild() == first.stats().experiences
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that another user may enter, whatever other test runs do to pytest's own meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="kernelwright-postgres-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_database_that_is_down_for_a_while_costs_a_run_nothing(
+    reachable: Path, postgres: str, chroma: str, scenes: Any
+) -> None:
+    folder = reachable
+    with servers.postgres(folder) as server:
+        memory = opened(folder / "home", server.url, chroma)
+        task = scenes.task("core/down/task")
+        memory.store.create_run(scenes.run("down", task))
+        scenes.work(memory, task, scenes.idea(task, 1, run_id="down"), scenes.answer("a"), scenes.verdict(task, 1.0))
+        server.stop()
+        again = threading.Timer(OUTAGE, server.start)
+        again.start()
+        began = time.monotonic()
+        scenes.work(memory, task, scenes.idea(task, 2, run_id="down"), scenes.answer("b"), scenes.verdict(task, 2.0))
+        assert time.monotonic() - began >= OUTAGE - 1
+        again.join()
+        assert [step.learned for step in memory.store.steps("down")] == [True, True]
+        memory.close()
+
+
+def test_a_database_that_stays_away_is_one_error(
+    reachable: Path, postgres: str, chroma: str, scenes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = reachable
+    monkeypatch.setattr("kernelwright.memory.schema.PATIENCE", 1.0)
+    with servers.postgres(folder) as server:
+        store = Store(server.url, folder / "artifacts")
+        server.stop()
+        with pytest.raises(WorkspaceError, match="the store postgresql.* failed"):
+            store.create_run(scenes.run("gone", scenes.task()))
+        store.close()
 
 
 def test_bytes_that_postgresql_does_not_take_do_not_stop_learning(
