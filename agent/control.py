@@ -1,4 +1,4 @@
-"""Telling a run that is at work what to do: to pause, to go on, to stop, to make more attempts.
+"""Telling a run that is at work what to do: to pause, to go on, to stop, to make more attempts, to spend more.
 
 Pause and stop are a file beside the run's lock, which the process that holds the lock looks at; they end with that process. A
 budget is the run's own: it is changed in the store and lasts.
@@ -7,8 +7,9 @@ budget is the run's own: it is changed in the store and lasts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from kernelwright.agent.llm.ledger import Ledger
 
 PAUSE, STOP, GO = "pause", "stop", "go"
+OPTIONS = {"usd": "--max-usd", "tokens": "--max-tokens", "seconds": "--max-seconds", "task_usd": "--task-usd"}
+"""Limit of a run -> the option that sets it."""
 WISHES = (PAUSE, STOP, GO)
 _EVERY = 0.1
 """Seconds between two looks at the file."""
@@ -70,6 +73,33 @@ def raise_budget(run: str, budget: int, workspace: Workspace) -> int:
             raise InputError(f"--budget is {budget}, and run {run} has {before} already", "give more: a budget is only raised")
         store.set_budget(run, budget)
         return before
+    finally:
+        store.close()
+
+
+def raise_limits(run: str, limits: Mapping[str, float | None], workspace: Workspace) -> None:
+    """Let a run spend up to so much: ``usd``, ``tokens``, ``seconds``, ``task_usd``; None leaves a limit as it is.
+
+    A process at work notices before it ends a task for want of them. Tasks that have their outcome are not opened again.
+
+    Raises:
+        UnknownName: no such run; InputError: it is finished, it has no such limit, or one is not above what it has. Then none
+            is changed.
+    """
+    wanted = {name: value for name, value in limits.items() if value is not None}
+    store = workspace.open_store()
+    try:
+        row = store.run(run)
+        if row.status == "finished":
+            raise InputError(f"run {run} is finished", "start another one with --warm-start")
+        held = dict(row.config.get("limits") or {})
+        for name, value in wanted.items():
+            before, option = held.get(name), OPTIONS[name]
+            if before is None:
+                raise InputError(f"{option} is {value:g}, and run {run} has no such limit", "leave it out: it is not limited")
+            if not before < value < inf:
+                raise InputError(f"{option} is {value:g}, and run {run} has {before:g} already", "give more: it is only raised")
+        store.set_limits(run, wanted)
     finally:
         store.close()
 

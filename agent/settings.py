@@ -57,7 +57,9 @@ class RunConfig:
     given: GivenKernel | None = None
     """A kernel to start from: the first candidate of its own backend, a text to translate for a model in another."""
     engine: str = "local"
-    """``local`` judges here, ``bundle`` elsewhere."""
+    """``local`` judges here, ``ray`` on a cluster, ``bundle`` elsewhere."""
+    ray_address: str | None = None
+    """With ``ray``: where the cluster was when the run began. A place: a later process may be told another."""
     llm: ModelOptions = ModelOptions()
     """How language models are called."""
     limits: Limits = Limits()

@@ -55,6 +55,14 @@ def set_budget(tx: Connection, run_id: str, budget: int) -> bool:
     return config is not None and change(tx, run_id, config={**config, "budget": budget})
 
 
+def set_limits(tx: Connection, run_id: str, limits: Mapping[str, float]) -> bool:
+    """Change what a run may spend, of what is named; False where there is no such run."""
+    config = column(tx, run_id, "config")
+    if config is None:
+        return False
+    return change(tx, run_id, config={**config, "limits": {**(config.get("limits") or {}), **limits}})
+
+
 def add_seconds(tx: Connection, run_id: str, seconds: float) -> None:
     """Add to the wall time that processes have worked on a run."""
     tx.execute(runs.update().where(runs.c.id == run_id).values(seconds=runs.c.seconds + seconds))

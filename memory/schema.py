@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,6 +187,27 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+PATIENCE = 120.0
+"""Seconds that a run at work waits for a database server that has gone away, such as one that is started again."""
+
+
+@contextmanager
+def reached(engine: Engine) -> Iterator[Connection]:
+    """A connection, for which a server that is away for a while is waited for. Nothing was asked of it yet, so that nothing is
+    done twice; what is cut off in the middle of a transaction fails."""
+    end = time.monotonic() + (0.0 if engine.dialect.name == "sqlite" else PATIENCE)
+    while True:
+        try:
+            connection = engine.connect()
+            break
+        except sa.exc.OperationalError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.5)
+    with connection:
+        yield connection
+
+
 @contextmanager
 def translated(url: sa.URL) -> Iterator[None]:
     """Turn a database's own errors into ours."""
@@ -216,7 +238,7 @@ def _create(url: str) -> Engine:
         parsed = sa.make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(parsed)
+        engine = sa.create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
     except OSError as error:
         raise WorkspaceError(
             f"cannot make the folder of {shown(parsed)}: {error.strerror or error}", "give a writable --home"

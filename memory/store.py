@@ -18,7 +18,7 @@ from kernelwright.memory import calls, experiences, rows
 from kernelwright.memory import runs as run_rows
 from kernelwright.memory.artifacts import HASH, Artifacts
 from kernelwright.memory.records import RUN_STATUSES, Call, Context, Line, RunRecord, Spent, Step, TaskOutcome
-from kernelwright.memory.schema import meta, open_engine, run_tasks, runs, shown, steps, texts, translated
+from kernelwright.memory.schema import meta, open_engine, reached, run_tasks, runs, shown, steps, texts, translated
 from kernelwright.memory.spending import total
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import HarnessError, UnknownName, WorkspaceError
@@ -60,7 +60,7 @@ class Store:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction that writes: all of it is committed, or none."""
-        with translated(self._engine.url), self._writer.begin() as tx:
+        with translated(self._engine.url), reached(self._writer) as tx, tx.begin():
             yield tx
 
     def write(self, work: Callable[[Connection], T]) -> T:
@@ -77,7 +77,7 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """One consistent view."""
-        with translated(self._engine.url), self._engine.begin() as tx:
+        with translated(self._engine.url), reached(self._engine) as tx, tx.begin():
             yield tx
 
     # Runs
@@ -122,6 +122,13 @@ class Store:
         """Change how many attempts a task a run may make."""
         with self.begin() as tx:
             if run_rows.set_budget(tx, run_id, budget):
+                return
+        raise self._unknown_run(run_id)
+
+    def set_limits(self, run_id: str, limits: Mapping[str, float]) -> None:
+        """Change what a run may spend, of what is named: ``usd``, ``tokens``, ``seconds``, ``task_usd``."""
+        with self.begin() as tx:
+            if run_rows.set_limits(tx, run_id, limits):
                 return
         raise self._unknown_run(run_id)
 

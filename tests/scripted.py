@@ -8,6 +8,9 @@ from pathlib import Path
 
 from kernelwright.agent.writers.fake import FakeWriter
 from kernelwright.agent.writers.writer import Assignment, Setup
+from kernelwright.evaluator.engines.fake import FakeEngine
+from kernelwright.evaluator.engines.ray import named
+from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.errors import InputError, Pending, WriterError
 from kernelwright.tasks.records import Answer, Attempt
 
@@ -104,3 +107,12 @@ class Rival(Scripted):
     """Another member for ensembles, with the same script."""
 
     name = "rival"
+
+
+class Clustered(FakeEngine):
+    """Appends the Ray cluster that it would join to ``<home>/joined``, and judges as its kernels say."""
+
+    def __init__(self, backend: str, device: str | None, cache: Path, settings: Settings | None = None) -> None:
+        super().__init__(backend, device, cache, settings)
+        with (cache.parent / "joined").open("a") as file:
+            file.write(f"{named()}\n")

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernelwright.agent.cli.options import AsJson, ClonePath, Home, Levels, Scale, StoreUrl, example, listed, verb, workspace
+from kernelwright.agent.cli.options import (
+    AsJson,
+    ClonePath,
+    Home,
+    Levels,
+    RayAddress,
+    Scale,
+    StoreUrl,
+    at_cluster,
+    example,
+    listed,
+    verb,
+    workspace,
+)
 from kernelwright.agent.cli.output import Output
 from kernelwright.tasks.errors import InputError, TaskError
 from kernelwright.tasks.records import Task
@@ -71,7 +83,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         typer.Option("--from", metavar="FILE", help="Start from this kernel: judged as it is, or translated by the model."),
     ] = None,
     engine: Annotated[str, typer.Option(help="local, ray: a cluster, or bundle: judge on another machine.")] = "local",
-    ray_address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="With ray: an existing cluster.")] = None,
+    ray_address: RayAddress = None,
     steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, with plan, review, lesson.")] = "code",
     repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel; 0: draft anew.")] = 2,
     weights: Annotated[
@@ -118,8 +130,6 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     from kernelwright.tasks.load import suite_budget
     from kernelwright.tasks.suites.suite import Selection
 
-    if ray_address is not None:  # a place, no property of the run: `resume` reads the variable, too
-        os.environ["KERNELWRIGHT_RAY_ADDRESS"] = ray_address
     place = workspace(home, store)
     model = model or defaults.model()
     recorded = recording.load(model.removeprefix("replay:"), place) if model.startswith("replay:") else None
@@ -151,6 +161,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
         warm_start=warm_start,
         given=None if given is None else read_given(given),
         engine=engine,
+        ray_address=at_cluster(ray_address) if engine == "ray" else None,
         llm=ModelOptions(
             api_base=api_base,
             reasoning_effort=reasoning_effort,

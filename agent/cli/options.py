@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,10 @@ StoreUrl = Annotated[
     str | None, typer.Option("--store", metavar="URL", help="SQLAlchemy URL of the store; default <home>/store.db.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", metavar="HOST:PORT", help="With ray: an existing cluster; local: one here.")
+]
 
 ClonePath = Annotated[Path | None, typer.Option("--path", metavar="DIR", help="Your own clone of the suite.")]
 Levels = Annotated[
@@ -42,6 +47,16 @@ def workspace(home: Path | None, store: str | None) -> Workspace:
     from kernelwright.agent.workspace import Workspace
 
     return Workspace.at(home, store)
+
+
+def at_cluster(address: str | None, *, otherwise: str | None = None) -> str | None:
+    """The Ray cluster that this process judges on: ``address``, else what the environment names, else ``otherwise``."""
+    from kernelwright.evaluator.engines.ray import ADDRESS, named
+
+    found = address or named() or otherwise
+    if found is not None:
+        os.environ[ADDRESS[0]] = found
+    return found
 
 
 def example(text: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
+from kernelwright.agent.cli.options import AsJson, Home, RayAddress, StoreUrl, at_cluster, example, verb, workspace
 from kernelwright.agent.cli.output import Output
+
+if TYPE_CHECKING:
+    from kernelwright.agent.workspace import Workspace
 
 app = verb()
 
@@ -15,11 +18,15 @@ app = verb()
 @app.command(epilog=example("kernelwright resume 261122-130500-3f2a\nkernelwright resume 261122-130500-3f2a --json"))
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `kernelwright runs` lists it, or a bench's.")],
+    ray_address: RayAddress = None,
     home: Home = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> Output:
-    """Go on with a run or a bench where its last commit left it; nothing is spent twice. A finished one is only shown."""
+    """Go on with a run or a bench where its last commit left it; nothing is spent twice. A finished one is only shown.
+
+    A run on a Ray cluster joins the one it was begun on, unless --ray-address or the environment names another.
+    """
     from kernelwright.agent.bench import plan
     from kernelwright.agent.cli.work import work
     from kernelwright.agent.run import resume as go_on
@@ -28,5 +35,17 @@ def resume(
     if plan.is_bench(run, place):
         from kernelwright.agent.cli import benching
 
+        at_cluster(ray_address)
         return benching.go_on(plan.load(run, place), place)
+    at_cluster(ray_address, otherwise=_begun_on(run, place))
     return work(lambda watch: go_on(run, place, watch), place)
+
+
+def _begun_on(run: str, place: Workspace) -> str | None:
+    """The cluster that a run was begun on, where it was on one that was there before it."""
+    store = place.open_store()
+    try:
+        address: str | None = store.config(run).get("ray_address")
+        return address
+    finally:
+        store.close()

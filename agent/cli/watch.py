@@ -19,27 +19,33 @@ if TYPE_CHECKING:
 
 app = verb()
 
-KEYS = "p pause or go on · s stop · + five attempts more a task · q leave"
+KEYS = "p pause or go on · s stop · + five attempts more a task · half as much again: $ money, t tokens, w time · q leave"
 MORE = 5
+LIMITS = {"$": "usd", "t": "tokens", "w": "seconds"}
+"""Key -> the limit that it raises by half."""
 LOOKS_A_SECOND = 4
 
 
 @app.command(
     epilog=example("kernelwright watch\nkernelwright watch 261122-130500-3f2a --pause\nkernelwright watch RUN --budget 50 --go")
 )
-def watch(
+def watch(  # noqa: PLR0913  one argument an option is how typer reads a command line
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="The run's id; default: the newest.")] = None,
     pause: Annotated[bool, typer.Option("--pause", help="Ask the run to finish what is in flight, and wait.")] = False,
     go: Annotated[bool, typer.Option("--go", help="Ask a paused run to go on.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Ask the run to end as Ctrl-C would; `resume` goes on.")] = False,
     budget: Annotated[int | None, typer.Option(help="Raise the attempts a task, of tasks without an outcome.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="Raise the US dollars that the run may spend.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Raise its tokens, in and out.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Raise its wall time.")] = None,
     home: Home = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> Output:
     """Watch a run: tasks, attempts, best latencies, budget, device, errors. Reads the store; the run may be any process's.
 
-    On a terminal it is shown live, and keys pause (p), stop (s), allow more attempts (+) or leave (q). Elsewhere, and with
+    On a terminal it is shown live, and keys pause (p), stop (s), allow more attempts (+), money ($), tokens (t)
+    or time (w), or leave (q). Elsewhere, and with
     --json, it is shown once.
     """
     from kernelwright.agent import control
@@ -54,9 +60,13 @@ def watch(
             raise InputError(f"a run cannot be asked to {' and '.join(wishes)}", "give one of --pause, --go, --stop")
         if budget is not None:
             control.raise_budget(id_, budget, place)
+        limits = {"usd": max_usd, "tokens": max_tokens, "seconds": max_seconds}
+        raised = any(value is not None for value in limits.values())
+        if raised:
+            control.raise_limits(id_, limits, place)
         for wish in wishes:
             control.ask(id_, wish, place)
-        commanded = bool(wishes) or budget is not None
+        commanded = bool(wishes) or budget is not None or raised
         if not as_json and not commanded and sys.stdout.isatty() and sys.stdin.isatty():
             _live(id_, place, opened)
         seen = look(id_, place, opened)
@@ -108,6 +118,13 @@ def _heed(key: str, seen: Sight, place: Workspace) -> str:
         if key == "+":
             control.raise_budget(seen.run, seen.budget + MORE, place)
             return f"{seen.budget + MORE} attempts a task from now on"
+        if key in LIMITS:
+            name, limit = LIMITS[key], seen.limits.get(LIMITS[key])
+            if limit is None:
+                return f"the run has no limit of {name}"
+            more = int(limit * 1.5 + 0.5) if name == "tokens" else limit * 1.5
+            control.raise_limits(seen.run, {name: more}, place)
+            return f"up to {more:g} {name} from now on"
     except KernelwrightError as error:
         return f"{error.message}: {error.remedy}"
     return KEYS

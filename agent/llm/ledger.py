@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -119,6 +119,9 @@ class Ledger:
             flight.tokens = tokens
             heard(tokens)
             if (why := self._over()) is not None:  # an answer may go on for half an hour: what it cost is written down
+                with self._changed:
+                    if self._raised() and self._over() is None:
+                        return
                 raise BudgetSpent(why, "start a run with a larger budget")
 
         try:
@@ -152,7 +155,8 @@ class Ledger:
         self._keep_time(COMMIT_EVERY)
         with self._changed:
             self._look()  # answers of writers that do not come through here count, too
-            return self._ended or self._over() or self._short(0, 0.0, flying=False) or self._task_over(task)
+            why = self._left(task)
+            return self._left(task) if why is not None and self._raised() else why
 
     def end(self, reason: str) -> None:
         """Nothing more is to be asked in this run: a call that it needed did not fit."""
@@ -165,17 +169,32 @@ class Ledger:
 
     # How it is done
 
+    def _left(self, task: str | None) -> str | None:
+        return self._ended or self._over() or self._short(0, 0.0, flying=False) or self._task_over(task)
+
+    def _raised(self) -> bool:
+        """Whether somebody has raised a limit meanwhile; it is kept from now on. Only under the lock."""
+        asked = self._store.config(self._run).get("limits") or {}
+        held = {name: getattr(self.limits, name) for name in ("usd", "tokens", "seconds", "task_usd")}
+        higher = {name: asked[name] for name, had in held.items() if had is not None and (asked.get(name) or 0) > had}
+        if higher:
+            self.limits, self._ended = replace(self.limits, **higher), None
+        return bool(higher)
+
     def _reserve(self, flight: _Flight) -> _Flight:
         tokens, dollars = flight.bound.tokens, flight.bound.usd or 0.0
         with self._changed:
             while True:
                 why = self._over() or self._short(tokens, dollars, flying=False)
+                if why is not None and self._raised():
+                    continue
                 if why is not None:
                     raise BudgetSpent(why, "start a run with a larger budget")
                 if self._short(tokens, dollars, flying=True) is None:
                     self._flights.append(flight)
                     return flight
                 self._changed.wait(RECHECK)
+                self._raised()
 
     def _once_more(self, flight: _Flight, paid: Reply) -> bool:
         """Whether a further try of a call fits in, whose tries so far cost what ``paid`` says; if so it is reserved, too."""

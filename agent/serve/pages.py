@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,6 +39,18 @@ class Page:
     body: str
     kind: str = "text/html"
     status: int = 200
+    live: bool = False
+    """It is of a run at work, and may load the script that brings it up to date."""
+
+    @cached_property
+    def data(self) -> bytes:
+        """The body as it is sent."""
+        return self.body.encode("utf-8", "surrogatepass")
+
+    @cached_property
+    def tag(self) -> str:
+        """Its ETag: another one for every other body."""
+        return f'"{hashlib.sha256(self.data).hexdigest()[:32]}"'
 
 
 class Pages:
@@ -67,6 +80,8 @@ class Pages:
                 return self._runs(query)
             case ("style.css",):
                 return Page(self._style, "text/css")
+            case ("live.js",):
+                return Page(self._script, "text/javascript")
             case ("runs", run):
                 return self._run(run)
             case ("runs", run, "tasks", place):
@@ -89,6 +104,10 @@ class Pages:
     def _style(self) -> str:
         return self._templates.get_template("serve.css.j2").render()
 
+    @cached_property
+    def _script(self) -> str:
+        return (_HERE / "live.js").read_text(encoding="utf-8")
+
     def _runs(self, query: Query) -> Page:
         with self._store.read() as tx:
             window = Window.at(_page(query), outline.run_count(tx))
@@ -100,6 +119,7 @@ class Pages:
         lines = self._lines(run, outcomes)
         return self._html(
             "run.html.j2",
+            live=run.status == "running",
             run=run,
             lines=lines,
             unloaded=[o for name, o in outcomes.items() if name not in {t.name for t in run.tasks}],
@@ -125,6 +145,7 @@ class Pages:
         ids = {node.number: node.id for node in course.nodes}
         return self._html(
             "task_page.html.j2",
+            live=run.status == "running",
             run=run,
             line=line,
             course=course,
@@ -184,8 +205,8 @@ class Pages:
         with self._store.read() as tx:
             return outline.whole(tx, id_, self._store.artifacts)
 
-    def _html(self, template: str, **values: object) -> Page:
-        return Page(untrusted.visible(self._templates.get_template(template).render(**values)))
+    def _html(self, template: str, *, live: bool = False, **values: object) -> Page:
+        return Page(untrusted.visible(self._templates.get_template(template).render(live=live, **values)), live=live)
 
 
 def _templates() -> jinja2.Environment:

@@ -1,7 +1,8 @@
 """The pages over HTTP: GET and HEAD alone, and only for who calls this machine by its own name.
 
 What is kept out: other sites in the same browser, by the ``Host`` header (a name that was made to lead here is not ours), by a
-policy that lets a page load nothing but its style and run no script, and by headers against framing and guessing of types.
+policy that lets a page load nothing but its style, and of a run at work one script of ours, and by headers against
+framing and guessing of types.
 What is not: other users of this machine, who can open the same address; and whoever reaches an address that is no loopback.
 """
 
@@ -20,6 +21,9 @@ from kernelwright.agent.workspace import Workspace
 from kernelwright.tasks.errors import InputError, KernelwrightError, UnknownName
 
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+LIVE = f"{POLICY}; script-src 'self'; connect-src 'self'"
+"""The policy of a page of a run at work: our own script, which asks for the page again. Texts that a kernel or a model wrote
+are served as ``text/plain``, which no browser runs where types are not guessed."""
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -161,16 +165,20 @@ class _Handler(BaseHTTPRequestHandler):
             return pages.problem(500, f"{type(error).__name__}: {error}", "report it with the address")
 
     def _send(self, page: Page) -> None:
-        body = page.body.encode("utf-8", "surrogatepass")
-        self.send_response(page.status)
-        for name, value in HEADERS.items():
+        same = page.status == 200 and self.headers.get("If-None-Match") == page.tag
+        body = b"" if same else page.data
+        self.send_response(304 if same else page.status)
+        for name, value in (HEADERS | {"Content-Security-Policy": LIVE if page.live else POLICY}).items():
             self.send_header(name, value)
         if page.status == 405:
             self.send_header("Allow", "GET, HEAD")
+        if page.status == 200:
+            self.send_header("ETag", page.tag)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.send_header("Content-Type", f"{page.kind}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
+        if not same:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

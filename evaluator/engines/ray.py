@@ -46,6 +46,11 @@ class Patience:
     """For a device, when the cluster has none left for us."""
 
 
+def named() -> str | None:
+    """The cluster that the environment names: ``KERNELWRIGHT_RAY_ADDRESS``, else ``RAY_ADDRESS``; None: one is started here."""
+    return next((os.environ[name] for name in ADDRESS if os.environ.get(name)), None)
+
+
 def versions() -> dict[str, str]:
     """What must be equal where a kernel is judged and where its verdict is used."""
     import torch
@@ -87,7 +92,7 @@ class RayEngine:
         device: ``cpu`` or ``cuda``; None: what this machine and the backend have.
         cache: folder of that path on each node.
         settings: how to judge.
-        address: of the cluster; None: ``KERNELWRIGHT_RAY_ADDRESS``, else ``RAY_ADDRESS``, else a cluster started here.
+        address: of the cluster, or ``local`` for one started here; None: as :func:`named` says.
         seat: import path of the engine on each device.
 
     Raises:
@@ -116,12 +121,12 @@ class RayEngine:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
+        self._lost = 0
         self._wrong: InputError | None = None
         self._info: DeviceInfo | None = None
-        address = address or next((os.environ[name] for name in ADDRESS if os.environ.get(name)), None)
         self._ours = not self._ray.is_initialized()
         if self._ours:
-            _connect(self._ray, address)
+            _connect(self._ray, address or named())
         try:
             count = int(self._ray.cluster_resources().get(self._resource, 0))
             if not count:
@@ -138,6 +143,11 @@ class RayEngine:
     def devices(self) -> int:
         """Judges at work or being placed."""
         return len(self._workers)
+
+    @property
+    def lost(self) -> int:
+        """Judges that were lost or ended at work, and replaced."""
+        return self._lost
 
     def admit(self, task: Task) -> None:
         self._call("admit", task)
@@ -255,6 +265,7 @@ class RayEngine:
         with self._lock:
             if worker in self._workers:
                 self._workers.remove(worker)
+                self._lost += 1
         if not self._closed.is_set():
             self._start()
 
@@ -270,7 +281,7 @@ def _connect(ray: Any, address: str | None) -> None:
     """Join the cluster at ``address``, or start one on this machine."""
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if address:
+        if address and address != "local":
             ray.init(address=address, **quiet)
         else:
             gpus = _gpus()
@@ -278,7 +289,7 @@ def _connect(ray: Any, address: str | None) -> None:
             ray.init(address="local", resources=have, num_gpus=gpus, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        remedy = "start it with `ray start --head`, check the address, or leave --ray-address out"
+        remedy = "start it with `ray start --head`, check the address, or give --ray-address local for one started here"
         raise InputError(f"no Ray cluster at {address or 'this machine'}: {first}", remedy) from error
 
 

@@ -199,6 +199,20 @@ def test_money_and_an_unknown_price_do_not_go_together(store: Store, task: Task)
     ask(Ledger(store, "run", Limits(tokens=10_000)), client, idea(task))  # tokens are known without it
 
 
+def test_a_limit_that_is_raised_in_the_store_makes_room_for_the_next_call(store: Store, task: Task) -> None:
+    ledger, client = Ledger(store, "run", Limits(tokens=2000)), Slow(seconds=0)
+    ask(ledger, client, idea(task))
+    with pytest.raises(BudgetSpent):
+        ask(ledger, client, idea(task, 2))
+    ledger.end("one more call did not fit")
+    store.set_limits("run", {"tokens": 1000})  # less counts for nothing
+    assert ledger.left() == "one more call did not fit"
+    store.set_limits("run", {"tokens": 9000, "usd": 1})  # what was not limited stays so
+    assert ledger.left() is None
+    ask(ledger, client, idea(task, 2))
+    assert (ledger.limits, client.calls) == (Limits(tokens=9000), 2)
+
+
 def test_wall_time_adds_up_over_processes_and_ends_the_run(store: Store, task: Task) -> None:
     clock = Clock()
     first = Ledger(store, "run", Limits(seconds=100), clock)

@@ -216,7 +216,9 @@ def test_what_is_no_page_is_not_found(client: Client, path: str) -> None:
     assert "root:" not in text
 
 
-@pytest.mark.parametrize("path", ["/?page=x", "/?page=-1", "/?page=99999999999999", "/memory?page=1.5", "/runs/%ff", "http://x/"])
+@pytest.mark.parametrize(
+    "path", ["/?page=x", "/?page=-1", "/?page=99999999999999", "/memory?page=1.5", "/runs/%ff", "http://x/"]
+)
 def test_what_makes_no_sense_is_said(client: Client, path: str) -> None:
     assert client.ask(path)[0] == 400
 
@@ -347,3 +349,25 @@ def test_ten_thousand_attempts_open_within_a_second(tmp_path: Path, record_prope
         server.close()
     print({path: round(seconds, 2) for path, seconds in took.items()})  # noqa: T201  the figure that docs/watching.md quotes
     assert max(took.values()) < 1.0, took
+
+
+def test_only_a_run_at_work_has_a_script_and_it_is_ours(client: Client) -> None:
+    for path in ("/runs/going", "/runs/going/tasks/1"):
+        status, page, headers = client.ask(path)
+        assert status == 200
+        assert [a for tag, a in Elements(page).found if tag == "script"] == [{"src": "/live.js"}]
+        assert headers["Content-Security-Policy"] == f"{POLICY}; script-src 'self'; connect-src 'self'"
+    assert client.ask("/live.js")[2]["Content-Type"] == "text/javascript; charset=utf-8"
+    for path in ("/", "/runs/evil", "/runs/real/tasks/1", "/memory"):
+        assert "<script" not in client.page(path)
+
+
+def test_a_page_that_has_not_changed_is_not_sent_again(client: Client) -> None:
+    tag = client.ask("/runs/going")[2]["ETag"]
+    assert tag == client.ask("/runs/going")[2]["ETag"] != client.ask("/runs/evil")[2]["ETag"]
+    connection = http.client.HTTPConnection(client.place, timeout=30)
+    for given, status in ((tag, 304), ('"other"', 200), (tag, 304)):  # on one connection: a 304 has no body to wait for
+        connection.request("GET", "/runs/going", headers={"If-None-Match": given})
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (status, status == 200)
+    connection.close()

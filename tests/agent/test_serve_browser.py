@@ -16,7 +16,9 @@ from kernelwright.agent.serve.server import Server
 from kernelwright.agent.settings import RunConfig
 from kernelwright.agent.watch import Silence
 from kernelwright.agent.workspace import Workspace
+from kernelwright.memory.records import Context
 from kernelwright.tasks.load import load_task
+from kernelwright.tasks.records import Idea, IdeaStage
 
 pytestmark = pytest.mark.requires_browser
 TASK = "core/normalization/a_task_whose_name_is_quite_long_and_does_not_end_soon"
@@ -148,6 +150,57 @@ def test_names_for_screen_readers(page: browser.Browser, addresses: list[str]) -
         assert all(name for role, name in named if role in ROLES), address
         assert {"banner", "main", "navigation", "contentinfo"} <= {role for role, _ in named}
         assert page.js("document.querySelectorAll('h1').length") == 1
+
+
+def test_the_page_of_a_run_at_work_brings_itself_up_to_date(page: browser.Browser, server: Server, place: Workspace) -> None:
+    store = place.open_store()
+    fill(store, "going", [TASK], 40, status="running")
+    page.screen(1366, 500)
+    page.open(f"{server.url}runs/going/tasks/1")
+    link = "document.querySelector('tbody tr:nth-child(30) a')"
+    page.js(f"window.kept = {link}, kept.focus(), scrollTo({{top: 900, behavior: 'instant'}}), kept.isConnected")
+    before, name = page.js("scrollY"), "document.querySelector('#live [role=status]').textContent"
+    assert before > 300
+    store.ask(Idea("going", TASK, 41, IdeaStage.DRAFT, None), Context())
+    page.until("document.querySelectorAll('tbody tr').length === 41")
+    assert page.js(f"document.activeElement === kept && kept === {link}")
+    assert page.js("scrollY") == before
+    assert page.js(name) == "This page brings itself up to date."
+    for _ in range(400):  # by keys alone: it can be made to stand still
+        page.press("Tab", shift=True)
+        if page.js("document.activeElement.tagName") == "BUTTON":
+            break
+    page.press("Enter")
+    assert page.js(name) == "This page stands still."
+    store.ask(Idea("going", TASK, 42, IdeaStage.DRAFT, None), Context())
+    time.sleep(3)
+    assert page.js("document.querySelectorAll('tbody tr').length") == 41
+    page.press("Enter")
+    page.until("document.querySelectorAll('tbody tr').length === 42")
+    store.set_run_status("going", "finished")
+    store.close()
+    page.until(f"{name} === 'The run is no longer at work.'")
+    assert page.js("document.querySelector('#live button') === null")
+    logged = [e for e in page.events if e["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")]
+    assert not [e for e in logged if "favicon" not in str(e)]
+    page.screen(1366)
+
+
+def test_without_a_script_the_page_of_a_run_at_work_is_a_plain_one(
+    page: browser.Browser, server: Server, place: Workspace
+) -> None:
+    store = place.open_store()
+    fill(store, "plain", [TASK], 5, status="running")
+    store.close()
+    page.ask("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        page.open(f"{server.url}runs/plain/tasks/1")
+        tree = page.ask("Accessibility.getFullAXTree")["nodes"]
+        names = [n.get("name", {}).get("value", "") for n in tree if not n.get("ignored")]
+        assert "Hold still" not in names
+        assert any("5 of 5" in str(name) or "of 5" in str(name) for name in names)
+    finally:
+        page.ask("Emulation.setScriptExecutionDisabled", value=False)
 
 
 @pytest.mark.slow

@@ -56,9 +56,7 @@ def call(capsys: pytest.CaptureFixture[str], place: Workspace, *arguments: str) 
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_paused_resumed_and_stopped(
-    place: Workspace, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_paused_resumed_and_stopped(place: Workspace, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process = begin(place, tmp_path, budget=9)
     run = the_run(place.home).id
     assert call(capsys, place, run, "--pause")[1]["watch"]["wish"] == "pause"
@@ -123,6 +121,47 @@ def test_a_budget_that_was_raised_between_two_processes_counts(place: Workspace,
     assert told(spawn(place.home, "resume", run))["tasks"][0]["attempts"] == 7
 
 
+@pytest.mark.parametrize(("option", "limit", "name"), [("--max-usd", "0.5", "usd"), ("--max-seconds", "1.0", "seconds")])
+def test_a_limit_is_raised_while_the_run_works(
+    place: Workspace, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, limit: str, name: str
+) -> None:
+    process = begin(place, tmp_path, option, limit, budget=6)  # enough for two attempts, or three
+    run = the_run(place.home).id
+    code, data = call(capsys, place, run, option, "60")
+    assert (code, data["watch"]["limits"]) == (0, {name: 60})
+    done = told(process)
+    assert (done["tasks"][0]["attempts"], done["status"]) == (6, "finished")
+    assert call(capsys, place, run, option, "90")[0] == 2  # it is finished
+
+
+def test_limits_that_were_raised_between_two_processes_count(place: Workspace, tmp_path: Path) -> None:
+    process = begin(place, tmp_path, "--max-usd", "0.75", budget=5)
+    run = the_run(place.home).id
+    control.ask(run, "stop", place)
+    assert told(process)["status"] == "interrupted"
+    control.raise_limits(run, {"usd": 9.0}, place)
+    assert told(spawn(place.home, "resume", run))["tasks"][0]["attempts"] == 5
+
+
+def test_a_limit_that_is_not_raised_still_ends_the_task(place: Workspace, tmp_path: Path) -> None:
+    done = told(begin(place, tmp_path, "--max-usd", "0.5", budget=6, pause=0.05))
+    assert done["tasks"][0]["attempts"] == 2
+
+
+def test_a_limit_is_only_raised_and_only_where_there_is_one(place: Workspace, store: Store, tmp_path: Path) -> None:
+    process = begin(place, tmp_path, "--max-tokens", "500", pause=1.0)
+    run = the_run(place.home).id
+    with pytest.raises(InputError, match="--max-tokens is 500"):
+        control.raise_limits(run, {"tokens": 500}, place)
+    with pytest.raises(InputError, match="--max-usd is 3, and run .* has no such limit"):
+        control.raise_limits(run, {"tokens": 900, "usd": 3}, place)
+    assert store.run(run).config["limits"]["tokens"] == 500, "none is changed where one cannot be"
+    control.raise_limits(run, {"tokens": 900}, place)
+    assert store.run(run).config["limits"]["tokens"] == 900
+    control.ask(run, "stop", place)
+    told(process)
+
+
 def test_what_cannot_be_asked(place: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, place)[1]["error"]["message"] == "no run is there to watch"
     process = begin(place, tmp_path, pause=0.05, budget=2)
@@ -172,7 +211,7 @@ def test_the_sight_is_that_of_the_store(
 
 
 def test_on_a_terminal_keys_pause_and_stop(place: Workspace, store: Store, tmp_path: Path) -> None:
-    process = begin(place, tmp_path, budget=9)
+    process = begin(place, tmp_path, "--max-usd", "40", budget=9)
     ours, theirs = pty.openpty()
     paths = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH", ""))))
     told_of = {**os.environ, "PYTHONPATH": paths, "KERNELWRIGHT_HOME": str(place.home), "TERM": "xterm", "COLUMNS": "120"}
@@ -191,6 +230,10 @@ def test_on_a_terminal_keys_pause_and_stop(place: Workspace, store: Store, tmp_p
         assert sight(place, store).tasks[0].attempts == count
         os.write(ours, b"+")
         screen.until("14 attempts a task", watching)
+        os.write(ours, b"$")
+        screen.until("up to 60 usd", watching)
+        os.write(ours, b"w")
+        screen.until("no limit of seconds", watching)
         os.write(ours, b"s")
         done = told(process)
         assert done["status"] == "interrupted"

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -20,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 import sqlalchemy as sa
 from synthetic import fill
 
@@ -29,86 +27,36 @@ from kernelwright.memory.memory import Memory, Settings, open_memory
 from kernelwright.memory.schema import ANY, experiences, item_values, steps
 from kernelwright.memory.schema import rewards as statistics
 from kernelwright.memory.store import Store
+from kernelwright.tasks.errors import WorkspaceError
 
 # Chroma's client shares its connections within a process, and leaves them to the garbage collector.
 pytestmark = [pytest.mark.requires_postgres, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 PROCESSES, STEPS = 4, 40
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        assert process.poll() is None, "the server ended"
-        time.sleep(0.1)
-    raise AssertionError(f"nobody listens at {port}")
+OUTAGE = 60.0
+"""Seconds without a database."""
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a database of our own."""
-    if shutil.which("initdb") is None or shutil.which("postgres") is None:
-        pytest.skip("PostgreSQL's initdb and postgres are not on the PATH")
+    if missing := servers.why_no_postgres():
+        pytest.skip(missing)
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed: pip install 'kernelwright[postgres]'")
-    folder, port = tmp_path_factory.mktemp("postgres"), free_port()
-    as_other: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL does not run as root
-        owner = _nobody()
-        for path in (folder, *folder.parents):
-            if path.name.startswith("pytest-"):
-                path.chmod(0o755)
-        os.chown(folder, owner, owner)
-        as_other = {"user": owner, "group": owner, "extra_groups": []}
-    data = folder / "data"
-    made = ["initdb", "-D", str(data), "-U", "kernelwright", "--auth=trust", "--no-sync"]
-    subprocess.run(made, check=True, capture_output=True, cwd="/", **as_other)
-    run = ["postgres", "-D", str(data), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(folder)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(run, stdout=log, stderr=log, cwd="/", **as_other) as server:
-        wait_for(port, server)
-        _when_ready(f"postgresql+psycopg://kernelwright@127.0.0.1:{port}/postgres")
-        try:
-            yield f"postgresql+psycopg://kernelwright@127.0.0.1:{port}/postgres"
-        finally:
-            server.send_signal(signal.SIGINT)  # at once; SIGTERM would wait for every client
-
-
-def _nobody() -> int:
-    import pwd
-
-    return pwd.getpwnam("nobody").pw_uid
-
-
-def _when_ready(url: str) -> None:
-    engine = sa.create_engine(url)
-    for _ in range(100):
-        try:
-            with engine.connect():
-                break
-        except sa.exc.OperationalError:
-            time.sleep(0.1)
-    engine.dispose()
+    folder = tmp_path_factory.mktemp("postgres")
+    for path in (folder, *folder.parents):
+        if path.name.startswith("pytest-"):
+            path.chmod(0o755)  # another user owns the database where we are root
+    with servers.postgres(folder) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
 def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Chroma server of our own."""
-    folder, port = tmp_path_factory.mktemp("chroma"), free_port()
-    run = [str(Path(sys.executable).with_name("chroma")), "run", "--path", str(folder), "--host", "127.0.0.1"]
-    with (folder / "log").open("wb") as log, subprocess.Popen([*run, "--port", str(port)], stdout=log, stderr=log) as server:
-        wait_for(port, server)
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
+    with servers.chroma(tmp_path_factory.mktemp("chroma")) as (url, _):
+        yield url
 
 
 def opened(home: Path, store: str, index: str) -> Memory:
@@ -189,6 +137,47 @@ def test_four_processes_share_one_memory_and_lose_no_update(
     assert counted >= learned, "each attempt is counted in what stands for it"
     assert first.stats().indexed == first.stats().experiences, "and one index holds what all of them learned"
     assert first.rebuild() == first.stats().experiences
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A folder that another user may enter, whatever other test runs do to pytest's own meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="kernelwright-postgres-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_a_database_that_is_down_for_a_while_costs_a_run_nothing(
+    reachable: Path, postgres: str, chroma: str, scenes: Any
+) -> None:
+    folder = reachable
+    with servers.postgres(folder) as server:
+        memory = opened(folder / "home", server.url, chroma)
+        task = scenes.task("core/down/task")
+        memory.store.create_run(scenes.run("down", task))
+        scenes.work(memory, task, scenes.idea(task, 1, run_id="down"), scenes.answer("a"), scenes.verdict(task, 1.0))
+        server.stop()
+        again = threading.Timer(OUTAGE, server.start)
+        again.start()
+        began = time.monotonic()
+        scenes.work(memory, task, scenes.idea(task, 2, run_id="down"), scenes.answer("b"), scenes.verdict(task, 2.0))
+        assert time.monotonic() - began >= OUTAGE - 1
+        again.join()
+        assert [step.learned for step in memory.store.steps("down")] == [True, True]
+        memory.close()
+
+
+def test_a_database_that_stays_away_is_one_error(
+    reachable: Path, postgres: str, chroma: str, scenes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = reachable
+    monkeypatch.setattr("kernelwright.memory.schema.PATIENCE", 1.0)
+    with servers.postgres(folder) as server:
+        store = Store(server.url, folder / "artifacts")
+        server.stop()
+        with pytest.raises(WorkspaceError, match="the store postgresql.* failed"):
+            store.create_run(scenes.run("gone", scenes.task()))
+        store.close()
 
 
 def test_bytes_that_postgresql_does_not_take_do_not_stop_learning(
