@@ -1,0 +1,146 @@
+"""What an Ascend C source says: its kernels, what no AI core runs, and what the simulator does not model. Executes nothing.
+
+The simulator is host C++, so whatever a host can do would compile: a source is held to what the vendor's compiler takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from kernelwright.evaluator.prototypes import CType, Prototype, code_tokens, defined_names, kernel_prototypes
+from kernelwright.evaluator.toolchain import BuildError
+
+NOT_MODELLED = "not modelled by the simulator"
+"""Stands in every message about a thing that the language has and the simulator lacks, in the header's too."""
+_HEADER = re.compile(r'[ \t]*#[ \t]*include[ \t]*[<"]kernel_operator\.h[>"][ \t]*')
+_SPELLED = "#define GM_ADDR void*\n#define __gm__ \n#define __aicore__ \n#line 1\n"
+"""What a reader of prototypes must know of the header."""
+_DIRECTIVE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(\w*)")
+_TRAITS = ("is_same", "is_same_v", "conditional", "conditional_t", "enable_if", "enable_if_t", "is_integral_v")
+_UNDERSCORED = ("__aicore__", "__global__", "__gm__", "__inline__", "__restrict__", "__restrict", "__forceinline__")
+_AFTER_STATIC = ("constexpr", "const", "inline", "__aicore__", "__inline__", "__forceinline__")
+_HOST_NAMES = "asm new delete malloc calloc realloc free try catch throw thread_local typeid dynamic_cast goto"
+_HOST = frozenset(_HOST_NAMES.split())
+_LIBC_NAMES = """
+    exp expf exp2 exp2f expm1 expm1f log logf log2 log2f log10 log1p log1pf sqrt sqrtf cbrt pow powf sin sinf cos cosf tan
+    tanf tanh tanhf sinh cosh erf erff erfc lgamma tgamma fabs fabsf floor floorf ceil ceilf round roundf rint rintf
+    nearbyint trunc truncf fma fmaf fmax fmaxf fmin fminf fmod fmodf lrint hypot memcpy memmove memset memcmp printf
+    fprintf snprintf puts
+"""
+_LIBC = frozenset(_LIBC_NAMES.split())
+"""Host functions: the scalar unit has no libm."""
+_UNMODELLED_NAMES = """
+    SoftMax SimpleSoftMax SoftmaxFlash SoftmaxFlashV2 SoftmaxFlashV3 SoftmaxGrad SoftmaxGradFront LogSoftMax
+    AdjustSoftMaxRes LayerNorm LayerNormGrad LayerNormGradBeta BatchNorm DeepNorm GroupNorm RmsNorm Normalize
+    WelfordUpdate WelfordFinalize Gelu FasterGelu FasterGeluV2 Silu Swish SwiGLU GeGLU ReGlu Power Xor Asin Acos Atan Sinh
+    Cosh Asinh Acosh Atanh Tan Lgamma Digamma Erfc Frac Fmod Hypot ClampMax ClampMin Mean Sum CumSum ReduceProd ReduceAll
+    ReduceAny ReduceMean ReduceXOR ReduceXorSum TopK Sort Sort32 MrgSort MrgSort4 Concat Extract RpSort16 GetSortLen
+    GetSortOffset ProposalConcat ProposalExtract GatherMask Gatherb Scatter Transpose TransDataTo5HD ConfusionTranspose
+    Broadcast BroadCast Pad UnPad Copy Fill Mmad LoadData LoadDataWithTranspose LoadDataWithSparse Fixpipe Conv2D Conv3D
+    Gemm Matmul MatmulImpl MatmulType REGIST_MATMUL_OBJ TCubeTiling BatchMatmul InitConstValue SetFixPipeConfig
+    BroadCastVecToMM DropOut Quantize AscendQuant AscendDequant AscendAntiQuant SelectWithBytesMask SyncAll IBSet IBWait
+    CrossCoreSetFlag CrossCoreWaitFlag WaitPreBlock NotifyNextBlock GetSubBlockIdx GetSubBlockNum GetTaskRation
+    GetSysWorkSpacePtr SetSysWorkSpace GetUserWorkspace GET_TILING_DATA GET_TILING_DATA_WITH_STRUCT TILING_KEY_IS
+    KERNEL_TASK_TYPE KERNEL_TASK_TYPE_DEFAULT DataCacheCleanAndInvalid DataCachePreload ICachePreLoad PRINTF DumpTensor
+    DumpAccChkPoint ASSERT SetVectorMask ResetMask SetMaskNorm SetMaskCount SetAtomicMax SetAtomicMin SetAtomicType
+    SetCmpMask GetCmpMask SetPadValue PairReduceSum RepeatReduceSum GetReduceMaxMinCount GetReduceRepeatSumSpr AddRelu
+    AddReluCast SubRelu SubReluCast FusedMulAdd FusedMulAddRelu MulCast CastDeq AddDeqRelu SetDeqScale Trap ListTensorDesc
+    TensorDesc Hccl InitGlobalMemory InitOutput PopStackBuffer TQueSync TBufPool LocalMemAllocator MicroAPI
+    BilinearInterpolation VectorPadding __ubuf__ __cbuf__ __ca__ __cb__ __cc__ pipe_barrier set_flag wait_flag
+    copy_gm_to_ubuf copy_ubuf_to_gm
+"""
+UNMODELLED = frozenset(_UNMODELLED_NAMES.split())
+"""Names of the vendor's library that are known and not modelled: a kernel that needs one is `unsupported`."""
+
+
+class NotModelled(BuildError):
+    """A source that may be right, and uses something that the simulator does not model."""
+
+
+def kernels(source: str) -> dict[str, Prototype]:
+    """The ``extern "C" __global__ __aicore__`` kernels that a source defines, by name, in order.
+
+    Raises:
+        NotModelled: it uses what the simulator lacks, by name.
+        BuildError: it has no kernel, or says what no AI core runs.
+    """
+    _check(source)
+    found = kernel_prototypes(_SPELLED + source)
+    for name, prototype in found.items():
+        for parameter in prototype.parameters:
+            if parameter.type.pointer and parameter.type.kind not in ("void", "uint8"):
+                raise BuildError(f"{name}: parameter {parameter.name!r} is a {parameter.type}; tensors are passed as GM_ADDR")
+        if prototype.result.kind != "void":
+            raise BuildError(f"{name} returns {prototype.result}; a kernel returns void")
+    return found
+
+
+def complete(source: str, functions: Mapping[str, Prototype]) -> str:
+    """The source as it is compiled: without its include, and with an entry for each kernel behind it."""
+    body = "\n".join("" if _HEADER.fullmatch(line) else line for line in source.split("\n"))
+    return "\n".join([body, "", *map(_entry, functions.values()), ""])
+
+
+def _entry(prototype: Prototype) -> str:
+    typed = [f"{_spelling(p.type)} a{i}" for i, p in enumerate(prototype.parameters)]
+    given = ", ".join(f"a{i}" for i in range(len(typed)))
+    parameters = ", ".join(["const kwsim::Launch* launch", *typed])
+    return (
+        f'extern "C" int kwsim_run_{prototype.name}({parameters}) '
+        f"{{ return kwsim::run(*launch, [&] {{ {prototype.name}({given}); }}); }}"
+    )
+
+
+def _spelling(kind: CType) -> str:
+    if kind.pointer:
+        return "uint8_t*"
+    return {"float32": "float", "float64": "double", "bool": "bool"}.get(kind.kind, f"{kind.kind}_t")
+
+
+def _check(source: str) -> None:
+    tokens = list(code_tokens(source))
+    words = [text for _, _, text in tokens]
+    ours = defined_names(words)
+    for position, (line, kind, text) in enumerate(tokens):
+        where = f"Ascend C line {line}"
+        if kind in ("string", "raw", "char") and text not in ('"C"', '"kernel_operator.h"'):
+            raise BuildError(f"{where}: the literal {text[:40]}: device code has no strings")
+        if text == "#" and words[position + 1 : position + 2] == ["#"]:
+            raise BuildError(f"{where}: tokens pasted by ##, which hides names")
+        if kind == "word":
+            for missing, why in _problems(words, position, ours):
+                raise (NotModelled if missing else BuildError)(f"{where}: {why}")
+    for number, text in enumerate(source.replace("\\\n", "").split("\n"), 1):
+        directive = _DIRECTIVE.match(text)
+        if directive and directive[1] not in ("define", "undef", "pragma") and not _HEADER.match(text):
+            raise BuildError(
+                f"Ascend C line {number}: `{text.strip()[:60]}`: of directives there are #include of kernel_operator.h, "
+                "#define and #pragma (a kernel is the same here and on the device, so none compiles a part of it)"
+            )
+
+
+def _problems(words: Sequence[str], position: int, ours: set[str]) -> Iterator[tuple[bool, str]]:
+    """Why the word at ``position`` may not stand there; true with it where the language has it and the simulator lacks it."""
+    text, after, third = words[position], _at(words, position + 1), _at(words, position + 2)
+    foreign = text not in ours and _at(words, position - 1) not in (".", "->")
+    if text in UNMODELLED and foreign:
+        yield True, f"{text} is {NOT_MODELLED}"
+    if text in _LIBC and after == "(" and foreign:
+        yield True, f"{text}() of libc or libm as a scalar function is {NOT_MODELLED}"
+    if text == "std" and not (after == "::" and third in _TRAITS):
+        yield False, f"std::{third} is the host's library; an AI core has type traits at most"
+    if text == "static" and after not in _AFTER_STATIC:
+        yield False, "a static variable: nothing on an AI core outlives a launch; use const or constexpr"
+    if text == "reinterpret_cast" and third != "__gm__":
+        yield False, "reinterpret_cast of host pointers; LocalTensor has ReinterpretCast<T>()"
+    if text in _HOST:
+        yield False, f"no AI core has `{text}`"
+    if text.lower().startswith("kwsim"):
+        yield False, f"{text} is the simulator's own"
+    if text.startswith("__") and text not in _UNDERSCORED and text not in UNMODELLED:
+        yield False, f"{text} belongs to the host's compiler"
+
+
+def _at(words: Sequence[str], position: int) -> str:
+    return words[position] if 0 <= position < len(words) else ""
