@@ -1,0 +1,101 @@
+"""The model of an Ascend core: each fault is told by the API, each exemplar passes, and what a kernel hides is seen."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ascend_faults import FAULTS, RACES, source
+
+from kernelwright.agent.prompt.knowledge import PROMPTS, solves
+from kernelwright.evaluator import native
+from kernelwright.evaluator.judge import Judge
+from kernelwright.evaluator.native_ascend import SimulatedFault
+from kernelwright.evaluator.settings import Settings
+from kernelwright.tasks.load import load_task
+from kernelwright.tasks.records import Assurance, Kernel, Status, Verdict
+
+TASKS = {
+    "activation": "softmax",
+    "matmul": "gemm",
+    "normalization": "layer_norm",
+    "reduce": "row_sum",
+}
+LIBRARY = Path(str(resources.files("kernelwright"))) / "tasks" / "library"
+FOLDER = PROMPTS / "backends" / "ascend" / "exemplars"
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("KERNELWRIGHT_LIBRARIES", raising=False)
+        yield native.load(ascend=source())
+
+
+def judged(text: str, task: str, cache: Path) -> Verdict:
+    with Judge("ascend", "cpu", cache, Settings()) as judge:
+        return judge.judge(Kernel(text, "ascend"), load_task(task))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_told_with_the_api_that_saw_it(faults: Any, name: str) -> None:
+    x, y = torch.randn(64), torch.zeros(64)
+    with pytest.raises(SimulatedFault) as caught:
+        getattr(faults, name)[1](x, y)
+    assert str(caught.value).startswith(f"{name}: block 0: ")
+    assert FAULTS[name][1] in str(caught.value)
+
+
+@pytest.mark.parametrize("name", RACES)
+def test_blocks_that_touch_the_same_bytes_are_a_race(faults: Any, name: str) -> None:
+    x, y = torch.randn(64), torch.zeros(64)
+    getattr(faults, name)[1](x, y)
+    for _ in range(2):  # in both orders
+        with pytest.raises(SimulatedFault, match="race") as caught:
+            getattr(faults, name)[2](x, y)
+        assert RACES[name][1] in str(caught.value)
+
+
+def test_every_exemplar_has_its_task_and_says_so() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == set(TASKS)
+    assert set(TASKS) <= {path.name for path in LIBRARY.iterdir() if any(path.glob("*/task.yaml"))}
+    for stem, task in TASKS.items():
+        assert solves("ascend", stem, load_task(f"{stem}/{task}"))
+
+
+@pytest.mark.parametrize(("category", "task"), sorted(TASKS.items()))
+def test_an_exemplar_passes_simulated(category: str, task: str, tmp_path: Path) -> None:
+    verdict = judged((FOLDER / f"{category}.py").read_text(), f"{category}/{task}", tmp_path)
+    assert verdict.status is Status.PASSED, verdict.reason
+    assert verdict.assurance is Assurance.SIMULATED
+    assert verdict.timing is None
+    assert verdict.held_out == "passed"
+    assert verdict.evidence["sanitize"]["launches"] >= 2
+
+
+def test_a_fault_that_is_caught_is_a_fault(tmp_path: Path) -> None:
+    text = (FOLDER / "reduce.py").read_text().replace("out.FreeTensor(sum);", "").replace("        lib.row_sum", "        go")
+    text += "\n\ndef go_(*a):\n    try:\n        lib.row_sum[1](*a)\n    except RuntimeError:\n        pass\n"
+    text = text.replace("go[min(40, rows)](", "go_(").replace("pipe.InitBuffer(out, 1, 32)", "pipe.InitBuffer(out, 8, 32)")
+    verdict = judged(text, "reduce/row_sum", tmp_path)
+    assert verdict.status is Status.RUNTIME_ERROR, verdict.reason
+    assert "FreeTensor is missing" in verdict.reason
+
+
+def test_what_is_not_modelled_is_unsupported(tmp_path: Path) -> None:
+    text = (FOLDER / "reduce.py").read_text().replace("ReduceSum(p, x, w, count)", "Sum(p, x, count)")
+    verdict = judged(text, "reduce/row_sum", tmp_path)
+    assert verdict.status is Status.UNSUPPORTED
+    assert "Sum is not modelled by the simulator" in verdict.reason
+    assert verdict.assurance is Assurance.STATIC
+
+
+def test_no_pointer_of_the_host_reaches_a_kernel(tmp_path: Path) -> None:
+    text = (FOLDER / "reduce.py").read_text().replace("Duplicate(sum, 0.0f, 8);", "Duplicate(sum, *(__gm__ float*)x_, 8);")
+    text = text.replace("rows_ = rows, ", "x_ = x, rows_ = rows, ").replace("uint32_t rows_,", "GM_ADDR x_;\n  uint32_t rows_,")
+    verdict = judged(text, "reduce/row_sum", tmp_path)
+    assert verdict.status is Status.RUNTIME_ERROR, verdict.reason
