@@ -20,7 +20,12 @@ _DIRECTIVE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(\w*)")
 _TRAITS = ("is_same", "is_same_v", "conditional", "conditional_t", "enable_if", "enable_if_t", "is_integral_v")
 _UNDERSCORED = ("__aicore__", "__global__", "__gm__", "__inline__", "__restrict__", "__restrict", "__forceinline__")
 _AFTER_STATIC = ("constexpr", "const", "inline", "__aicore__", "__inline__", "__forceinline__")
-_HOST_NAMES = "asm new delete malloc calloc realloc free try catch throw thread_local typeid dynamic_cast goto"
+_TYPE_NAMES = """
+    auto bool char short int long unsigned signed float double void half bfloat16_t int8_t uint8_t int16_t uint16_t
+    int32_t uint32_t int64_t uint64_t size_t GlobalTensor LocalTensor const
+"""
+_TYPES = frozenset(_TYPE_NAMES.split())
+_HOST_NAMES = "asm new delete malloc calloc realloc free try catch throw thread_local typeid dynamic_cast goto decltype"
 _HOST = frozenset(_HOST_NAMES.split())
 _LIBC_NAMES = """
     exp expf exp2 exp2f expm1 expm1f log logf log2 log2f log10 log1p log1pf sqrt sqrtf cbrt pow powf sin sinf cos cosf tan
@@ -76,15 +81,28 @@ def kernels(source: str) -> dict[str, Prototype]:
     return found
 
 
+_POINTER = re.compile(r"(?:\bconst\s+)?\b__gm__\s+(?:const\s+)?([\w:]+(?:\s*<[\w\s:,]*>)?)\s*(?:\bconst\s*)?\*")
+_GLOBAL = re.compile(r"\breinterpret_cast(\s*<\s*kwsim::Gm\b)")
+
+
 def complete(source: str, functions: Mapping[str, Prototype]) -> str:
-    """The source as it is compiled: without its include, and with an entry for each kernel behind it."""
-    body = "\n".join("" if _HEADER.fullmatch(line) else line for line in source.split("\n"))
+    """The source as it is compiled: without its include, with an entry for each kernel behind it, and with the model's own
+    type for pointers to global memory, so that a kernel has no pointer of the host.
+
+    Raises:
+        BuildError: a use of ``__gm__`` that is no pointer to global memory.
+    """
+    text = _GLOBAL.sub(r"static_cast\1", _POINTER.sub(r"kwsim::Gm<\1>", source))
+    body = "\n".join("" if _HEADER.fullmatch(line) else line for line in text.split("\n"))
+    for line, kind, word in code_tokens(body):
+        if kind == "word" and word == "__gm__":
+            raise BuildError(f"Ascend C line {line}: of __gm__ there are pointers, written `__gm__ T*`")
     return "\n".join([body, "", *map(_entry, functions.values()), ""])
 
 
 def _entry(prototype: Prototype) -> str:
     typed = [f"{_spelling(p.type)} a{i}" for i, p in enumerate(prototype.parameters)]
-    given = ", ".join(f"a{i}" for i in range(len(typed)))
+    given = ", ".join(f"kwsim::Gm<uint8_t>(a{i})" if p.type.pointer else f"a{i}" for i, p in enumerate(prototype.parameters))
     parameters = ", ".join(["const kwsim::Launch* launch", *typed])
     return (
         f'extern "C" int kwsim_run_{prototype.name}({parameters}) '
@@ -94,7 +112,7 @@ def _entry(prototype: Prototype) -> str:
 
 def _spelling(kind: CType) -> str:
     if kind.pointer:
-        return "uint8_t*"
+        return "uint64_t"
     return {"float32": "float", "float64": "double", "bool": "bool"}.get(kind.kind, f"{kind.kind}_t")
 
 
@@ -102,12 +120,17 @@ def _check(source: str) -> None:
     tokens = list(code_tokens(source))
     words = [text for _, _, text in tokens]
     ours = defined_names(words)
+    pairs = list(zip(words, words[1:], strict=False))
+    pipes = {name for word, name in pairs if word == "TPipe"}
+    types = _TYPES | {name for word, name in pairs if word in ("class", "struct", "union", "typename", "using")}
     for position, (line, kind, text) in enumerate(tokens):
         where = f"Ascend C line {line}"
         if kind in ("string", "raw", "char") and text not in ('"C"', '"kernel_operator.h"'):
             raise BuildError(f"{where}: the literal {text[:40]}: device code has no strings")
         if text == "#" and words[position + 1 : position + 2] == ["#"]:
             raise BuildError(f"{where}: tokens pasted by ##, which hides names")
+        if text in ("*", "&") and (what := _host_pointer(words, position, types, pipes)):
+            raise BuildError(f"{where}: {what}: a kernel has pointers to global memory (`__gm__ T*`) and to its TPipe alone")
         if kind == "word":
             for missing, why in _problems(words, position, ours):
                 raise (NotModelled if missing else BuildError)(f"{where}: {why}")
@@ -140,6 +163,17 @@ def _problems(words: Sequence[str], position: int, ours: set[str]) -> Iterator[t
         yield False, f"{text} is the simulator's own"
     if text.startswith("__") and text not in _UNDERSCORED and text not in UNMODELLED:
         yield False, f"{text} belongs to the host's compiler"
+
+
+def _host_pointer(words: Sequence[str], position: int, types: frozenset[str], pipes: set[str]) -> str:
+    """What makes a pointer of the host at a ``*`` or ``&``; nothing where it multiplies, refers, or is of global memory."""
+    before, after = _at(words, position - 1), _at(words, position + 1)
+    if words[position] == "&":
+        unary = before in ("=", "(", ",", "return", "{", "[", "+", "-", ";", "?", ":")
+        return f"the address &{after}" if unary and after not in ("]", ",", "=") and after not in pipes else ""
+    if "__gm__" in words[max(position - 4, 0) : position] or before == "TPipe":
+        return ""
+    return f"the pointer {before}*" if before in types or before == ">" else ""
 
 
 def _at(words: Sequence[str], position: int) -> str:

@@ -1,7 +1,7 @@
 """Launch Ascend C kernels in the simulator: ``lib.name[blocks](…)``. Imports torch and the standard library.
 
-A kernel gets no host pointers: tensors are passed as addresses of a global memory that the simulator alone can read, so what
-is not copied by an instruction cannot be read at all. Every other launch takes its blocks backwards.
+A kernel gets no host pointers: tensors are passed as addresses of a global memory that the simulator alone can read.
+Every other launch takes its blocks backwards.
 """
 
 from __future__ import annotations

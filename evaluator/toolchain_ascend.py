@@ -17,9 +17,10 @@ from kernelwright.evaluator.toolchain import TIMEOUT_S, BuildError, Dialect, Lib
 PARTS = ("core.h", "tensors.h", "copies.h", "vector.h", "reduce.h")
 """Files of the model, in the order in which they are read."""
 FLAGS = (
-    "-O2", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-fno-strict-aliasing"
+    "-O2", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fwrapv", "-ffp-contract=off", "-fno-strict-aliasing",
+    "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error",
 )  # fmt: skip
-"""Integers wrap as the device's do, and no two instructions are fused into one."""
+"""Integers wrap as the device's do, no two instructions are fused into one, and an index outside an array ends the process."""
 _KEPT = re.compile(r"^(?:[0-9a-f]+\s+)?([bBdDu])\s+(.+)$")
 _PLUMBING = re.compile(
     r"^(?:__|_DYNAMIC|_GLOBAL_OFFSET_TABLE_|_edata|_end$|completed\.|DW\.ref\.|kwsim::|guard variable for kwsim::"

@@ -128,7 +128,11 @@ FAULTS: dict[str, tuple[str, str]] = {
         "LocalTensor<float> a = t.Load(), w = t.buf.Get<float>()[128]; ReduceSum(w, a, t.buf.Get<float>(4), 64);",
         "ReduceSum: elements [0, 8) leave the tensor, which has 4 here",
     ),
-    "host_pointer": ("t.xGm.SetGlobalBuffer((__gm__ float*)&t, 64); t.Load();", "DataCopy: this address of global memory lies"),
+    "made_up_address": ("t.xGm.SetGlobalBuffer((__gm__ float*)1234567u, 64); t.Load();", "DataCopy: this address of"),
+    "pointer_past_the_end": (
+        "__gm__ float* p = (__gm__ float*)x; LocalTensor<float> a = t.Load(); Muls(a, a, p[64], 8);",
+        "a read through a __gm__ pointer: out of bounds of global memory: bytes [256, 260)",
+    ),
     "atomic_left": ("SetAtomicAdd<float>();", "SetAtomicAdd: still on when the kernel ends"),
 }
 """Name -> body of a kernel with ``Tools t``, and what is said."""

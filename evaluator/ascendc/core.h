@@ -2,6 +2,7 @@
 // documentation; nothing of the vendor's is in it. The parts are joined in order by evaluator/toolchain_ascend.py.
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
@@ -15,8 +16,7 @@
 
 #define __global__
 #define __aicore__
-#define __gm__
-#define GM_ADDR __gm__ uint8_t*
+#define GM_ADDR kwsim::Gm<uint8_t>
 
 typedef _Float16 half;
 
@@ -222,6 +222,38 @@ inline uint8_t* global(const char* api, uint64_t address, int64_t bytes, bool wr
   shadow(api, r, region, offset, bytes, write, atomic);
   return r.data + offset;
 }
+
+// What a source writes as `__gm__ T*`: an address that can be moved and read by the scalar unit, never a pointer of the host.
+template <class T>
+struct Gm {
+  uint64_t at = 0;
+  Gm() = default;
+  Gm(std::nullptr_t) {}
+  explicit Gm(uint64_t address) : at(address) {}
+  template <class U>
+  explicit Gm(const Gm<U>& other) : at(other.at) {}
+  struct Loaded {
+    T value;
+    const T* operator->() const { return &value; }
+  };
+  T operator[](int64_t i) const {
+    T value;
+    std::memcpy(static_cast<void*>(&value), global("a read through a __gm__ pointer", at + i * sizeof(T), sizeof(T), false), sizeof(T));
+    return value;
+  }
+  T operator*() const { return (*this)[0]; }
+  Loaded operator->() const { return {(*this)[0]}; }
+  Gm operator+(int64_t n) const { return Gm(at + n * sizeof(T)); }
+  Gm operator-(int64_t n) const { return Gm(at - n * sizeof(T)); }
+  Gm& operator+=(int64_t n) { return *this = *this + n; }
+  Gm& operator++() { return *this += 1; }
+  bool operator==(const Gm& other) const { return at == other.at; }
+  bool operator!=(const Gm& other) const { return at != other.at; }
+  explicit operator uint64_t() const { return at; }
+};
+struct Key {  // what only the model itself can give: a source cannot say its name
+  explicit Key(int) {}
+};
 
 // A launch: the blocks one after another, forwards or backwards.
 

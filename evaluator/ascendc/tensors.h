@@ -20,8 +20,8 @@ class GlobalTensor {
 
  public:
   using PrimType = T;
-  void SetGlobalBuffer(__gm__ T* buffer, uint64_t size = 0) {
-    address_ = reinterpret_cast<uint64_t>(buffer);
+  void SetGlobalBuffer(kwsim::Gm<T> buffer, uint64_t size = 0) {
+    address_ = buffer.at;
     size_ = size;
   }
   GlobalTensor operator[](uint64_t offset) const {
@@ -41,7 +41,7 @@ class GlobalTensor {
                   "blocks do not share); write in UB and copy out with DataCopyPad");
   }
   uint64_t GetSize() const { return size_; }
-  const __gm__ T* GetPhyAddr(uint64_t offset = 0) const { return reinterpret_cast<T*>(address_ + offset * sizeof(T)); }
+  kwsim::Gm<T> GetPhyAddr(uint64_t offset = 0) const { return kwsim::Gm<T>(address_ + offset * sizeof(T)); }
   void SetL2CacheHint(int) const {}
   uint64_t kwsim_address() const { return address_; }
 };
@@ -63,7 +63,7 @@ class LocalTensor {
  public:
   using PrimType = T;
   LocalTensor() = default;
-  LocalTensor(int64_t start, int64_t end, int buffer, uint32_t generation)
+  LocalTensor(kwsim::Key, int64_t start, int64_t end, int buffer, uint32_t generation)
       : start_(start), end_(end), buffer_(buffer), generation_(generation) {}
   LocalTensor operator[](uint32_t offset) const {
     LocalTensor moved = *this;
@@ -71,7 +71,7 @@ class LocalTensor {
     return moved;
   }
   template <class U>
-  LocalTensor<U> ReinterpretCast() const { return LocalTensor<U>(start_, end_, buffer_, generation_); }
+  LocalTensor<U> ReinterpretCast() const { return LocalTensor<U>(kwsim::Key(0), start_, end_, buffer_, generation_); }
   uint32_t GetSize() const { return static_cast<uint32_t>((end_ - start_) / static_cast<int64_t>(sizeof(T))); }
   uint32_t GetLength() const { return static_cast<uint32_t>(end_ - start_); }
   T GetValue(uint32_t index) const {
@@ -181,7 +181,7 @@ class TQueBind {
   template <class T>
   LocalTensor<T> tensor(int slot) const {
     const kwsim::Buffer& b = kwsim::core().buffers[slot];
-    return LocalTensor<T>(b.start, b.start + b.bytes, slot, b.generation);
+    return LocalTensor<T>(kwsim::Key(0), b.start, b.start + b.bytes, slot, b.generation);
   }
 
  public:
@@ -255,7 +255,7 @@ class TBuf {
   LocalTensor<T> Get() const {
     if (slot_ < 0) kwsim::fail("TBuf::Get", "the buffer was not initialised: TPipe::InitBuffer is missing");
     const kwsim::Buffer& b = kwsim::core().buffers[slot_];
-    return LocalTensor<T>(b.start, b.start + b.bytes, slot_, b.generation);
+    return LocalTensor<T>(kwsim::Key(0), b.start, b.start + b.bytes, slot_, b.generation);
   }
   template <class T>
   LocalTensor<T> Get(uint32_t count) const { return GetWithOffset<T>(count, 0); }
@@ -266,7 +266,7 @@ class TBuf {
     const int64_t start = b.start + offset, end = start + static_cast<int64_t>(count) * static_cast<int64_t>(sizeof(T));
     if (end > b.start + b.bytes)
       kwsim::fail("TBuf::Get", "%u elements do not fit the %lld bytes of the buffer", count, kwsim::ll(b.bytes));
-    return LocalTensor<T>(start, end, slot_, b.generation);
+    return LocalTensor<T>(kwsim::Key(0), start, end, slot_, b.generation);
   }
   void kwsim_take(int slot) { slot_ = slot; }
 };

@@ -106,12 +106,16 @@ class TestAscendBackend(BackendConformance):
             ("using namespace AscendC;", "#ifdef HERE\n#endif", "of directives"),
             ("using namespace AscendC;", "using namespace AscendC; float kept[8];", "the variable kept outlives the launch"),
             ("TPipe pipe;", "TPipe pipe; static float kept;", "a static variable"),
-            ("Add(b, a, a, count)", "float* p = new float[4]", "no AI core has `new`"),
+            ("Add(b, a, a, count)", "auto p = new float[4]", "no AI core has `new`"),
             ("Add(b, a, a, count)", "kwsim::core()", "the simulator's own"),
             ("Add(b, a, a, count)", "__builtin_trap()", "belongs to the host's compiler"),
             ("Add(b, a, a, count)", "std::swap(a, b)", "std::swap is the host's library"),
             ("Add(b, a, a, count)", 'asm("")', "no AI core has `asm`"),
-            ("GM_ADDR x, ", "float* x, ", "tensors are passed as GM_ADDR"),
+            ("Add(b, a, a, count)", "float* p = (float*)n", "the pointer float*"),
+            ("Add(b, a, a, count)", "auto p = &count", "the address &count"),
+            ("Add(b, a, a, count)", "__gm__ float p", "of __gm__ there are pointers"),
+            ("Add(b, a, a, count)", "LocalTensor<float> c({}, 0, 1 << 30, 0, 0)", "error"),
+            ("GM_ADDR x, ", "__gm__ float* x, ", "tensors are passed as GM_ADDR"),
         ],
     )
     def test_what_no_core_runs_does_not_build(
