@@ -47,7 +47,7 @@ _UNMODELLED_NAMES = """
     BroadCastVecToMM DropOut Quantize AscendQuant AscendDequant AscendAntiQuant SelectWithBytesMask SyncAll IBSet IBWait
     CrossCoreSetFlag CrossCoreWaitFlag WaitPreBlock NotifyNextBlock GetSubBlockIdx GetSubBlockNum GetTaskRation
     GetSysWorkSpacePtr SetSysWorkSpace GetUserWorkspace GET_TILING_DATA GET_TILING_DATA_WITH_STRUCT TILING_KEY_IS
-    KERNEL_TASK_TYPE KERNEL_TASK_TYPE_DEFAULT DataCacheCleanAndInvalid DataCachePreload ICachePreLoad PRINTF DumpTensor
+    KERNEL_TASK_TYPE DataCacheCleanAndInvalid DataCachePreload ICachePreLoad PRINTF DumpTensor
     DumpAccChkPoint ASSERT SetVectorMask ResetMask SetMaskNorm SetMaskCount SetAtomicMax SetAtomicMin SetAtomicType
     SetCmpMask GetCmpMask SetPadValue PairReduceSum RepeatReduceSum GetReduceMaxMinCount GetReduceRepeatSumSpr AddRelu
     AddReluCast SubRelu SubReluCast FusedMulAdd FusedMulAddRelu MulCast CastDeq AddDeqRelu SetDeqScale Trap ListTensorDesc

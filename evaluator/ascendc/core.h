@@ -16,6 +16,7 @@
 
 #define __global__
 #define __aicore__
+#define KERNEL_TASK_TYPE_DEFAULT(type)
 #define GM_ADDR kwsim::Gm<uint8_t>
 
 typedef _Float16 half;

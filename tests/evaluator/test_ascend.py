@@ -109,7 +109,7 @@ def test_tiling_is_read_through_a_pointer_to_global_memory(tmp_path: Path) -> No
     tile = "min(8192, (cols + 7) // 8 * 8)"
     for said, instead in (
         ("class RowSum {", "struct Tiling {\n  uint32_t rows, cols, tile;\n};\n\nclass RowSum {"),
-        ("(GM_ADDR x, GM_ADDR y, uint32_t rows, uint32_t cols, uint32_t tile) {\n  RowSum", "(GM_ADDR x, GM_ADDR y, GM_ADDR t) {\n  RowSum"),
+        ("GM_ADDR y, uint32_t rows, uint32_t cols, uint32_t tile) {\n  RowSum", "GM_ADDR y, GM_ADDR t) {\n  RowSum"),
         ("op.Init(x, y, rows, cols, tile);", "auto g = (__gm__ Tiling*)t; op.Init(x, y, g->rows, g->cols, g->tile);"),
         ("        lib.row_sum", f"        tiling = torch.tensor([rows, cols, {tile}], dtype=torch.int32)\n        lib.row_sum"),
         (f"(given, y, rows, cols, {tile})", "(given, y, tiling)"),
