@@ -184,8 +184,10 @@ class Hearing:
         self._evidence["binary"] = [finding.detail for finding in asks]
         if not built.ok:
             first = next((line for line in built.log.splitlines() if line.strip()), "the build failed")
-            status = Status.UNSUPPORTED if built.unsupported else Status.BUILD_FAILED
-            raise Rejected(status, Stage.BUILD, first, {"compiler": built.log[:8000]})
+            said = {"compiler": built.log[:8000]}
+            if built.unsupported:
+                raise Rejected(Status.UNSUPPORTED, Stage.BUILD, first, {**said, "rule": "not_modelled"})
+            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, first, said)
         for finding in asks:
             if finding.tier == "reject":
                 reason = f"{finding.detail}: {WHY[finding.rule]}"
