@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conformance.backends import BackendConformance
 
+from kernelwright.agent.cli.defaults import language
 from kernelwright.evaluator.backends.ascend import AscendBackend
 from kernelwright.evaluator.backends.backend import Backend
 from kernelwright.evaluator.screen import screen
@@ -77,6 +78,9 @@ class TestAscendBackend(BackendConformance):
 
     def test_the_screen_lets_the_language_in(self) -> None:
         assert [f for f in screen(Kernel(GOOD, "ascend")) if f.tier != "record"] == []
+
+    def test_a_file_is_told_by_its_text(self) -> None:
+        assert language(GOOD) == "ascend"
 
     def test_the_gpu_is_not_its_device(self, backend: Backend) -> None:
         assert "--device cpu" in backend.available("cuda")
