@@ -16,7 +16,6 @@ NOT_MODELLED = "not modelled by the simulator"
 _HEADER = re.compile(r'[ \t]*#[ \t]*include[ \t]*[<"]kernel_operator\.h[>"][ \t]*')
 _SPELLED = "#define GM_ADDR void*\n#define __gm__ \n#define __aicore__ \n#line 1\n"
 """What a reader of prototypes must know of the header."""
-_DIRECTIVE = re.compile(r"^[ \t]*(?:#|%:|\?\?=)[ \t]*(\w*)")
 _TRAITS = ("is_same", "is_same_v", "conditional", "conditional_t", "enable_if", "enable_if_t", "is_integral_v")
 _UNDERSCORED = ("__aicore__", "__global__", "__gm__", "__inline__", "__restrict__", "__restrict", "__forceinline__")
 _AFTER_STATIC = ("constexpr", "const", "inline", "__aicore__", "__inline__", "__forceinline__")
@@ -31,7 +30,10 @@ _LIBC_NAMES = """
     exp expf exp2 exp2f expm1 expm1f log logf log2 log2f log10 log1p log1pf sqrt sqrtf cbrt pow powf sin sinf cos cosf tan
     tanf tanh tanhf sinh cosh erf erff erfc lgamma tgamma fabs fabsf floor floorf ceil ceilf round roundf rint rintf
     nearbyint trunc truncf fma fmaf fmax fmaxf fmin fminf fmod fmodf lrint hypot memcpy memmove memset memcmp printf
-    fprintf snprintf puts
+    fprintf snprintf puts abs fabsl acos acosf asin asinf atan atanf atan2 atan2f acosh asinh atanh sinhf coshf ldexp
+    ldexpf frexp modf scalbn ilogb logb nextafter remainder remquo fdim copysign exp10 exp10f pow10 sincos sincosf j0 j1
+    jn y0 y1 yn gamma lrintf lround llround llrint strlen strcpy strcmp memchr qsort bsearch vsnprintf sprintf sscanf
+    scanf atoi atof strtod strtol rand srand div ldiv
 """
 _LIBC = frozenset(_LIBC_NAMES.split())
 """Host functions: the scalar unit has no libm."""
@@ -117,7 +119,7 @@ def _spelling(kind: CType) -> str:
 
 
 def _check(source: str) -> None:
-    tokens = list(code_tokens(source))
+    tokens = list(code_tokens(source.replace("\\\n", "")))  # as the preprocessor reads it: words go on behind a backslash
     words = [text for _, _, text in tokens]
     ours = defined_names(words)
     pairs = list(zip(words, words[1:], strict=False))
@@ -127,26 +129,37 @@ def _check(source: str) -> None:
         where = f"Ascend C line {line}"
         if kind in ("string", "raw", "char") and text not in ('"C"', '"kernel_operator.h"'):
             raise BuildError(f"{where}: the literal {text[:40]}: device code has no strings")
-        if text == "#" and words[position + 1 : position + 2] == ["#"]:
-            raise BuildError(f"{where}: tokens pasted by ##, which hides names")
+        if text == "#" or (text, _at(words, position + 1)) == ("%", ":"):
+            _directive(words, position, where)
         if text in ("*", "&") and (what := _host_pointer(words, position, types, pipes)):
             raise BuildError(f"{where}: {what}: a kernel has pointers to global memory (`__gm__ T*`) and to its TPipe alone")
         if kind == "word":
             for missing, why in _problems(words, position, ours):
                 raise (NotModelled if missing else BuildError)(f"{where}: {why}")
-    for number, text in enumerate(source.replace("\\\n", "").split("\n"), 1):
-        directive = _DIRECTIVE.match(text)
-        if directive and directive[1] not in ("define", "undef", "pragma") and not _HEADER.match(text):
-            raise BuildError(
-                f"Ascend C line {number}: `{text.strip()[:60]}`: of directives there are #include of kernel_operator.h, "
-                "#define and #pragma (a kernel is the same here and on the device, so none compiles a part of it)"
-            )
+
+
+def _directive(words: Sequence[str], position: int, where: str) -> None:
+    """Of what a ``#`` begins there are few; pasting and quoting in macros begins with one too.
+
+    Raises:
+        BuildError: it is another.
+    """
+    found = words[position + 1 : position + 3]
+    header = "".join(words[position + 2 : position + 7]).startswith(('"kernel_operator.h"', "<kernel_operator.h>"))
+    known = found[:1] in (["define"], ["undef"]) or found in (["pragma", "once"], ["pragma", "unroll"])
+    if words[position] == "#" and (known or (found[:1] == ["include"] and header)):
+        return
+    raise BuildError(
+        f"{where}: `{words[position]}{' '.join(found)}`: of directives there are #include of kernel_operator.h, #define, "
+        "#undef and #pragma unroll (a kernel is the same here and on the device, so none compiles a part of it)"
+    )
 
 
 def _problems(words: Sequence[str], position: int, ours: set[str]) -> Iterator[tuple[bool, str]]:
     """Why the word at ``position`` may not stand there; true with it where the language has it and the simulator lacks it."""
     text, after, third = words[position], _at(words, position + 1), _at(words, position + 2)
-    foreign = text not in ours and _at(words, position - 1) not in (".", "->")
+    before = _at(words, position - 1)
+    foreign = before == "::" or (text not in ours and before not in (".", "->"))
     if text in UNMODELLED and foreign:
         yield True, f"{text} is {NOT_MODELLED}"
     if text in _LIBC and after == "(" and foreign:
@@ -171,9 +184,9 @@ def _host_pointer(words: Sequence[str], position: int, types: frozenset[str], pi
     if words[position] == "&":
         unary = before in ("=", "(", ",", "return", "{", "[", "+", "-", ";", "?", ":")
         return f"the address &{after}" if unary and after not in ("]", ",", "=") and after not in pipes else ""
-    if "__gm__" in words[max(position - 4, 0) : position] or before == "TPipe":
+    if before != "*" and ("__gm__" in words[max(position - 4, 0) : position] or before == "TPipe"):
         return ""
-    return f"the pointer {before}*" if before in types or before == ">" else ""
+    return f"the pointer {before}*" if before in types or before in (">", "*") else ""
 
 
 def _at(words: Sequence[str], position: int) -> str:

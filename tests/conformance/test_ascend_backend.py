@@ -106,7 +106,13 @@ class TestAscendBackend(BackendConformance):
     @pytest.mark.parametrize(
         ("said", "instead", "reason"),
         [
-            ("using namespace AscendC;", "#include <vector>", "`#include <vector>`: of directives"),
+            ("using namespace AscendC;", "#include <vector>", "`#include <`: of directives"),
+            ("using namespace AscendC;", "/**/ #include <vector>", "`#include <`: of directives"),
+            ("using namespace AscendC;", "#def\\\nine A kw\\\nsim::core()", "the simulator's own"),
+            ("using namespace AscendC;", "#define A(x) k ## x", "of directives"),
+            ("using namespace AscendC;", "%:include <vector>", "of directives"),
+            ("using namespace AscendC;", "#pragma GCC optimize (3)", "`#pragma GCC`: of directives"),
+            ("Add(b, a, a, count)", "__gm__ float** p = (__gm__ float**)n", "the pointer **"),
             ("using namespace AscendC;", "#ifdef HERE\n#endif", "of directives"),
             ("using namespace AscendC;", "using namespace AscendC; float kept[8];", "the variable kept outlives the launch"),
             ("TPipe pipe;", "TPipe pipe; static float kept;", "a static variable"),

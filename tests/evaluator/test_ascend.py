@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,14 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield native.load(ascend=source())
 
 
-def judged(text: str, task: str, cache: Path) -> Verdict:
-    with Judge("ascend", "cpu", cache, Settings()) as judge:
-        return judge.judge(Kernel(text, "ascend"), load_task(task))
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
+    with Judge("ascend", "cpu", tmp_path_factory.mktemp("cache"), Settings()) as made:
+        yield made
+
+
+def judged(judge: Judge, text: str, task: str) -> Verdict:
+    return judge.judge(Kernel(text, "ascend"), load_task(task))
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -78,8 +84,8 @@ def test_every_exemplar_has_its_task_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(("category", "task"), sorted(TASKS.items()))
-def test_an_exemplar_passes_simulated(category: str, task: str, tmp_path: Path) -> None:
-    verdict = judged((FOLDER / f"{category}.py").read_text(), f"{category}/{task}", tmp_path)
+def test_an_exemplar_passes_simulated(category: str, task: str, judge: Judge) -> None:
+    verdict = judged(judge, (FOLDER / f"{category}.py").read_text(), f"{category}/{task}")
     assert verdict.status is Status.PASSED, verdict.reason
     assert verdict.assurance is Assurance.SIMULATED
     assert verdict.timing is None
@@ -87,24 +93,24 @@ def test_an_exemplar_passes_simulated(category: str, task: str, tmp_path: Path) 
     assert verdict.evidence["sanitize"]["launches"] >= 2
 
 
-def test_a_fault_that_is_caught_is_a_fault(tmp_path: Path) -> None:
+def test_a_fault_that_is_caught_is_a_fault(judge: Judge) -> None:
     text = (FOLDER / "reduce.py").read_text().replace("out.FreeTensor(sum);", "").replace("        lib.row_sum", "        go")
     text += "\n\ndef go_(*a):\n    try:\n        lib.row_sum[1](*a)\n    except RuntimeError:\n        pass\n"
     text = text.replace("go[min(40, rows)](", "go_(").replace("pipe.InitBuffer(out, 1, 32)", "pipe.InitBuffer(out, 8, 32)")
-    verdict = judged(text, "reduce/row_sum", tmp_path)
+    verdict = judged(judge, text, "reduce/row_sum")
     assert verdict.status is Status.RUNTIME_ERROR, verdict.reason
     assert "FreeTensor is missing" in verdict.reason
 
 
-def test_what_is_not_modelled_is_unsupported(tmp_path: Path) -> None:
+def test_what_is_not_modelled_is_unsupported(judge: Judge) -> None:
     text = (FOLDER / "reduce.py").read_text().replace("ReduceSum(p, x, w, count)", "Sum(p, x, count)")
-    verdict = judged(text, "reduce/row_sum", tmp_path)
+    verdict = judged(judge, text, "reduce/row_sum")
     assert verdict.status is Status.UNSUPPORTED
     assert "Sum is not modelled by the simulator" in verdict.reason
     assert verdict.assurance is Assurance.STATIC
 
 
-def test_tiling_is_read_through_a_pointer_to_global_memory(tmp_path: Path) -> None:
+def test_tiling_is_read_through_a_pointer_to_global_memory(judge: Judge) -> None:
     text = (FOLDER / "reduce.py").read_text()
     tile = "min(8192, (cols + 7) // 8 * 8)"
     for said, instead in (
@@ -116,5 +122,5 @@ def test_tiling_is_read_through_a_pointer_to_global_memory(tmp_path: Path) -> No
     ):  # fmt: skip
         assert said in text
         text = text.replace(said, instead, 1)
-    verdict = judged(text, "reduce/row_sum", tmp_path)
+    verdict = judged(judge, text, "reduce/row_sum")
     assert verdict.status is Status.PASSED, verdict.reason
