@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -126,19 +126,34 @@ class AscendKernel:
 
 
 def _launch(name: str, entry: Any, blocks: int, arguments: tuple[Any, ...], values: list[Any]) -> None:
-    tensors: dict[tuple[int, int], int] = {}
-    for position, value in enumerate(arguments):
-        if isinstance(value, torch.Tensor):
-            at = (value.data_ptr(), value.numel() * value.element_size())
-            values[position] = _SPACE | (tensors.setdefault(at, len(tensors)) + 1) << 40
-    if len(tensors) > _MOST_TENSORS:
-        raise ValueError(f"{name}: {len(tensors)} tensors; at most {_MOST_TENSORS}")
-    given = (_Given * max(len(tensors), 1))(*[_Given(*at) for at in tensors])
+    tensors = {n: (a.data_ptr(), a.numel() * a.element_size()) for n, a in enumerate(arguments) if isinstance(a, torch.Tensor)}
+    regions = _regions(tensors.values())
+    for position, (start, _) in tensors.items():
+        region = next(n for n, (first, size) in enumerate(regions) if first <= start <= first + size)
+        values[position] = (_SPACE | (region + 1) << 40) + start - regions[region][0]
+    if len(regions) > _MOST_TENSORS:
+        raise ValueError(f"{name}: {len(regions)} tensors; at most {_MOST_TENSORS}")
+    given = (_Given * max(len(regions), 1))(*[_Given(*at) for at in regions])
     message = ctypes.create_string_buffer(_MESSAGE)
     _launches[0] += 1
     launch = _Launch(
-        blocks, _launches[0] % 2 == 0, len(tensors), ctypes.addressof(given), ctypes.addressof(message), _MESSAGE
+        blocks, _launches[0] % 2 == 0, len(regions), ctypes.addressof(given), ctypes.addressof(message), _MESSAGE
     )
     if entry(ctypes.addressof(launch), *values):
         _faults.append(f"{name}: {message.value.decode(errors='replace')}")
         raise SimulatedFault(_faults[-1])
+
+
+def _regions(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Start and bytes of what the tensors take, those that overlap as one, in order of the arguments."""
+    found: list[tuple[int, int]] = []
+    for start, size in spans:
+        end = start + size
+        beside = []
+        for first, length in found:
+            if first < end and start < first + length:
+                start, end = min(first, start), max(first + length, end)
+            else:
+                beside.append((first, length))
+        found = [*beside, (start, end - start)]
+    return found

@@ -133,6 +133,11 @@ FAULTS: dict[str, tuple[str, str]] = {
         "__gm__ float* p = (__gm__ float*)x; LocalTensor<float> a = t.Load(); Muls(a, a, p[64], 8);",
         "a read through a __gm__ pointer: out of bounds of global memory: bytes [256, 260)",
     ),
+    "read_back_too_early": (
+        "LocalTensor<float> b = t.out.AllocTensor<float>(); Duplicate(b, 1.0f, 64); t.Store(b);"
+        "LocalTensor<float> a = t.in.AllocTensor<float>(); DataCopy(a, t.yGm, 64);",
+        "DataCopy: reads from global memory on pipe MTE2 what pipe MTE3 may still be working on",
+    ),
     "atomic_left": ("SetAtomicAdd<float>();", "SetAtomicAdd: still on when the kernel ends"),
 }
 """Name -> body of a kernel with ``Tools t``, and what is said."""
@@ -144,7 +149,7 @@ RACES: dict[str, tuple[str, str]] = {
     ),
     "alien_bytes": (
         "LocalTensor<float> b = t.out.AllocTensor<float>(); Duplicate(b, 1.0f, 64); t.out.EnQue(b); b = t.out.DeQue<float>();"
-        "uint32_t mine = GetBlockIdx() * 8; DataCopy(t.yGm[mine], b, 8); t.out.FreeTensor(b);"
+        "uint32_t mine = GetBlockIdx() * 8; DataCopy(t.yGm[mine], b, 8); t.out.FreeTensor(b); PipeBarrier<PIPE_ALL>();"
         "LocalTensor<float> a = t.in.AllocTensor<float>(); DataCopy(a, t.yGm, 16); t.in.FreeTensor(a);",
         "race: byte",
     ),

@@ -35,7 +35,7 @@ namespace kwsim {
 template <class T>
 void to_global(const char* api, uint64_t address, const T* from, int64_t count) {
   Core& c = core();
-  T* to = reinterpret_cast<T*>(global(api, address, count * static_cast<int64_t>(sizeof(T)), true, c.atomic));
+  T* to = reinterpret_cast<T*>(global(api, address, count * static_cast<int64_t>(sizeof(T)), PIPE_MTE3, c.atomic));
   if (!c.atomic) {
     std::memcpy(to, from, count * sizeof(T));
     return;
@@ -71,14 +71,14 @@ void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const DataC
   for (int64_t i = 0; i < p.blockCount; ++i) {
     T* to = dst.kwsim_use("DataCopy", i * (length + p.dstStride * gap), length, PIPE_MTE2, true, when);
     const uint64_t from = src.kwsim_address() + i * (p.blockLen + p.srcStride) * kwsim::kBlock;
-    std::memcpy(to, kwsim::global("DataCopy", from, length * size, false), length * size);
+    std::memcpy(to, kwsim::global("DataCopy", from, length * size, PIPE_MTE2), length * size);
   }
 }
 template <class T>
 void DataCopy(const LocalTensor<T>& dst, const GlobalTensor<T>& src, uint32_t count) {
   const int64_t length = kwsim::whole_blocks<T>(count), size = sizeof(T);
   T* to = dst.kwsim_use("DataCopy", 0, length, PIPE_MTE2, true, kwsim::issue(PIPE_MTE2));
-  std::memcpy(to, kwsim::global("DataCopy", src.kwsim_address(), length * size, false), length * size);
+  std::memcpy(to, kwsim::global("DataCopy", src.kwsim_address(), length * size, PIPE_MTE2), length * size);
 }
 template <class T>
 void DataCopy(const GlobalTensor<T>& dst, const LocalTensor<T>& src, const DataCopyParams& p) {
@@ -127,7 +127,7 @@ void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src, const Da
   for (int64_t i = 0; i < p.blockCount; ++i) {
     T* to = dst.kwsim_use("DataCopyPad", i * (row + p.dstStride * kwsim::kBlock / size), row, PIPE_MTE2, true, when);
     const uint64_t from = src.kwsim_address() + i * (static_cast<uint64_t>(p.blockLen) + p.srcStride);
-    const uint8_t* data = kwsim::global("DataCopyPad", from, p.blockLen, false);
+    const uint8_t* data = kwsim::global("DataCopyPad", from, p.blockLen, PIPE_MTE2);
     if (pad.isPad) for (int64_t k = 0; k < left + length + right; ++k) to[k] = pad.paddingValue;
     std::memset(static_cast<void*>(to + left + length + right), 0xFF, (row - left - length - right) * size);
     std::memcpy(to + left, data, p.blockLen);

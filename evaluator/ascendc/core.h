@@ -67,6 +67,7 @@ struct Region {
   uint8_t* data;
   int64_t bytes;
   std::vector<uint16_t> writer, reader;  // block + 1 that touched a byte; kSeveral: many, or atomically
+  std::vector<uint32_t> stored;          // instruction that wrote a byte last, of those of a launch
 };
 constexpr uint16_t kSeveral = 0xFFFF;
 
@@ -210,7 +211,18 @@ inline void shadow(const char* api, Region& r, int64_t region, int64_t offset, i
     else seen = seen == 0 || seen == own ? own : kSeveral;
   }
 }
-inline uint8_t* global(const char* api, uint64_t address, int64_t bytes, bool write, bool atomic = false) {
+inline void stored(const char* api, Region& r, int64_t offset, int64_t bytes, int pipe) {  // what a block reads back
+  Core& c = core();
+  if (pipe == PIPE_MTE3) {
+    if (r.stored.empty()) r.stored.resize(r.bytes);
+    std::fill_n(r.stored.begin() + offset, bytes, static_cast<uint32_t>(c.now));
+  } else if (!r.stored.empty()) {
+    for (int64_t i = offset; i < offset + bytes; ++i)
+      if (!done(PIPE_MTE3, r.stored[i], pipe)) hazard(api, "reads from global memory", PIPE_MTE3, pipe);
+  }
+}
+inline uint8_t* global(const char* api, uint64_t address, int64_t bytes, int pipe, bool atomic = false) {
+  const bool write = pipe == PIPE_MTE3;
   Core& c = core();
   const int64_t region = static_cast<int64_t>((address >> 40) & 0xFF) - 1;
   if ((address >> 48) != (kSpace >> 48) || region < 0 || region >= static_cast<int64_t>(c.regions.size()))
@@ -221,6 +233,7 @@ inline uint8_t* global(const char* api, uint64_t address, int64_t bytes, bool wr
     fail(api, "out of bounds of global memory: bytes [%lld, %lld) of tensor %lld, which has %lld; use DataCopyPad for a tail",
          ll(offset), ll(offset + bytes), ll(region), ll(r.bytes));
   shadow(api, r, region, offset, bytes, write, atomic);
+  stored(api, r, offset, bytes, pipe);
   return r.data + offset;
 }
 
@@ -239,7 +252,7 @@ struct Gm {
   };
   T operator[](int64_t i) const {
     T value;
-    std::memcpy(static_cast<void*>(&value), global("a read through a __gm__ pointer", at + i * sizeof(T), sizeof(T), false), sizeof(T));
+    std::memcpy(static_cast<void*>(&value), global("a read through a __gm__ pointer", at + i * sizeof(T), sizeof(T), PIPE_S), sizeof(T));
     return value;
   }
   T operator*() const { return (*this)[0]; }
@@ -269,9 +282,9 @@ inline void begin_block(int64_t block) {
   Core& c = core();
   std::memset(c.ub, 0xFF, sizeof c.ub);  // uninitialised: NaN in half, bfloat16 and float, -1 in integers
   std::fill(std::begin(c.cells), std::end(c.cells), Cell());
-  for (Clock& clock : c.clocks) clock = Clock();
+  for (Clock& clock : c.clocks)
+    for (uint64_t& upto : clock.at) upto = c.now;  // the blocks before are done
   for (auto& from : c.raised) for (auto& to : from) for (bool& flag : to) flag = false;
-  c.now = 0;
   c.buffers.clear();
   c.used = c.vecin = c.vecout = 0;
   c.block = block;
@@ -299,7 +312,8 @@ int run(const Launch& launch, Body body) {
   c.failed = false;
   c.blocks = launch.blocks;
   c.regions.clear();
-  for (int64_t i = 0; i < launch.tensors; ++i) c.regions.push_back({launch.given[i].data, launch.given[i].bytes, {}, {}});
+  c.now = 0;
+  for (int64_t i = 0; i < launch.tensors; ++i) c.regions.push_back({launch.given[i].data, launch.given[i].bytes, {}, {}, {}});
   for (int64_t i = 0; i < launch.blocks && !c.failed; ++i) {
     begin_block(launch.backwards ? launch.blocks - 1 - i : i);
     try {

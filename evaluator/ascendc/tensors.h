@@ -31,7 +31,7 @@ class GlobalTensor {
   }
   T GetValue(uint64_t offset) const {
     T value;
-    std::memcpy(&value, kwsim::global("GlobalTensor::GetValue", address_ + offset * sizeof(T), sizeof(T), false), sizeof(T));
+    std::memcpy(&value, kwsim::global("GlobalTensor::GetValue", address_ + offset * sizeof(T), sizeof(T), PIPE_S), sizeof(T));
     return value;
   }
   T operator()(uint64_t offset) const { return GetValue(offset); }

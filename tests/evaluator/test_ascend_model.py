@@ -173,3 +173,9 @@ def test_the_skeleton_of_the_prompt_is_a_kernel(monkeypatch: pytest.MonkeyPatch,
     exec(compile(found[1], str(path), "exec"), namespace)
     given = torch.randn(33, 401)
     assert torch.equal(namespace["ModelNew"]()(given), 2 * given)
+
+
+def test_views_of_one_tensor_share_their_memory(lib: Any, x: torch.Tensor) -> None:
+    whole = torch.cat([x, torch.zeros(512)])
+    lib.larger[1](whole[:512], whole[256:768])
+    assert torch.equal(whole[256:768], x.abs())
