@@ -40,22 +40,21 @@ _LIBC = frozenset(_LIBC_NAMES.split())
 _UNMODELLED_NAMES = """
     SoftMax SimpleSoftMax SoftmaxFlash SoftmaxFlashV2 SoftmaxFlashV3 SoftmaxGrad SoftmaxGradFront LogSoftMax
     AdjustSoftMaxRes LayerNorm LayerNormGrad LayerNormGradBeta BatchNorm DeepNorm GroupNorm RmsNorm Normalize
-    WelfordUpdate WelfordFinalize Gelu FasterGelu FasterGeluV2 Silu Swish SwiGLU GeGLU ReGlu Power Xor Asin Acos Atan Sinh
-    Cosh Asinh Acosh Atanh Tan Lgamma Digamma Erfc Frac Fmod Hypot ClampMax ClampMin Mean Sum CumSum ReduceProd ReduceAll
-    ReduceAny ReduceMean ReduceXOR ReduceXorSum TopK Sort Sort32 MrgSort MrgSort4 Concat Extract RpSort16 GetSortLen
-    GetSortOffset ProposalConcat ProposalExtract GatherMask Gatherb Scatter Transpose TransDataTo5HD ConfusionTranspose
-    Broadcast BroadCast Pad UnPad Copy Fill Mmad LoadData LoadDataWithTranspose LoadDataWithSparse Fixpipe Conv2D Conv3D
-    Gemm Matmul MatmulImpl MatmulType REGIST_MATMUL_OBJ TCubeTiling BatchMatmul InitConstValue SetFixPipeConfig
-    BroadCastVecToMM DropOut Quantize AscendQuant AscendDequant AscendAntiQuant SelectWithBytesMask SyncAll IBSet IBWait
-    CrossCoreSetFlag CrossCoreWaitFlag WaitPreBlock NotifyNextBlock GetSubBlockIdx GetSubBlockNum GetTaskRation
-    GetSysWorkSpacePtr SetSysWorkSpace GetUserWorkspace GET_TILING_DATA GET_TILING_DATA_WITH_STRUCT TILING_KEY_IS
-    KERNEL_TASK_TYPE DataCacheCleanAndInvalid DataCachePreload ICachePreLoad PRINTF DumpTensor
-    DumpAccChkPoint ASSERT SetVectorMask ResetMask SetMaskNorm SetMaskCount SetAtomicMax SetAtomicMin SetAtomicType
-    SetCmpMask GetCmpMask SetPadValue PairReduceSum RepeatReduceSum GetReduceMaxMinCount GetReduceRepeatSumSpr AddRelu
-    AddReluCast SubRelu SubReluCast FusedMulAdd FusedMulAddRelu MulCast CastDeq AddDeqRelu SetDeqScale Trap ListTensorDesc
-    TensorDesc Hccl InitGlobalMemory InitOutput PopStackBuffer TQueSync TBufPool LocalMemAllocator MicroAPI
-    BilinearInterpolation VectorPadding __ubuf__ __cbuf__ __ca__ __cb__ __cc__ pipe_barrier set_flag wait_flag
-    copy_gm_to_ubuf copy_ubuf_to_gm
+    WelfordUpdate WelfordFinalize Gelu FasterGelu FasterGeluV2 Swish SwiGLU GeGLU ReGlu Power Xor Lgamma Digamma Fmod
+    Hypot ClampMax ClampMin Mean Sum CumSum ReduceProd ReduceAll ReduceAny ReduceMean ReduceXOR ReduceXorSum TopK Sort
+    Sort32 MrgSort MrgSort4 Concat Extract RpSort16 GetSortLen GetSortOffset ProposalConcat ProposalExtract GatherMask
+    Gatherb Scatter Transpose TransDataTo5HD ConfusionTranspose Broadcast BroadCast Pad UnPad Copy Fill Mmad LoadData
+    LoadDataWithTranspose LoadDataWithSparse Fixpipe Conv2D Conv3D Gemm Matmul MatmulImpl MatmulType REGIST_MATMUL_OBJ
+    TCubeTiling BatchMatmul InitConstValue SetFixPipeConfig BroadCastVecToMM DropOut Quantize AscendQuant AscendDequant
+    AscendAntiQuant SelectWithBytesMask SyncAll IBSet IBWait CrossCoreSetFlag CrossCoreWaitFlag WaitPreBlock
+    NotifyNextBlock GetSubBlockIdx GetSubBlockNum GetTaskRation GetSysWorkSpacePtr SetSysWorkSpace GetUserWorkspace
+    GET_TILING_DATA GET_TILING_DATA_WITH_STRUCT TILING_KEY_IS KERNEL_TASK_TYPE DataCacheCleanAndInvalid DataCachePreload
+    ICachePreLoad PRINTF DumpTensor DumpAccChkPoint ASSERT SetVectorMask ResetMask SetMaskNorm SetMaskCount SetAtomicMax
+    SetAtomicMin SetAtomicType SetCmpMask GetCmpMask SetPadValue PairReduceSum RepeatReduceSum GetReduceMaxMinCount
+    GetReduceRepeatSumSpr AddRelu AddReluCast SubRelu SubReluCast FusedMulAdd FusedMulAddRelu MulCast CastDeq AddDeqRelu
+    SetDeqScale Trap ListTensorDesc TensorDesc Hccl InitGlobalMemory InitOutput PopStackBuffer TQueSync TBufPool
+    LocalMemAllocator MicroAPI BilinearInterpolation VectorPadding __ubuf__ __cbuf__ __ca__ __cb__ __cc__ pipe_barrier
+    set_flag wait_flag copy_gm_to_ubuf copy_ubuf_to_gm
 """
 UNMODELLED = frozenset(_UNMODELLED_NAMES.split())
 """Names of the vendor's library that are known and not modelled: a kernel that needs one is `unsupported`."""

@@ -198,6 +198,18 @@ KWSIM_MATH(Ceil, std::ceil(x))
 KWSIM_MATH(Round, std::nearbyint(x))
 KWSIM_MATH(Trunc, std::trunc(x))
 KWSIM_MATH(Sign, (x > 0 ? 1.0f : x < 0 ? -1.0f : x))
+KWSIM_MATH(Frac, x - std::trunc(x))
+KWSIM_MATH(Erfc, std::erfc(x))
+KWSIM_MATH(Silu, x / (1.0f + std::exp(-x)))
+KWSIM_MATH(Tan, std::tan(x))
+KWSIM_MATH(Asin, std::asin(x))
+KWSIM_MATH(Acos, std::acos(x))
+KWSIM_MATH(Atan, std::atan(x))
+KWSIM_MATH(Sinh, std::sinh(x))
+KWSIM_MATH(Cosh, std::cosh(x))
+KWSIM_MATH(Asinh, std::asinh(x))
+KWSIM_MATH(Acosh, std::acosh(x))
+KWSIM_MATH(Atanh, std::atanh(x))
 
 template <class T>
 void Axpy(const LocalTensor<T>& dst, const LocalTensor<T>& src, const T& scalar, int32_t count) {  // dst += scalar * src

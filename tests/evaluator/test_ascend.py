@@ -124,3 +124,10 @@ def test_tiling_is_read_through_a_pointer_to_global_memory(judge: Judge) -> None
         text = text.replace(said, instead, 1)
     verdict = judged(judge, text, "reduce/row_sum")
     assert verdict.status is Status.PASSED, verdict.reason
+
+
+def test_an_index_outside_an_array_ends_the_process_and_not_the_judge(judge: Judge) -> None:
+    text = (FOLDER / "reduce.py").read_text()
+    text = text.replace("Duplicate(sum, 0.0f, 8);", "float a[2] = {0.0f, 0.0f};\n      Duplicate(sum, a[rows_], 8);")
+    verdict = judged(judge, text, "reduce/row_sum")
+    assert verdict.status is Status.RUNTIME_ERROR, verdict.reason

@@ -73,6 +73,8 @@ BODIES = {
         "float, float",
         "LocalTensor<float> w = c.buf.template Get<float>(); ReduceMax(c.y, c.x, w, N, true); c.End(2);",
     ),
+    "silu": ("float, float", "Silu(c.y, c.x, N); c.End(N);"),
+    "arc_tangent": ("float, float", "Atan(c.y, c.x, c.buf.template Get<uint8_t>(), N); c.End(N);"),
     "spread": ("float, float", "Brcb(c.y, c.x, 8, {1, 8}); c.End(N);"),
     "gathered": (
         "float, float",
@@ -142,6 +144,11 @@ def test_reductions(lib: Any, x: torch.Tensor) -> None:
     found = ran(lib, "largest", x)
     assert found[0] == x.max()
     assert found[1:2].view(torch.int32).item() == x.argmax()
+
+
+def test_functions_of_the_library(lib: Any, x: torch.Tensor) -> None:
+    torch.testing.assert_close(ran(lib, "silu", x), torch.nn.functional.silu(x))
+    torch.testing.assert_close(ran(lib, "arc_tangent", x), x.atan())
 
 
 def test_elements_move(lib: Any, x: torch.Tensor) -> None:
