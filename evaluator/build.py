@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.ascend_source import NotModelled
+from kernelwright.evaluator.ascend_source import kernels as ascend_kernels
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.prototypes import kernel_prototypes, prototypes
 from kernelwright.evaluator.syntax import NotConstant, constants, dotted, fold, import_aliases, parse
 from kernelwright.evaluator.toolchain import TIMEOUT_S, BuildError, Library, build_library, source_hash
+from kernelwright.evaluator.toolchain_ascend import build_simulated
 from kernelwright.evaluator.toolchain_cuda import Cubin, build_cubin
 
 _LOAD = "kernelwright.evaluator.native.load"
@@ -20,13 +23,13 @@ _INLINE = ("torch.utils.cpp_extension.load_inline", "torch.utils.cpp_extension.l
 
 @dataclass(frozen=True)
 class NativeSource:
-    """One ``load(cpp=…)`` or ``load(cuda=…)`` of a kernel."""
+    """One ``load(cpp=…)``, ``load(cuda=…)`` or ``load(ascend=…)`` of a kernel."""
 
     line: int
     """Line of the call in the kernel's source."""
     source: str
     language: str = "cpp"
-    """``cpp`` or ``cuda``."""
+    """``cpp``, ``cuda`` or ``ascend``."""
 
     @property
     def hash(self) -> str:
@@ -63,8 +66,8 @@ def _literal(call: ast.Call, values: dict[str, object]) -> tuple[str, str]:
     """Source and language of a ``load``."""
     where = f"line {call.lineno}: load(…)"
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-    if call.args or set(keywords) not in ({"cpp"}, {"cuda"}):
-        raise BuildError(f"{where} takes the source as its one keyword: load(cpp=r'''…''') or load(cuda=…)")
+    if call.args or set(keywords) not in ({"cpp"}, {"cuda"}, {"ascend"}):
+        raise BuildError(f"{where} takes the source as its one keyword: load(cpp=r'''…'''), load(cuda=…) or load(ascend=…)")
     (language,) = map(str, keywords)
     try:
         text = fold(keywords[language], values)
@@ -93,16 +96,19 @@ def build_native(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Built:
                 reports.append(_module(native, cubin) | {"functions": [str(f) for f in functions.values()]})
                 warnings.extend([cubin.log] if cubin.log else [])
                 continue
-            functions = prototypes(native.source)
-            library = build_library(native.source, cache, timeout)
+            simulated = native.language == "ascend"
+            functions = (ascend_kernels if simulated else prototypes)(native.source)
+            library = (build_simulated if simulated else build_library)(native.source, cache, timeout)
             libraries[native.hash] = library.path
-            reports.append(_report(native, library) | {"functions": [str(f) for f in functions.values()]})
+            known = {"language": "ascend"} if simulated else {}
+            reports.append(_report(native, library) | {"functions": [str(f) for f in functions.values()]} | known)
             warnings.extend([library.log] if library.log else [])
     except SyntaxError as error:
         return Built(ok=False, log=f"line {error.lineno}: {error.msg}", seconds=time.perf_counter() - started)
     except BuildError as error:
-        log = f"{error}\n{error.log}".strip()
-        return Built(ok=False, log=log, evidence={"native": reports}, seconds=time.perf_counter() - started)
+        log, missing = f"{error}\n{error.log}".strip(), isinstance(error, NotModelled)
+        seconds = time.perf_counter() - started
+        return Built(ok=False, log=log, evidence={"native": reports}, seconds=seconds, unsupported=missing)
     return Built(
         ok=True,
         libraries=libraries,

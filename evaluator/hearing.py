@@ -113,7 +113,7 @@ class Hearing:
             self._evidence["compiled"] = {"target": modules[0]["arch"], "launches": modules}
             return session, []
         self._trial = self._start(built, cases)
-        if self._judge.simulated:
+        if self._judge.simulated and self._judge.backend.name != "ascend":  # of that there is no compiler
             entry = {} if self._judge.backend.name == "triton" else self._judge.backend.run_entry(self._judge.kind)
             bench = Absent(self._judge.server(entry), self._judge.device, self._judge.settings, self._allowed)
             self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
@@ -184,7 +184,10 @@ class Hearing:
         self._evidence["binary"] = [finding.detail for finding in asks]
         if not built.ok:
             first = next((line for line in built.log.splitlines() if line.strip()), "the build failed")
-            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, first, {"compiler": built.log[:8000]})
+            said = {"compiler": built.log[:8000]}
+            if built.unsupported:
+                raise Rejected(Status.UNSUPPORTED, Stage.BUILD, first, {**said, "rule": "not_modelled"})
+            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, first, said)
         for finding in asks:
             if finding.tier == "reject":
                 reason = f"{finding.detail}: {WHY[finding.rule]}"

@@ -18,10 +18,13 @@ from typing import Any, NoReturn
 
 import torch
 
+from kernelwright.evaluator.ascend_source import kernels as ascend_kernels
+from kernelwright.evaluator.native_ascend import AscendLibrary
 from kernelwright.evaluator.native_cuda import CudaLibrary
 from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, kernel_prototypes, prototypes
 from kernelwright.evaluator.symbols import exported
 from kernelwright.evaluator.toolchain import BuildError, build_library, source_hash
+from kernelwright.evaluator.toolchain_ascend import build_simulated
 from kernelwright.evaluator.toolchain_cuda import build_cubin
 
 __all__ = ["BuildError", "Library", "OutsideEnvelope", "calls", "load", "record", "reset_calls"]
@@ -113,10 +116,11 @@ def _symbol(path: str, name: str) -> Any:
     return ctypes.CDLL(path)[name]
 
 
-def load(*, cpp: str = "", cuda: str = "") -> Any:
-    """Build (outside a runner) and bind the ``extern "C"`` functions of ``cpp``, or the kernels of ``cuda``.
+def load(*, cpp: str = "", cuda: str = "", ascend: str = "") -> Any:
+    """Build (outside a runner) and bind the ``extern "C"`` functions of ``cpp``, or the kernels of ``cuda`` or ``ascend``.
 
-    Kernels are launched as ``lib.name[grid, block, shared](…)`` on torch's current stream, with tensors on the GPU.
+    CUDA kernels are launched as ``lib.name[grid, block, shared](…)`` on torch's current stream, with tensors on the GPU;
+    Ascend C kernels as ``lib.name[blocks](…)`` in the simulator, with tensors on the CPU.
 
     Tensors are passed as pointers: contiguous, on the CPU, dtype equal to the pointer's type; ``None`` is null.
     Numbers are converted by the prototype. Violations raise TypeError (OverflowError out of range) naming the argument.
@@ -124,10 +128,12 @@ def load(*, cpp: str = "", cuda: str = "") -> Any:
     Raises:
         BuildError: the source does not compile, has a type that cannot be bound, or (in a runner) was not built ahead.
     """
-    if cuda and cpp:
-        raise BuildError("load() takes one source: cpp=… or cuda=…")
+    if sum(map(bool, (cpp, cuda, ascend))) > 1:
+        raise BuildError("load() takes one source: cpp=…, cuda=… or ascend=…")
     if cuda:
         return _load_cuda(cuda)
+    if ascend:
+        return _load_ascend(ascend)
     if not isinstance(cpp, str) or not cpp.strip():
         raise BuildError("load() got no source; pass it as load(cpp=r'''extern \"C\" …''')")
     functions = prototypes(cpp)
@@ -147,12 +153,27 @@ def _load_cuda(source: str) -> CudaLibrary:
     path = build_cubin(source, _cache()).path if ahead is None else json.loads(ahead).get(source_hash(source))
     if path is None:
         raise BuildError("the source of load(cuda=…) must be a literal string so that the harness can build it ahead")
-    converters = {n: tuple(_converter(p, n, "cuda") for p in f.parameters) for n, f in functions.items()}
+    return CudaLibrary(path, functions, *_launched(functions, "cuda"), _count)
+
+
+def _load_ascend(source: str) -> AscendLibrary:
+    """The kernels of an Ascend C source, in the simulator; compiled here only outside a runner."""
+    functions = ascend_kernels(source)
+    ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
+    path = build_simulated(source, _cache()).path if ahead is None else json.loads(ahead).get(source_hash(source))
+    if path is None:
+        raise BuildError("the source of load(ascend=…) must be a literal string so that the harness can build it ahead")
+    return AscendLibrary(path, functions, *_launched(functions, "cpu"), _symbol, _count)
+
+
+def _launched(functions: Mapping[str, Prototype], device: str) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
+    """Converters and ctypes types of each kernel's arguments, by name."""
+    converters = {n: tuple(_converter(p, n, device) for p in f.parameters) for n, f in functions.items()}
     storage = {
         n: tuple(ctypes.c_void_p if p.type.pointer else _CTYPES[p.type.kind] for p in f.parameters)
         for n, f in functions.items()
     }
-    return CudaLibrary(path, functions, converters, storage, _count)
+    return converters, storage
 
 
 def _cache() -> Path:

@@ -19,6 +19,7 @@ _INCLUDE = re.compile(
 """Of an absolute path, a parent folder, or what a macro says."""
 _FAST_MATH = re.compile(r"fast-math|__attribute__\s*\(\(\s*optimize|#\s*pragma\s+GCC\s+optimize|associative-math")
 _PTX = re.compile(r"%(?:clock|globaltimer)|\bnanosleep|\b(?:trap|brkpt|exit)\s*;")
+_LANGUAGES = {"cpp": "C++", "cuda": "CUDA", "ascend": "Ascend C"}
 _TRAPS = ("syscall", "int $0x80", "svc #", "sysenter")
 
 
@@ -35,7 +36,7 @@ def _screen(native: NativeSource) -> Iterator[Finding]:
     ours = defined_names([text for _, _, text in tokens])
     cuda = native.language == "cuda"
     for position, (line, kind, text) in enumerate(tokens):
-        where = f"{'CUDA' if cuda else 'C++'} line {line}"
+        where = f"{_LANGUAGES[native.language]} line {line}"
         if cuda and (flag := _cuda_rule(kind, text)):
             yield _finding(rules.FLAG, flag, native, f"{where} uses {text[:60]}")
         elif cuda and text in rules.CPP_FLAGS and rules.CPP_FLAGS[text] == "inline_asm":

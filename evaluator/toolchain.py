@@ -28,6 +28,17 @@ FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-fPIC", "-shared")
 """The flags of design §3. Never ``-ffast-math``: it would change what the kernel computes."""
 PRELUDE = "#include <cstdint>\n#include <cmath>\n"
 """What every source sees before its first line."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What is compiled before a source's first line, and how."""
+
+    prelude: str
+    flags: tuple[str, ...]
+
+
+CPP = Dialect(PRELUDE, FLAGS)
 _LINK = ("-fno-semantic-interposition", "-Wl,-Bsymbolic", "-Wl,-z,defs")
 """Helpers that are not ``static`` are inlined all the same, calls stay inside the library, and an undefined symbol fails
 here, with its name: no kernel binds to whatever the runner happens to have loaded."""
@@ -104,7 +115,7 @@ def machine() -> str:
     return " ".join(f"{key.strip()}={value.strip()}" for key, _, value in rows if key.strip() in names)
 
 
-def build_library(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Library:
+def build_library(source: str, cache: Path, timeout: float = TIMEOUT_S, dialect: Dialect = CPP) -> Library:
     """Compile ``source`` into ``cache``, or find it there. Safe to call from many processes at once.
 
     Raises:
@@ -120,13 +131,14 @@ def build_library(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Libra
         raise BuildError(reason)
     compiler = find_compiler()
     version = compiler_version(compiler)
-    key = hashlib.sha256("\0".join((source, PRELUDE, *FLAGS, *_LINK, compiler, version, machine())).encode()).hexdigest()[:24]
+    parts = (source, dialect.prelude, *dialect.flags, *_LINK, compiler, version, machine())
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     library, facts = cache / f"{key}.so", cache / f"{key}.json"
     if (known := _read_facts(library, facts)) is not None:
         return known
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as folder:
-        result = replace(_compile(source, compiler, Path(folder), timeout), path=str(library), compiler=version)
+        result = replace(_compile(source, dialect, compiler, Path(folder), timeout), path=str(library), compiler=version)
         # The library goes last: whoever finds it finds its facts too.
         _publish(Path(folder) / "facts.json", facts, json.dumps(asdict(result)))
         Path(folder, "kernel.so").replace(library)
@@ -153,11 +165,11 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 
-def _compile(source: str, compiler: str, folder: Path, timeout: float) -> Library:
+def _compile(source: str, dialect: Dialect, compiler: str, folder: Path, timeout: float) -> Library:
     (folder / "kernel.cpp").write_text(source + "\n")
     notes = ("-fopt-info-vec-optimized-missed=vec.txt",) if "clang" not in Path(compiler).name else ()
-    before = ("-include", prelude(compiler, FLAGS, folder))
-    command = [compiler, *FLAGS, *_LINK, *_DIAGNOSTICS, *notes, *before, "kernel.cpp", "-o", "kernel.so"]
+    before = ("-include", prelude(compiler, dialect.flags, folder, dialect.prelude))
+    command = [compiler, *dialect.flags, *_LINK, *_DIAGNOSTICS, *notes, *before, "kernel.cpp", "-o", "kernel.so"]
     started = time.perf_counter()
     code = run_limited(command, folder, timeout)
     seconds = time.perf_counter() - started
@@ -174,8 +186,8 @@ def _compile(source: str, compiler: str, folder: Path, timeout: float) -> Librar
     return Library("", log, widths, tuple(scalar), seconds=seconds)
 
 
-def prelude(compiler: str, flags: Sequence[str], folder: Path) -> str:
-    """The header that is :data:`PRELUDE`, for ``-include`` in a build in ``folder`` under ``flags``.
+def prelude(compiler: str, flags: Sequence[str], folder: Path, text: str = PRELUDE) -> str:
+    """The header that is ``text``, for ``-include`` in a build in ``folder`` under ``flags``.
 
     Parsing it is most of what a small source takes, so g++ is given it parsed, once a user and flags. The compiler reads the
     header's text where that form does not fit it, or cannot be had.
@@ -183,24 +195,24 @@ def prelude(compiler: str, flags: Sequence[str], folder: Path) -> str:
     kept = tuple(flag for flag in flags if flag not in ("-shared", "-c", "-ldl") and not flag.startswith("-Wl,"))
     if "clang" not in Path(compiler).name:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kernelwright" / "prelude"
-        found = _parsed_prelude(base, compiler, kept)
+        found = _parsed_prelude(base, compiler, kept, text)
         if found is not None and found.exists():
             return str(found)
-    (folder / "prelude.hpp").write_text(PRELUDE)
+    (folder / "prelude.hpp").write_text(text)
     return "prelude.hpp"
 
 
 @functools.lru_cache(maxsize=8)
-def _parsed_prelude(base: Path, compiler: str, flags: tuple[str, ...]) -> Path | None:
+def _parsed_prelude(base: Path, compiler: str, flags: tuple[str, ...], text: str) -> Path | None:
     """The header with its parsed form beside it, as it was or made now; None where it cannot be made."""
-    parts = (PRELUDE, *flags, compiler, compiler_version(compiler), machine())
+    parts = (text, *flags, compiler, compiler_version(compiler), machine())
     kept = base / hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     if not kept.exists():
         try:
             base.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="tmp-", dir=base) as scratch:
                 folder = Path(scratch)
-                (folder / "prelude.hpp").write_text(PRELUDE)
+                (folder / "prelude.hpp").write_text(text)
                 command = [compiler, *flags, "-x", "c++-header", "prelude.hpp", "-o", "prelude.hpp.gch"]
                 if run_limited(command, folder, TIMEOUT_S) != 0:
                     return None

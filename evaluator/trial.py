@@ -74,13 +74,14 @@ class Trial:
             config["threads"] = threads
             places["OMP_NUM_THREADS"] = str(threads)
         gpu = device != "cpu"
+        processes = gpu or kernel.backend not in ("ascend", "cpp")
         self.runner: Child = server.spawn(
             "candidate",
             self._scratch,
             config,
             environment={**places, **self._hand_over(environment)},
             limits=limits,
-            sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=gpu or kernel.backend != "cpp"),
+            sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=processes),
             memory_bytes=settings.memory_bytes,
         )
         if settings.sandbox == "strict":

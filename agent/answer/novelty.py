@@ -24,7 +24,7 @@ _LOOKING = frozenset(
     {"locals", "vars", "globals", "dir", "eval", "exec", "inspect", "getattr", "setattr", "__doc__", "__dict__", "__code__"}
 )
 """A module that mentions one of these may look at its own names and docstrings: neither is touched."""
-_NATIVE = frozenset({"cpp", "cuda", "cpp_sources", "cuda_sources"})
+_NATIVE = frozenset({"ascend", "cpp", "cuda", "cpp_sources", "cuda_sources"})
 """Keywords under which native source is handed over."""
 _BUILTINS = frozenset(dir(builtins))
 _TOKEN = re.compile(

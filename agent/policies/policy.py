@@ -17,6 +17,13 @@ REPAIRABLE = frozenset(s.value for s in Status) - {Status.PASSED.value, Status.U
 """Statuses that a writer can do something about. An unreadable answer holds no kernel to repair: the next idea is told why."""
 
 
+def repairable(failed: Attempt) -> bool:
+    """Whether a writer can do something about what became of an attempt: also where it used what a simulator does not model."""
+    if failed.status == Status.UNSUPPORTED.value and failed.verdict is not None:
+        return failed.verdict.evidence.get("rule") == "not_modelled"
+    return failed.status in REPAIRABLE
+
+
 class Values(Protocol):
     """Stage-specific worth of an item in memory (design §6)."""
 
@@ -164,8 +171,8 @@ class Book:
         taken = {i.parent for i in (*self._flying.values(), *(a.idea for a in self._told.values()))}
         drafting = not any(a.feasible for a in self._told.values())
         for failed in self.attempts:
-            repairable = failed.status in REPAIRABLE and failed.duplicate_of is None
-            wanted = repairable and (drafting or failed.idea.stage is not IdeaStage.DRAFT)
+            mendable = repairable(failed) and failed.duplicate_of is None
+            wanted = mendable and (drafting or failed.idea.stage is not IdeaStage.DRAFT)
             if wanted and failed.id not in taken and self._rounds(failed) < self.search.repairs:
                 return self.ask(failed.idea.stage, failed.id, number)
         return None

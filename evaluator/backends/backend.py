@@ -21,6 +21,8 @@ class Built:
     """On failure the reason in the first line, then the compiler's first errors; else its warnings."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    unsupported: bool = False
+    """With ``ok`` false: nobody's fault, the source needs what this backend does not model."""
 
 
 class Backend(Protocol):

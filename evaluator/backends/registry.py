@@ -10,6 +10,7 @@ from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.resolve import resolve
 
 BACKENDS: Mapping[str, str] = {
+    "ascend": "kernelwright.evaluator.backends.ascend:AscendBackend",
     "cpp": "kernelwright.evaluator.backends.cpp:CppBackend",
     "cuda": "kernelwright.evaluator.backends.cuda:CudaBackend",
     "pallas": "kernelwright.evaluator.backends.pallas:PallasBackend",
@@ -18,7 +19,7 @@ BACKENDS: Mapping[str, str] = {
 
 
 def backend(name: str) -> Backend:
-    """The backend called ``name`` (``"cpp"``, ``"cuda"``, ``"pallas"``, ``"triton"`` or ``package.module:Class``).
+    """The backend called ``name``: a short name of the table, or ``package.module:Class``.
 
     Raises:
         UnknownName: there is none; lists what there is.

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from kernelwright.evaluator import native
+from kernelwright.evaluator import native, native_ascend
 from kernelwright.evaluator.runner.arena import AlreadyMapped, Arena, dtype_of
 from kernelwright.evaluator.runner.audit import Audit
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameTooLong
@@ -104,6 +104,7 @@ class Candidate:
         self._launches: Callable[[], int] = lambda: 0
         self._recorder: Any = None
         self._pallas: Any = None
+        self._ascend = False
         torch.set_grad_enabled(False)
         if self._cuda:
             torch.cuda.set_device(torch.device(device).index or 0)
@@ -128,6 +129,7 @@ class Candidate:
             self._launches = install()
         elif request["backend"] == "pallas":
             self._pallas = self._install_pallas(request["library"])
+        self._ascend = request["backend"] == "ascend"
         self._wire.install(request["library"])
         self._integrity = Integrity()
         path = Path.cwd() / f"{_MODULE}.py"
@@ -234,6 +236,7 @@ class Candidate:
         """One call; all device work is done when it returns."""
         output = self._models[key](*arguments)
         self._synchronize()
+        native_ascend.check()  # what the simulator stopped is a fault, whatever the kernel made of it
         return output
 
     def _delayed(self, key: str, arguments: list[Any]) -> Any:
@@ -290,11 +293,16 @@ class Candidate:
 
     def races(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """One interpreted call with every access of every program compared."""
-        from kernelwright.evaluator.backends.triton_memory import watch_races
-
         arguments = self._arguments(request, 0)
         if self._pallas is not None:
             return self._pallas_races(request["key"], arguments)
+        if self._ascend:  # every launch looks for them: here both orders of the blocks are seen
+            before = self._native_work()
+            self._forward(request["key"], arguments)
+            self._forward(request["key"], arguments)
+            return {"races": [], "launches": self._native_work() - before, "unchecked": ""}
+        from kernelwright.evaluator.backends.triton_memory import watch_races
+
         with watch_races() as seen:
             self._models[request["key"]](*arguments)
         return {"races": seen.races, "launches": seen.launches, "unchecked": seen.unchecked}

@@ -28,7 +28,11 @@ from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.records import Kernel, Stage, Status
 
 _RACES_SHOWN = 5
-_COMPARED = "accesses of the programs of each launch compared"
+_COMPARED = {
+    "ascend": "every byte that blocks touch in global memory; blocks run forwards and backwards",
+    "pallas": "TPU interpret mode, copies done eagerly and when waited for",
+    "triton": "accesses of the programs of each launch compared",
+}
 _VECTOR = 16
 """Elements; the widest vector of four-byte floats."""
 
@@ -104,7 +108,7 @@ def _native(
 
 
 def interpreted(session: Session, trial: Trial, cases: Sequence[OpenCase]) -> dict[str, Any]:
-    """A Triton or Pallas kernel in its interpreter: races between programs of a launch, or of copies in flight. (Out of
+    """A kernel in the interpreter of its language: races between programs of a launch, or of copies in flight. (Out of
     bounds is checked always.)
 
     Raises:
@@ -120,8 +124,7 @@ def interpreted(session: Session, trial: Trial, cases: Sequence[OpenCase]) -> di
             break
     found = [str(race)[:300] for race in list(seen.get("races", ()))[:_RACES_SHOWN]]
     unchecked = str(seen.get("unchecked", ""))[:300]
-    pallas = trial.kernel.backend == "pallas"
-    compared = "TPU interpret mode, copies done eagerly and when waited for" if pallas else _COMPARED
+    compared = _COMPARED.get(trial.kernel.backend, _COMPARED["triton"])
     evidence: dict[str, Any] = {
         "bounds": "every access of the interpreter, against the storages of its launch",
         "races": f"not run: {unchecked}" if unchecked else compared,

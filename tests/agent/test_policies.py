@@ -226,6 +226,15 @@ def test_what_is_repaired(status: Status) -> None:
     assert told[1] == ("draft", 1)
 
 
+def test_what_a_simulator_does_not_model_is_written_in_another_way() -> None:
+    def lacking(idea: Idea) -> Attempt:
+        told = rejected(idea, Status.UNSUPPORTED)
+        assert told.verdict is not None
+        return replace(told, verdict=replace(told.verdict, evidence={"rule": "not_modelled"}))
+
+    assert story(Greedy(search(repairs=1), Worth()), lacking)[1] == ("draft", 1)
+
+
 @pytest.mark.parametrize(
     "outcome", [unreadable, lambda idea: rejected(idea, Status.UNSUPPORTED), same_as(9, failed)], ids=["text", "device", "same"]
 )
