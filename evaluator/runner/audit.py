@@ -203,8 +203,9 @@ class Audit:
 
 
 def _installed() -> tuple[str, ...]:
-    """Folders of installed packages."""
-    entries = [entry for entry in sys.path if "site-packages" in entry or "dist-packages" in entry]
+    """Folders of installed packages: by their names, or, as ``pip install --target`` leaves them, by what lies in them."""
+    named = ("site-packages", "dist-packages")
+    entries = [e for e in sys.path if e and (any(name in e for name in named) or any(Path(e).glob("*.dist-info")))]
     return _both([sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *entries])
 
 

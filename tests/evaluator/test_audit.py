@@ -127,3 +127,15 @@ def test_what_the_kernel_does_is_seen_and_refused(done: dict[str, Any], name: st
 @pytest.mark.parametrize("name", FREE)
 def test_what_libraries_do_for_honest_code_is_free(done: dict[str, Any], name: str) -> None:
     assert done[name] == {"seen": {}, "raised": ""}
+
+
+def test_a_library_installed_in_a_folder_of_its_own_acts_for_itself(tmp_path: Any) -> None:
+    library, plain = tmp_path / "library", tmp_path / "plain"
+    (library / "somelib-1.0.dist-info").mkdir(parents=True)
+    plain.mkdir()
+    for path in (library / "somelib.py", plain / "notes.py"):
+        path.write_text("import sys\ndef caller():\n    return sys._getframe(1).f_lineno\n")
+    paths = f"import sys\nsys.path[:0] = [{str(library)!r}, {str(plain)!r}]\n"
+    snippets = {name: f"import {name}\naudit.start()\n{name}.caller()" for name in ("somelib", "notes")}
+    found = run_forked(paths + SETUP, snippets)
+    assert {name: list(each["seen"]) for name, each in found.items()} == {"somelib": [], "notes": ["frames"]}
