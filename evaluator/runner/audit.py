@@ -110,9 +110,8 @@ class Audit:
         self._standard = _both([sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")])
         self._numpy = _both([str(Path(np.__file__).parent)])
         self._ours = _both([str(Path(__file__).parent.parent)])
-        packages = _installed()
-        self._libraries = (*self._ours, *packages)
-        self._reasons = Reasons(libraries or {}, packages, self._passes_on)
+        self._libraries = (*self._ours, *_PACKAGES)
+        self._reasons = Reasons(libraries or {}, _PACKAGES, self._passes_on)
 
     def start(self) -> None:
         """For the rest of the process's life."""
@@ -213,3 +212,7 @@ def _both(paths: Sequence[str]) -> tuple[str, ...]:
     """Each folder as it is named and with its links resolved."""
     found = {path for name in paths for path in (name, str(Path(name).resolve()))}
     return tuple(sorted(path.rstrip("/") + "/" for path in found))
+
+
+_PACKAGES = _installed()
+"""Looked up as this is imported, by the fork-server: a runner may not see the folders that its libraries came from."""
