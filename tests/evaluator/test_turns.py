@@ -20,7 +20,7 @@ def test_the_first_device_has_two_names(monkeypatch: pytest.MonkeyPatch, visible
     assert _physical(device) == _physical(same)
 
 
-def test_processes_that_see_different_devices_wait_for_each_other_only_where_they_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_count_differently_wait_where_they_share_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     first, second = _physical("cuda:0"), _physical("cuda:1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")

@@ -119,8 +119,9 @@ SIZED = {
 ``1 << L``. An element's partner is the sum of both without it, which costs one shuffle where they are in two threads."""
 
 UNARY_TEXT: dict[str, str | dict[str, str]] = {
-    "neg": "-{0}", "abs": "tl.abs({0})", "sqrt": "tl.sqrt_rn({0})", "rsqrt": "tl.rsqrt({0})", "reciprocal": "1.0 / {0}",
-    "square": "{0} * {0}", "exp": "tl.exp({0})", "exp2": "tl.exp2({0})", "expm1": "kw_expm1({0})", "log": "tl.log({0})",
+    "neg": "-{0}", "abs": "tl.abs({0})", "sqrt": "tl.sqrt_rn({0})", "rsqrt": "tl.div_rn(1.0, tl.sqrt_rn({0}))",
+    "reciprocal": "1.0 / {0}", "square": "{0} * {0}", "exp": "tl.exp({0})", "exp2": "tl.exp2({0})",
+    "expm1": "kw_expm1({0})", "log": "tl.log({0})",
     "log1p": "kw_log1p({0})", "log2": "tl.log2({0})", "log10": "tl.log({0}) * 0.4342944819032518",
     "sin": "tl.sin({0})", "cos": "tl.cos({0})", "tan": "tl.sin({0}) / tl.cos({0})",
     "asin": "kw_atan({0} / tl.sqrt((1.0 - {0}) * (1.0 + {0})))", "acos": "2.0 * kw_atan(tl.sqrt((1.0 - {0}) / (1.0 + {0})))",

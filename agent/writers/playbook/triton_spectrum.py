@@ -2,9 +2,9 @@
 
 Even and odd elements are real and imaginary parts (Cooley, Lewis and Welch 1970). The transform decimates in frequency by
 twos: where partners are in one thread nothing moves, within a warp a shuffle does. It leaves its result in bit-reversed
-places: one permutation puts it right. The last step needs Z[k] beside Z[-k]; the program's own rows of the result serve
-as its scratch for that, since a gather across a program's registers becomes thousands of shuffles. Roots of unity are a
-table that is made once a length and device.
+places. The last step needs Z[k] beside Z[-k]; the program's own rows of the result serve as its scratch for that, since a
+gather across a program's registers becomes thousands of shuffles, and Z is written there in its right places. Roots of unity
+are a table that is made once a length and device.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ def roots(device, n):
 '''
 KERNEL = '''
 @triton.jit
-def {name}(p_{source}, p_{target}, ROOTS, rows, BR: tl.constexpr, M: tl.constexpr, L: tl.constexpr,
-    BITS: tl.constexpr, TURNED: tl.constexpr):
+def {name}(p_{source}, p_{target}, ROOTS, rows, BR: tl.constexpr, M: tl.constexpr, L: tl.constexpr):
     r = tl.program_id(0).to(tl.int64) * BR + tl.arange(0, BR)
     k = tl.arange(0, M)
     part = tl.arange(0, 2)[None, None, :]
@@ -39,11 +38,12 @@ def {name}(p_{source}, p_{target}, ROOTS, rows, BR: tl.constexpr, M: tl.constexp
     re, im = tl.split(tl.load(given, mask=inside, other=0.0).to(tl.float32))
     for s in tl.static_range(0, L):
         re, im = kw_butterfly(re, im, ROOTS, BR, M, s)
-    re = tl.reshape(tl.permute(tl.reshape(re, BITS), TURNED), [BR, M])
-    im = tl.reshape(tl.permute(tl.reshape(im, BITS), TURNED), [BR, M])
+    turned = k * 0
+    for s in tl.static_range(0, L):
+        turned = turned * 2 + (k >> s & 1)
     out = p_{target} + r[:, None, None] * (2 * M + 2) + part
     element = p_{target}.dtype.element_ty
-    tl.store(out + k[None, :, None] * 2, tl.join(re, im).to(element), mask=inside)
+    tl.store(out + turned[None, :, None] * 2, tl.join(re, im).to(element), mask=inside)
     tl.debug_barrier()
     a, b = tl.split(tl.load(out + k[None, :, None] * 2, mask=inside, other=0.0).to(tl.float32))
     c, d = tl.split(tl.load(out + ((M - k) & (M - 1))[None, :, None] * 2, mask=inside, other=0.0).to(tl.float32))
@@ -68,6 +68,6 @@ def pieces(kernel: Spectrum, program: Program, point: Mapping[str, Any]) -> tupl
         f"BR = min(p2({rows}), max(1, {tile} // M))",
         f"ROOTS, L = roots(device, {length}), M.bit_length() - 1",
         f"{kernel.name}[(-(-({rows}) // BR),)](p_{source}, p_{kernel.buffer}, ROOTS, {rows}, BR=BR, M=M, L=L,"
-        f" BITS=(BR, *[2] * L), TURNED=(0, *range(L, 0, -1)), num_warps=warps(BR * M, {lane}))",
+        f" num_warps=warps(BR * M, {lane}))",
     ]
     return [Piece(kernel.name, body)], lines

@@ -178,10 +178,11 @@ class TileWriter:
         op, kind = reduce.op, reduce.value.kind
         axis = "None" if dim is None else str(dim)
         if op.startswith("arg"):
-            pair = [p.text for p in parts]
-            if dim is None:  # the interpreter reduces pairs along one axis only
-                pair, axis = [f"tl.reshape({t}, [{t}.shape[0] * {t}.shape[1]])" for t in pair], "0"
-            return f"tl.reduce(({', '.join(pair)}), {axis}, kw_{op})"
+            pair = ", ".join(p.text for p in parts)
+            if dim is not None:
+                return f"tl.reduce(({pair}), {axis}, kw_{op})"
+            # axis by axis: Triton may reorder each tensor of a flattened pair as it likes, and values lose their places
+            return f"tl.reduce(tl.reduce(({pair}), 1, kw_{op}), 0, kw_{op})"
         if op == "sum":
             return f"tl.sum({parts[0].text}, {axis})"
         if reduce.name in self.peaks:  # a NaN spreads through the sum of exponentials
