@@ -53,9 +53,10 @@ inline void access(const volatile void* p = nullptr, bool writes = false) {
   Place& place = places[(address >> 2) % kPlaces];
   const bool shared = place.address == address && place.writer != &noise;
   if (writes) place = {address, &noise};
-  if (shared && !writes && noise.waited < kWaits) {
+  if (shared && noise.waited < kWaits) {
     ++noise.waited;
-    // Now and then long, so that a thread that comes behind catches up, and both are between reading and writing.
+    // The call comes before the access: a wait ahead of a write is one between reading and writing, and what others write
+    // meanwhile is lost. Now and then long, so that a thread that comes behind passes by.
     timespec moment = {0, noise.next() % 24 == 0 ? 4000000 : 1000};
     nanosleep(&moment, nullptr);
   }
