@@ -43,7 +43,8 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
         return
     rest, usual = _medians([r.rest_us for r in readings]), _medians([r.rest_us for r in baseline])
     call = float(np.median([r.us for r in readings]))
-    if _low(rest - usual) > max(_REST * calls * max(call, 0.0), _REST_US):
+    # a baseline's rest below nothing is a noisy minute, no figure to hold a kernel to
+    if _low(rest - np.maximum(usual, 0.0)) > max(_REST * calls * max(call, 0.0), _REST_US):
         rest, usual = float(np.median(rest)), float(np.median(usual))
         reason = (
             f"a run of {calls} calls takes {rest:.0f} µs besides what its calls take each ({usual:.0f} µs for eager): "

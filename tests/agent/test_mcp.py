@@ -197,7 +197,7 @@ def test_what_cannot_be_is_an_error_with_a_remedy(place: Workspace) -> None:
         for name in ("no_such_task", "scaled.py\0"):
             assert "list" in await agent.refused("task_prompt", task=name)
         assert "broken.py" in await agent.refused("task_prompt", task="broken.py")
-        assert "available: cpp" in await agent.refused("task_prompt", task="scaled.py", backend="fortran")
+        assert "available: ascend, cpp" in await agent.refused("task_prompt", task="scaled.py", backend="fortran")
         assert "unknown backend" in await agent.refused("check_kernel", task="scaled.py", source=GOOD, backend="os:system")
         assert "unknown device" in await agent.refused("task_prompt", task="scaled.py", device="tpu")
         assert "budget is 0" in await agent.refused("task_prompt", task="scaled.py", budget=0)

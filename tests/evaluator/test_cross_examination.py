@@ -48,6 +48,7 @@ def test_work_for_later_calls_is_a_burst(us: float, rest: float) -> None:
         (1.0, 900.0, 100.0),  # within a millisecond: the scheduler's
         (10.0, 10_000.0, 9_800.0),  # eager pays as much: it is the pipe
         (10.0, -50.0, 100.0),
+        (10.0, 900.0, -5_330.0),  # a noisy minute of the baseline is no measure
     ],
 )
 def test_what_eager_pays_too_or_noise_is_no_burst(us: float, rest: float, usual: float) -> None:
