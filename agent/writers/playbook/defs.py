@@ -137,6 +137,9 @@ class Tensor:
     shape: Index
     dtype: str
     at: Callable[[Index], Expr]
+    whole: Tensor | None = None
+    """The tensor of which this one is another shape, the elements in the same order; and an index there for one here."""
+    place: Callable[[Index], Index] | None = None
 
     @property
     def kind(self) -> Kind:

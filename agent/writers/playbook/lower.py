@@ -22,7 +22,7 @@ from kernelwright.agent.writers.playbook.defs import (
 )
 from kernelwright.agent.writers.playbook.graph import Call, Graph, Symbols, Unsupported, varies
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
-from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kind, Position
+from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kind, Position, Ref
 
 Value = Any
 """A tensor, a tuple of values, or a Python value."""
@@ -199,7 +199,19 @@ class Lowering:
             given = [element(a, index) if isinstance(a, Tensor) else p for a, p in zip(args, plain, strict=True)]
             return body(*given)
 
+        grouped = tensors[0].whole if len(tensors) == 1 else None
+        if grouped is not None and self._computed(grouped):  # over the shape that knows what it was computed by
+            place = tensors[0].place
+            given = [grouped if a is tensors[0] else a for a in args]
+            whole = self.pointwise(dtype, body, *given)
+            return Tensor(shape, dtype, lambda index: whole.at(place(index) if place else index), whole, place)
         return self.defs.map(shape, dtype, at)
+
+    def _computed(self, x: Tensor) -> bool:
+        """Whether the tensor is a definition by a value for each element."""
+        axes = self.defs.axes(x.shape)
+        found = x.at(point(axes))
+        return isinstance(found, Ref) and isinstance(self.defs.items[found.number].rule, Map)
 
     def reduce(self, x: Tensor, dims: list[int], keep: bool, how: tuple[str, str], body: Callable[[Expr], Expr]) -> Tensor:
         """``how = (op, dtype)``: the reduction of ``body(x)`` over ``dims`` (all for none)."""

@@ -25,19 +25,22 @@ def reshape(low: Lowering, x: Tensor, shape: Index) -> Tensor:
     """``x`` with another shape: dimensions are matched in groups of equal products."""
     groups = _groups(low, x.shape, shape)
 
-    def at(index: Index) -> Expr:
+    def place(index: Index) -> Index:
         inner: list[Poly] = [ZERO] * len(x.shape)
         for own, new in groups:
             flat = sum((index[j] * s for j, s in zip(new, strides(tuple(shape[j] for j in new)), strict=True)), ZERO)
             sizes = tuple(x.shape[i] for i in own)
-            for place, (i, step) in enumerate(zip(own, strides(sizes), strict=True)):
+            for nth, (i, step) in enumerate(zip(own, strides(sizes), strict=True)):
                 if x.shape[i] is ONE:
                     continue
                 position = flat // step
-                inner[i] = position if place == 0 or _first(x.shape, own, place) else position % x.shape[i]
-        return x.at(tuple(inner))
+                inner[i] = position if nth == 0 or _first(x.shape, own, nth) else position % x.shape[i]
+        return tuple(inner)
 
-    return Tensor(shape, x.dtype, at)
+    whole, further = x.whole, x.place
+    if whole is None or further is None:
+        return Tensor(shape, x.dtype, lambda index: x.at(place(index)), x, place)
+    return Tensor(shape, x.dtype, lambda index: x.at(place(index)), whole, lambda index: further(place(index)))
 
 
 def _first(shape: Index, own: list[int], place: int) -> bool:

@@ -65,27 +65,37 @@ class _Results:
         dtype = value.dtype
         if dtype in ("work", "float32"):
             dtype = "float32" if half is not None and place < len(half) and half[place] == "float32" else "work"
+        held = self._held(value, dtype)
+        if held is None and value.whole is not None:  # a kernel over the original shape knows its groups
+            held = self._held(value.whole, dtype)
+        if held is not None:
+            self.leaves.append((value, held))
+            return (_SLOT, place)
+        axes = self.low.defs.axes(value.shape)
+        expr = value.at(point(axes))
+        number = len(self.low.defs.items)
+        self.low.defs.add(axes, dtype, Map(as_kind(expr, kind_of(dtype))))
+        self.roots[number] = dtype
+        self.leaves.append((value, number))
+        return (_SLOT, place)
+
+    def _held(self, value: Tensor, dtype: str) -> str | int | None:
+        """The input buffer or definition whose elements are the value's, in order."""
         axes = self.low.defs.axes(value.shape)
         expr = value.at(point(axes))
         linear = sum((p * s for p, s in zip(point(axes), strides(value.shape), strict=True)), ZERO)
         if isinstance(expr, Load) and expr.offset is linear:
             buffer = self.low.buffers[expr.buffer]
             if buffer.role == "input" and product(buffer.shape) is product(value.shape):
-                self.leaves.append((value, buffer.name))
-                return (_SLOT, place)
+                return buffer.name
         if isinstance(expr, Ref):
             d = self.low.defs.items[expr.number]
             offset = sum((i * s for i, s in zip(expr.index, strides(d.shape), strict=True)), ZERO)
             same = product(d.shape) is product(value.shape) and tidy(offset) is linear
             if same and self.roots.get(d.number, dtype) == dtype:
                 self.roots[d.number] = dtype
-                self.leaves.append((value, d.number))
-                return (_SLOT, place)
-        number = len(self.low.defs.items)
-        self.low.defs.add(axes, dtype, Map(as_kind(expr, kind_of(dtype))))
-        self.roots[number] = dtype
-        self.leaves.append((value, number))
-        return (_SLOT, place)
+                return d.number
+        return None
 
 
 _SLOT = "\0slot"
