@@ -68,9 +68,9 @@ class Absent:
     ) -> Iterator[Trial]:
         """A runner of its own with the kernel made for the case."""
         given = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(libraries)), **environment}
-        trial = Trial(self.server, kernel, self.device, self.settings, given)
+        trial = Trial(self.server, kernel, self.device, self.settings, given, library=self.library)
         try:
-            trial.load(self.library)
+            trial.load()
             trial.build(opened)
             yield trial
         finally:

@@ -23,7 +23,8 @@ from kernelwright.tasks.records import Stage, Status
 _REST = 0.5
 _REST_US = 1000.0
 """And this much at least: the pipe's own jitter, and a scheduler's."""
-_AGAIN = 1.4
+MEMORY = 1.4
+"""New inputs over those seen just before, relative to the baseline's."""
 _RESAMPLES = 1000
 _LEAST = 3
 """Readings of each kind without which nothing is concluded."""
@@ -51,7 +52,7 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
             "work for later calls is done in earlier ones"
         )
         raise Rejected(Status.CHEATING, Stage.TIME, reason, {"rule": "burst"})
-    if CANDIDATE in again and _low(_medians(again[CANDIDATE]) / np.maximum(_medians(again["eager"]), 1.0)) > _AGAIN:
+    if CANDIDATE in again and _low(_medians(again[CANDIDATE]) / np.maximum(_medians(again["eager"]), 1.0)) > MEMORY:
         ratio, usual_ratio = float(np.median(again[CANDIDATE])), float(np.median(again["eager"]))
         reason = f"new inputs take {ratio:.1f} times those seen just before ({usual_ratio:.1f} for eager)"
         raise Rejected(Status.CHEATING, Stage.TIME, f"{reason}: results are kept between calls", {"rule": "memory"})

@@ -199,7 +199,7 @@ class Hearing:
         judge = self._judge
         entry = dict(judge.backend.run_entry(judge.kind))
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps({**built.libraries, **(libraries or {})})}
-        trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment, threads)
+        trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment, threads, self._allowed)
         judge.sandbox = trial.runner.layers
         return trial
 
@@ -210,11 +210,10 @@ class Hearing:
             self._evidence["admission"] = {"cannot_tell": list(session.weak)}
 
     def _start(self, built: Built, cases: list[OpenCase]) -> Trial:
-        trial = self._runner(built)
-        self._trial = trial
         stays = honesty.may_stay(self._task.library, cases[0].facts["ops"]) if cases else frozenset()
         self._allowed = [*stays, *map(honesty.base_name, self._task.library)]
-        trial.load(self._allowed)
+        self._trial = trial = self._runner(built)
+        trial.load()
         return trial
 
     def _open(self, session: Session, use: Use) -> list[OpenCase]:
@@ -269,7 +268,6 @@ class Hearing:
             judge.settings.smoke_seconds,
             judge.settings.sandbox,
             functools.partial(self._runner, built),
-            self._allowed,
         )
         if judge.kind == "cpu" and built.libraries:
             self._evidence["sanitize"] = sanitizing.native(bench, inside)

@@ -48,7 +48,10 @@ class Outside(Exception):
 
 
 class Trial:
-    """The untrusted child that runs one kernel, asked stage by stage."""
+    """The untrusted child that runs one kernel, asked stage by stage.
+
+    ``library``: operator classes and names that may stay library work.
+    """
 
     def __init__(
         self,
@@ -58,8 +61,10 @@ class Trial:
         settings: Settings,
         environment: Mapping[str, str],
         threads: int | None = None,
+        library: Sequence[str] = (),
     ) -> None:
         self.kernel = kernel
+        self.library = tuple(library)
         self.device = device
         self.settings = settings
         self.stage = Stage.SMOKE
@@ -83,6 +88,7 @@ class Trial:
             limits=limits,
             sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=processes),
             memory_bytes=settings.memory_bytes,
+            wired="" if self.library else device.partition(":")[0],
         )
         if settings.sandbox == "strict":
             self._demand_layers(gpu)
@@ -97,8 +103,6 @@ class Trial:
         """Operators that computed in ``forward`` though they may not; decides from stage honest on."""
         self._kept: list[tuple[Sequence[int], Sequence[Mapping[str, Any]]]] = []
         self._timed_at: list[list[int]] = []
-        self.library: tuple[str, ...] = ()
-        """What the task lets stay in the library."""
         self.oracles: dict[str, str] = {}
         """Case key -> dtype of its oracle, and why where it is not float64."""
         self.convention = {"1e-2": True, "1e-4": True}
@@ -178,10 +182,9 @@ class Trial:
         reason = f"{names} computed in forward: library work; the kernel must do it itself"
         return Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "library", "seen_in": self.stage.value})
 
-    def load(self, library: Sequence[str] = ()) -> None:
-        """Execute the kernel's module in the runner. ``library``: operator classes and names that may stay library work."""
-        given: dict[str, Any] = {"source": self.kernel.source, "backend": self.kernel.backend, "library": list(library)}
-        self.library = tuple(library)
+    def load(self) -> None:
+        """Execute the kernel's module in the runner."""
+        given: dict[str, Any] = {"source": self.kernel.source, "backend": self.kernel.backend, "library": list(self.library)}
         self.ask("load", self.settings.smoke_seconds, **given)
 
     def build(self, opened: OpenCase) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from kernelwright.evaluator import native, native_ascend
+from kernelwright.evaluator.runner import tripwire
 from kernelwright.evaluator.runner.arena import AlreadyMapped, Arena, dtype_of
 from kernelwright.evaluator.runner.audit import Audit
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameTooLong
@@ -26,7 +27,6 @@ from kernelwright.evaluator.runner.handling import addresses, delay_other_stream
 from kernelwright.evaluator.runner.integrity import Integrity
 from kernelwright.evaluator.runner.poison import poison, quiet
 from kernelwright.evaluator.runner.trees import decode, describe, encode
-from kernelwright.evaluator.runner.tripwire import Tripwire
 from kernelwright.evaluator.symbols import exported
 
 _MODULE = "kernel_under_test"
@@ -96,7 +96,7 @@ class Candidate:
         self._outputs: list[Any] = []
         self._calls = Calls([], 0.0, [])
         self._flush: Flusher | None = None
-        self._wire = Tripwire(device)
+        self._wire = tripwire.of(device)
         # Asked now: what the kernel does to the environment later names no other library.
         built = json.loads(os.environ.get("KERNELWRIGHT_LIBRARIES", "{}"))
         self._audit = Audit({path: exported(path) for path in built.values()})

@@ -82,7 +82,8 @@ class ForkServer:
 
         ``how``: ``environment`` (added to the server's), ``limits`` (see ``server._limit``), ``sandbox`` (a
         :class:`~kernelwright.evaluator.runner.sandbox.Plan`; default: all layers that work, processes allowed),
-        ``memory_bytes`` (for the watch on an untrusted child; None: none).
+        ``memory_bytes`` (for the watch on an untrusted child; None: none), ``wired`` (a kind of device: with its
+        :mod:`~kernelwright.evaluator.runner.tripwire` laid already; default: without).
         """
         self.wait_ready()
         trusted = role == "reference"
@@ -101,6 +102,7 @@ class ForkServer:
                 "limits": how.get("limits", {}),
                 "sandbox": asdict(plan),
                 "confined": confined,
+                "wired": how.get("wired", ""),
             }
             try:
                 reply = self._ask(request, [theirs.fileno(), sink.fileno()], 30.0)

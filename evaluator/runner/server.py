@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from kernelwright.evaluator.runner import linux, namespaces
+from kernelwright.evaluator.runner import linux, namespaces, tripwire
 from kernelwright.evaluator.runner.channel import MAX_FRAME, MAX_UNTRUSTED, Channel, ChannelClosed
 from kernelwright.evaluator.runner.sandbox import Plan, Sandbox, probe
 from kernelwright.evaluator.runner.visible import visible
@@ -45,32 +45,82 @@ def main(fd: int) -> None:
 
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401
-    from kernelwright.evaluator.runner.tripwire import look_up_operators
-
     for module in filter(None, os.environ.get("KERNELWRIGHT_IMPORT", "").split(",")):  # of the language; opens no device
         importlib.import_module(module)
     _preload()
-    look_up_operators()
+    tripwire.look_up_operators()
     for gpu in (False, True):
         visible(gpu, own_proc=True)
     gc.collect()
     gc.freeze()  # a child's collections then leave the pages that it shares alone
     channel = Channel(socket.socket(fileno=fd))
     channel.send({"ready": True, "torch": torch.__version__, "layers": layers})
-    while True:
-        try:
-            request, fds = channel.receive(None)
-        except ChannelClosed:
-            return
-        if request["op"] == "spawn":
+    _Forks(channel).serve()
+
+
+class _Forks:
+    """Forks children on request, itself or by a branch: a fork of this server in which the wire of a kind of device is laid.
+
+    A runner that may leave nothing to the library comes from a branch, and finds the wire there; the reference never does.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._branches: dict[str, Channel] = {}
+        self._homes: dict[int, Channel] = {}
+        """Children of the branches."""
+
+    def serve(self) -> None:
+        """Until the other end is closed, or a branch is gone."""
+        with contextlib.suppress(ChannelClosed):
+            while True:
+                request, fds = self._channel.receive(None)
+                if request["op"] == "spawn":
+                    self._channel.send({"pid": self._spawn(request, fds)})
+                elif request["op"] == "wait":
+                    self._channel.send({"status": self._wait(request)})
+
+    def _spawn(self, request: dict[str, Any], fds: list[int]) -> int:
+        if wired := request.pop("wired"):
+            branch = self._branches.get(wired) or self._branch(wired, fds)
+            branch.send({**request, "wired": ""}, fds)
+            pid = int(branch.receive(None)[0]["pid"])
+            self._homes[pid] = branch
+        else:
             pid = os.fork()
             if pid == 0:
-                _child(request, fds, fd)
-            for received in fds:
-                os.close(received)
-            channel.send({"pid": pid})
-        elif request["op"] == "wait":
-            channel.send({"status": _wait(request["pid"], request["seconds"])})
+                _child(request, fds, [c.fileno() for c in (self._channel, *self._branches.values())])
+            self._homes.pop(pid, None)
+        for received in fds:
+            os.close(received)
+        return pid
+
+    def _branch(self, device: str, not_its: list[int]) -> Channel:
+        ours, theirs = Channel.pair()
+        if os.fork() == 0:
+            with _process_boundary():
+                linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+                for inherited in (ours, self._channel, *self._branches.values()):
+                    inherited.close()
+                for fd in not_its:
+                    os.close(fd)
+                tripwire.lay(device)
+                gc.collect()
+                gc.freeze()
+                _Forks(Channel(theirs)).serve()
+        theirs.close()
+        self._branches[device] = ours
+        return ours
+
+    def _wait(self, request: dict[str, Any]) -> int | None:
+        home = self._homes.get(request["pid"])
+        if home is None:
+            return _wait(request["pid"], request["seconds"])
+        home.send(request)
+        status: int | None = home.receive(None)[0]["status"]
+        if status is not None:
+            del self._homes[request["pid"]]
+        return status
 
 
 def _preload() -> None:
@@ -98,11 +148,12 @@ def _wait(pid: int, seconds: float) -> int | None:
         time.sleep(0.002)
 
 
-def _child(request: dict[str, Any], fds: list[int], server_fd: int) -> NoReturn:
+def _child(request: dict[str, Any], fds: list[int], servers: list[int]) -> NoReturn:
     """Become the child for ``request``: the reference, or the keeper of one that is confined, a runner above all."""
     with _process_boundary():
         os.setsid()
-        os.close(server_fd)
+        for server in servers:
+            os.close(server)
         null = os.open(os.devnull, os.O_RDONLY)
         for fd, standard in ((null, 0), (fds[1], 1), (fds[1], 2)):
             os.dup2(fd, standard)

@@ -48,6 +48,7 @@ class Tripwire:
     """Installed once a process, before the kernel's source is executed. ``tripped`` counts by operator."""
 
     def __init__(self, device: str) -> None:
+        self._laid = False
         self._keys = _KEYS[device.partition(":")[0]]
         self._armed = [0]
         self._refuses = False
@@ -56,15 +57,25 @@ class Tripwire:
         self.tripped: dict[str, int] = {}
 
     def install(self, allowed: Sequence[str]) -> None:
-        """Lay the wire. ``allowed``: operator classes (``matmul``, …) and base names that may stay library calls.
+        """Lay the wire and shut the ways round it. ``allowed``: operator classes (``matmul``, …) and base names that may stay
+        library calls.
+        """
+        if not self._laid:
+            self.lay(frozenset(allowed))
+        elif allowed:
+            raise ValueError(f"the wire is laid across every operator, {', '.join(allowed)} too: ask a server without it")
+        self._shut()
+
+    def lay(self, allowed: frozenset[str] = frozenset()) -> None:
+        """Replace the operators. What is forked from this process has it too, and is spared the 0.15 s.
 
         Where torch cannot give an operator's own kernel (before 2.9) there is none, and the observed call alone decides.
         """
+        self._laid = True
         if hasattr(torch.library, "get_kernel"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that kernels are replaced is the intention
-                self._replace(frozenset(allowed))
-        self._shut()
+                self._replace(allowed)
 
     def _replace(self, allowed: frozenset[str]) -> None:
         names = tuple(torch._C._dispatch_get_all_op_names())
@@ -141,6 +152,21 @@ class Tripwire:
 
         through.__name__ = name
         return through
+
+
+_laid: dict[str, Tripwire] = {}
+"""Kind of device -> the wire that this process inherited."""
+
+
+def lay(device: str) -> None:
+    """Lay the wire in a process that runs nothing itself, for those that are forked from it."""
+    _laid[device] = Tripwire(device)
+    _laid[device].lay()
+
+
+def of(device: str) -> Tripwire:
+    """The wire that is laid in this process, or a new one."""
+    return _laid.get(device.partition(":")[0]) or Tripwire(device)
 
 
 class _Closed(Loader):

@@ -52,8 +52,6 @@ class Bench:
     start: Callable[[int | None, Mapping[str, str]], Trial]
     """A fresh runner of the kernel, nothing loaded, under a number of threads or the usual one, with other builds of its
     libraries by source hash."""
-    allowed: Sequence[str]
-    """Operators that may stay library work, for :meth:`Trial.load`."""
 
 
 def native(bench: Bench, cases: Sequence[OpenCase]) -> dict[str, Any]:
@@ -215,7 +213,7 @@ def _noisy(bench: Bench) -> dict[str, str]:
 
 def _loaded(bench: Bench, trial: Trial) -> Trial:
     trial.stage = Stage.SANITIZE
-    trial.load(bench.allowed)
+    trial.load()
     return trial
 
 

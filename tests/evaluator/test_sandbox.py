@@ -93,6 +93,31 @@ def reached(server: ForkServer, code: str, mode: str = "auto", processes: bool =
     return end == 0
 
 
+_SOCKETS = """
+import os, stat
+
+def socket(fd):
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+raise RuntimeError(f"sockets held: {sum(map(socket, range(256)))}")
+"""
+
+
+class TestDescriptors:
+    def test_a_runner_holds_its_own_pipe_alone(self, server: ForkServer) -> None:
+        """Whether it comes from the server or from a branch, the first of them or a later one: theirs could fork for it."""
+        for library in [(), ("matmul",), (), ("matmul",)]:
+            trial = Trial(server, Kernel(_SOCKETS, "cpp"), "cpu", SETTINGS, {}, library=library)
+            try:
+                with pytest.raises(Rejected, match="sockets held: 1$"):
+                    trial.load()
+            finally:
+                trial.close()
+
+
 @pytest.fixture(params=["landlock", "mounts"])
 def files(request: pytest.FixtureRequest, server: ForkServer) -> Iterator[None]:
     """Both ways of hiding files, where this machine has them."""
