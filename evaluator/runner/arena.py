@@ -1,27 +1,24 @@
-"""Memory that two processes share: a memfd on the CPU, a CUDA IPC allocation on a GPU.
+"""Memory that two processes share by a descriptor: a memfd on the CPU, an allocation of the driver's on a GPU.
 
-An arena only ever holds what the candidate may see (inputs, parameters) or wrote (outputs). Expected values live in
-ordinary allocations of the reference's process: an IPC handle exposes its whole segment, so each arena is an
-allocation of its own. Tensors in it are described by JSON specs.
+An arena only ever holds what the candidate may see (inputs, parameters) or wrote (outputs); each is an allocation of its own.
+Expected values live in ordinary memory of the reference's process. Tensors in an arena are described by JSON specs.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 import mmap
 import os
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from kernelwright.evaluator.runner import vmm
+
 ALIGN = 512
 """Bytes; every tensor starts at a multiple of it, as torch's own allocators do on the GPU."""
-
-_IPC_HANDLE_BYTES = 64
-_LAZY_PEER_ACCESS = 1
-_OUT_OF_MEMORY, _ALREADY_MAPPED = 2, 208
 
 
 def dtype_name(dtype: torch.dtype) -> str:
@@ -64,76 +61,64 @@ def guards(specs: Sequence[dict[str, Any]], nbytes: int) -> list[tuple[int, int]
     return [(low, high) for low, high in bands if high > low]
 
 
-class AlreadyMapped(RuntimeError):
-    """This process still maps an earlier allocation at the same address."""
-
-
 class Arena:
     """A shared allocation. Make it with :meth:`create` on the trusted side, :meth:`attach` on the other."""
 
     held = 0
     """Bytes of a GPU that this process has in arenas of its making."""
 
-    def __init__(self, device: str, nbytes: int, address: int, backing: Any, handle: str) -> None:
+    def __init__(self, device: str, nbytes: int, backing: Any, name: str, fd: int | None = None) -> None:
         self.device = device
         self.nbytes = nbytes
-        self._address = address
         self._backing = backing
-        self.handle = handle
-        self.handle_of = ""
-        """Attached on a GPU: the handle that was opened."""
+        """The mapping: an ``mmap``, or (address, bytes) on a GPU; None once it is closed."""
+        self.name = name
+        """What tells this allocation from others, on both sides."""
+        self._fd = fd
 
     @classmethod
     def create(cls, device: str, nbytes: int) -> tuple[Arena, list[int]]:
         """A new arena and the descriptors to send along with :meth:`describe`."""
+        name = secrets.token_hex(8)
         if device == "cpu":
             fd = os.memfd_create("arena", os.MFD_CLOEXEC)
             os.ftruncate(fd, nbytes)
-            return cls(device, nbytes, 0, mmap.mmap(fd, nbytes), ""), [fd]
-        driver = _driver()
-        address = ctypes.c_uint64()
-        code = driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(nbytes))
-        if code == _OUT_OF_MEMORY:  # what torch keeps for later is in the way
-            torch.cuda.synchronize()
+            return cls(device, nbytes, mmap.mmap(fd, nbytes), name, fd), [fd]
+        ordinal = _current(device)
+        try:
+            address, size, fd = vmm.allocate(nbytes, ordinal)
+        except vmm.DriverError as error:
+            if error.code != vmm.OUT_OF_MEMORY:
+                raise
+            torch.cuda.synchronize()  # what torch keeps for later is in the way
             torch.cuda.empty_cache()
-            code = driver.cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(nbytes))
-        if code == _OUT_OF_MEMORY:
-            free, whole = (n >> 20 for n in torch.cuda.mem_get_info())
-            raise torch.OutOfMemoryError(f"{nbytes >> 20} MiB for tensors that both sides see; {free} of {whole} MiB are free")
-        _check(code, "cuMemAlloc")
-        handle = ctypes.create_string_buffer(_IPC_HANDLE_BYTES)
-        _check(driver.cuIpcGetMemHandle(handle, address), "cuIpcGetMemHandle")
+            try:
+                address, size, fd = vmm.allocate(nbytes, ordinal)
+            except vmm.DriverError as again:
+                if again.code != vmm.OUT_OF_MEMORY:
+                    raise
+                free, whole = (n >> 20 for n in torch.cuda.mem_get_info())
+                raise torch.OutOfMemoryError(
+                    f"{nbytes >> 20} MiB for tensors that both sides see; {free} of {whole} MiB are free"
+                ) from None
         Arena.held += nbytes
-        return cls(device, nbytes, address.value, None, handle.raw.hex()), []
+        return cls(device, nbytes, (address, size), name, fd), [fd]
 
     @classmethod
     def attach(cls, description: dict[str, Any], fds: Sequence[int]) -> Arena:
-        """The arena that another process made."""
+        """The arena that another process made; its descriptor is closed."""
         device, nbytes = description["device"], int(description["nbytes"])
-        if device == "cpu":
-            mapped = mmap.mmap(fds[0], nbytes)
+        try:
+            if device == "cpu":
+                return cls(device, nbytes, mmap.mmap(fds[0], nbytes), description["name"])
+            size = int(description["mapped"])
+            return cls(device, nbytes, (vmm.attach(fds[0], size, _current(device)), size), description["name"])
+        finally:
             os.close(fds[0])
-            return cls(device, nbytes, 0, mapped, "")
-        torch.cuda.current_stream()
-        torch.empty(1, device=device)  # makes the primary context current for the driver call
-        raw = bytes.fromhex(description["handle"])
-
-        class Handle(ctypes.Structure):
-            _fields_ = [("reserved", ctypes.c_char * _IPC_HANDLE_BYTES)]
-
-        handle = Handle()
-        ctypes.memmove(ctypes.byref(handle), raw, _IPC_HANDLE_BYTES)
-        address = ctypes.c_uint64()
-        code = _driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, ctypes.c_uint(_LAZY_PEER_ACCESS))
-        if code == _ALREADY_MAPPED:
-            raise AlreadyMapped(f"cuIpcOpenMemHandle failed with CUDA driver error {code}")
-        _check(code, "cuIpcOpenMemHandle")
-        found = cls(device, nbytes, address.value, None, "")
-        found.handle_of = description["handle"]
-        return found
 
     def describe(self) -> dict[str, Any]:
-        return {"device": self.device, "nbytes": self.nbytes, "handle": self.handle}
+        mapped = self.nbytes if self.device == "cpu" else self._backing[1]
+        return {"device": self.device, "nbytes": self.nbytes, "mapped": mapped, "name": self.name}
 
     def tensor(self, spec: dict[str, Any], slot: int = 0) -> torch.Tensor:
         """A contiguous tensor over slot ``slot`` of ``spec``; its storage covers just that tensor."""
@@ -147,7 +132,7 @@ class Arena:
             raise ValueError(f"a tensor at {offset} of {count} x {dtype} lies outside the arena of {self.nbytes} bytes")
         if self.device == "cpu":
             return torch.frombuffer(self._backing, dtype=dtype, count=count, offset=offset).view(shape)
-        flat = torch.as_tensor(_Pointer(self._address + offset, count * dtype.itemsize), device=self.device)
+        flat = torch.as_tensor(_Pointer(self._backing[0] + offset, count * dtype.itemsize), device=self.device)
         return flat.view(dtype).view(shape)
 
     def raw(self, low: int, high: int) -> torch.Tensor:
@@ -164,19 +149,16 @@ class Arena:
         return self.tensor(whole).view(copies, row)[:, :count]
 
     def close(self) -> None:
-        """Free the allocation (trusted side, GPU); the CPU's mapping goes with its last tensor."""
-        if self.device != "cpu" and self.handle:
+        """Let go of it, on the side that made it too: on a GPU at once, on the CPU when the last tensor is gone."""
+        if self._backing is None:
+            return
+        if self.device != "cpu":
             torch.cuda.synchronize()
-            _check(_driver().cuMemFree_v2(ctypes.c_uint64(self._address)), "cuMemFree")
-            self.handle = ""
-            Arena.held -= self.nbytes
-
-    def detach(self) -> None:
-        """Unmap the allocation of another process (GPU)."""
-        if self.handle_of:
-            torch.cuda.synchronize()
-            _check(_driver().cuIpcCloseMemHandle(ctypes.c_uint64(self._address)), "cuIpcCloseMemHandle")
-            self.handle_of = ""
+            vmm.unmap(*self._backing)
+        self._backing = None
+        if self._fd is not None:
+            os.close(self._fd)
+            Arena.held -= 0 if self.device == "cpu" else self.nbytes
 
 
 class _Pointer:
@@ -192,12 +174,7 @@ class _Pointer:
         }
 
 
-def _driver() -> ctypes.CDLL:
-    torch.cuda.init()
-    torch.cuda.current_device()
-    return ctypes.CDLL("libcuda.so.1")
-
-
-def _check(code: int, call: str) -> None:
-    if code:
-        raise RuntimeError(f"{call} failed with CUDA driver error {code}")
+def _current(device: str) -> int:
+    """The GPU's number, its primary context current for the driver's calls."""
+    torch.empty(1, device=device)
+    return torch.device(device).index or 0

@@ -19,7 +19,7 @@ import torch
 
 from kernelwright.evaluator import native, native_ascend
 from kernelwright.evaluator.runner import tripwire
-from kernelwright.evaluator.runner.arena import AlreadyMapped, Arena, dtype_of
+from kernelwright.evaluator.runner.arena import Arena, dtype_of
 from kernelwright.evaluator.runner.audit import Audit
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameTooLong
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
@@ -88,8 +88,6 @@ class Candidate:
         self._device = device
         self._cuda = device != "cpu"
         self._arenas: dict[str, Arena] = {}
-        self._replaced: list[Arena] = []
-        """Mapped under a name that now means another: still open, as the driver sees it."""
         self._namespace: dict[str, Any] = {}
         self._models: dict[str, Any] = {}
         self._prepared: list[list[Any]] = []
@@ -156,20 +154,13 @@ class Candidate:
         return launches
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        """Map an arena under a name, on a GPU once: a second mapping of one allocation is refused there."""
-        known, handle = self._arenas.get(request["name"]), request["arena"]["handle"]
-        if known is None or not handle or known.handle_of != handle:
-            try:
-                found = Arena.attach(request["arena"], fds)
-            except AlreadyMapped:  # at the address of a pool that is no more: none that was attached before is in use now
-                pools = [name for name in self._arenas if name.endswith("/pool")]
-                for stale in (*self._replaced, *map(self._arenas.pop, pools)):
-                    stale.detach()
-                self._replaced.clear()
-                found = Arena.attach(request["arena"], fds)
-            if known is not None:
-                self._replaced.append(known)
-            self._arenas[request["name"]] = found
+        """Map an arena under a name, once."""
+        known = self._arenas.get(request["name"])
+        if known is not None and known.name == request["arena"]["name"]:
+            for fd in fds:
+                os.close(fd)
+            return {"ok": True}
+        self._arenas[request["name"]] = Arena.attach(request["arena"], fds)
         return {"ok": True}
 
     def detach(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
@@ -177,7 +168,7 @@ class Candidate:
         self._prepared, self._outputs = [], []
         found = self._arenas.pop(request["name"], None)
         if found is not None:
-            found.detach()
+            found.close()
         if self._cuda:
             torch.cuda.empty_cache()
         return {"ok": True}

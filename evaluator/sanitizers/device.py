@@ -26,6 +26,8 @@ _PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvi
 _ERROR_EXIT = 99
 _SEPARATE = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
 """Every tensor is an allocation of its own."""
+_ADJUST = {"memcheck": ["--report-api-errors", "no", "--padding", "64"], "racecheck": []}
+"""Allocations lie side by side otherwise, and an access just past one falls into the next."""
 _MEMCHECK_SECONDS = 240.0
 _RACECHECK_SECONDS = 120.0
 _PREFIX = re.compile(r"^=+ ?")
@@ -68,8 +70,7 @@ def sanitize_on_device(
 
 
 def _command(tool: str, check: str) -> list[str]:
-    api = ["--report-api-errors", "no"] if check == "memcheck" else []
-    return [tool, "--tool", check, "--error-exitcode", str(_ERROR_EXIT), *api, "--print-limit", "20"]
+    return [tool, "--tool", check, "--error-exitcode", str(_ERROR_EXIT), *_ADJUST[check], "--print-limit", "20"]
 
 
 def judged(check: str, log: str, how: str) -> tuple[Finding | None, str]:

@@ -11,9 +11,8 @@ from kernelwright.agent.writers.playbook.cpp_mask import Bounds, bounds
 from kernelwright.agent.writers.playbook.cpp_reduce import Lane, Stream, accumulators
 from kernelwright.agent.writers.playbook.index import Axis, product
 from kernelwright.agent.writers.playbook.ir import Expr, Load, Loop, Op
-from kernelwright.agent.writers.playbook.schedule import DEAR
 from kernelwright.agent.writers.playbook.simplify import exprs_of
-from kernelwright.agent.writers.playbook.walks import children, expr_axes, expr_scalars, poly_axes, walk
+from kernelwright.agent.writers.playbook.walks import DEAR, children, expr_axes, expr_scalars, poly_axes, walk
 
 
 @dataclass

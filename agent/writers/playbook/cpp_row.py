@@ -10,9 +10,8 @@ from kernelwright.agent.writers.playbook.cpp_loops import PARALLEL_FROM, NestWri
 from kernelwright.agent.writers.playbook.cpp_reduce import Lane, Stream, accumulators
 from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import Expr, Loop, Op, Reduce
-from kernelwright.agent.writers.playbook.schedule import DEAR
 from kernelwright.agent.writers.playbook.simplify import exprs_of
-from kernelwright.agent.writers.playbook.walks import expr_axes, walk
+from kernelwright.agent.writers.playbook.walks import DEAR, expr_axes, walk
 
 
 @dataclass

@@ -102,8 +102,8 @@ def emit_scatter(kernel: Scatter, program: Program, point: Mapping[str, Any]) ->
     what = f"tl.broadcast_to(({value.text}) + tl.zeros([], {COMPUTE[kernel.value.kind]}), {shape}).to({element})"
     mask = f"tl.broadcast_to({scope.mask(frozenset({1})).text}, {shape})"
     code.add(f"{ATOMICS.get(kernel.op, 'tl.store')}({pointer}, {what}, mask={mask})")
-    layout = Shape((group,), {"BC": group}, "map")
-    piece = launch(code, kernel.name, layout, [f"BC = min(p2({size_text(count)}), 256)"], point)
+    layout = Shape((group,), {"BC": group}, "scatter")
+    piece = launch(code, kernel.name, layout, [f"BC = min(p2({size_text(count)}), 512)"], point)
     return [piece], piece.launch
 
 

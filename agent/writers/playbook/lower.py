@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from kernelwright.agent.writers.playbook.defs import (
 from kernelwright.agent.writers.playbook.graph import Call, Graph, Symbols, Unsupported, varies
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kind, Position, Ref
+from kernelwright.agent.writers.playbook.simplify import FEW, move
+from kernelwright.agent.writers.playbook.walks import walk
 
 Value = Any
 """A tensor, a tuple of values, or a Python value."""
@@ -229,11 +232,20 @@ class Lowering:
             at = sum((p * s for p, s in zip(point(inner), strides(shape), strict=True)), ZERO)
             kind = value.kind
         real = tuple(a for a in inner if a.extent is not ONE)
-        if real:
+        count = product(a.extent for a in real).const
+        if len(real) == 1 and outer and operator == "sum" and count is not None and count <= FEW and self._light(value):
+            terms = [move(as_kind(value, kind), {real[0]: Poly.of(i)}) for i in range(count)]
+            result = self.defs.add(outer, dtype, Map(functools.reduce(lambda a, b: op("add", a, b), terms)))
+        elif real:
             result = self.defs.add(outer, dtype, Red(operator, real, as_kind(value, kind), at))
         else:  # over one element there is nothing to do
             result = self.defs.add(outer, dtype, Map(num(0) if operator.startswith("arg") else as_kind(value, kind)))
         return unsqueeze(result, over) if keep else result
+
+    def _light(self, value: Expr) -> bool:
+        """Whether ``value`` is elementwise work all the way down, so that a few copies of it cost little."""
+        used = [self.defs.items[e.number].rule for e in walk(value) if isinstance(e, Ref)]
+        return all(isinstance(rule, Map) and self._light(rule.body) for rule in used)
 
     def count(self, x: Tensor, dims: list[int]) -> Poly:
         """How many elements a reduction over ``dims`` takes."""

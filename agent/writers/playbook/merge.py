@@ -12,18 +12,22 @@ from kernelwright.agent.writers.playbook.ir import (
     Load,
     Loop,
     Nest,
+    Op,
     Reduce,
     Scalar,
     Store,
 )
 from kernelwright.agent.writers.playbook.simplify import exprs_of, map_nest, move
-from kernelwright.agent.writers.playbook.walks import expr_scalars, loads
+from kernelwright.agent.writers.playbook.walks import DEAR, expr_scalars, loads, walk
 
 
 def merge(kernels: list[Kernel]) -> list[Kernel]:
     """``kernels`` with mergeable nests joined, in an order that respects what they read."""
     result: list[Kernel] = []
     for kernel in kernels:
+        if isinstance(kernel, Nest) and (folded := _folded(result, kernel)) is not None:
+            result[folded[0]] = folded[1]
+            continue
         place = _place(result, kernel) if isinstance(kernel, Nest) else None
         if place is None:
             result.append(kernel)
@@ -64,6 +68,38 @@ def _place(before: list[Kernel], nest: Nest) -> int | None:
         if reads & written(other):
             return None
     return None
+
+
+def _folded(before: list[Kernel], nest: Nest) -> tuple[int, Nest] | None:
+    """A map that writes a result of its own which ``nest`` reads row by row, taken into it: (its place, both in one).
+
+    A sum of residuals is an example, returned beside its norm: it is then not read from memory again.
+    """
+    reads = {load.buffer for load in _loads(nest)}
+    for place in range(len(before) - 1, -1, -1):
+        other = before[place]
+        if not reads & written(other):
+            continue
+        rows = _by_rows(other, nest) if isinstance(other, Nest) else None
+        joined = None if rows is None else join(rows, nest)
+        if joined is None:
+            return None
+        return place, replace(joined, name=nest.name, phases=_together([*joined.phases[1:], joined.phases[0]]))
+    return None
+
+
+def _by_rows(first: Nest, second: Nest) -> Nest | None:
+    """A cheap map over the points of ``second``, its loop along the axes that are left; None for what is no such thing."""
+    phase, count = first.phases[0], len(second.outer)
+    if len(first.phases) > 1 or phase.axes or not count or count >= len(first.outer):
+        return None
+    if any(isinstance(e, Op) and e.name in DEAR for root in exprs_of(phase) for e in walk(root)):
+        return None
+    left = [a.extent for a in first.outer[count:]]
+    same = [a.extent for a in first.outer[:count]] == [a.extent for a in second.outer]
+    if not same or not any([a.extent for a in loop.axes] == left for loop in second.phases):
+        return None
+    return replace(first, outer=first.outer[:count], phases=(replace(phase, axes=first.outer[count:]),))
 
 
 def join(first: Nest, second: Nest) -> Nest | None:

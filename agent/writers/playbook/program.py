@@ -25,7 +25,7 @@ from kernelwright.agent.writers.playbook.ir import (
 from kernelwright.agent.writers.playbook.lower import Lowering
 from kernelwright.agent.writers.playbook.merge import merge
 from kernelwright.agent.writers.playbook.schedule import Scheduler
-from kernelwright.agent.writers.playbook.simplify import collapse, exprs_of, rename, tidy
+from kernelwright.agent.writers.playbook.simplify import collapse, exprs_of, rename, tidy, unroll
 from kernelwright.agent.writers.playbook.walks import loads
 
 for _name in ("point", "view", "reduce", "linear", "index", "bag", "order", "spectrum", "window"):
@@ -125,7 +125,7 @@ def _guards(low: Lowering) -> tuple[Guard, ...]:
 
 
 def _finish(kernel: Kernel) -> Kernel:
-    return rename(collapse(kernel)) if isinstance(kernel, Nest) else kernel
+    return rename(collapse(unroll(kernel))) if isinstance(kernel, Nest) else kernel
 
 
 def _read(kernel: Kernel) -> set[str]:

@@ -32,30 +32,7 @@ from kernelwright.agent.writers.playbook.ir import (
 )
 from kernelwright.agent.writers.playbook.rows import Need, Rows, axes_of, invert, refs
 from kernelwright.agent.writers.playbook.simplify import move, move_poly, split_all, tidy
-from kernelwright.agent.writers.playbook.walks import map_poly, walk
-
-DEAR = frozenset(
-    (
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log1p",
-        "log2",
-        "log10",
-        "sin",
-        "cos",
-        "tan",
-        "asin",
-        "acos",
-        "atan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "pow",
-    )
-) | frozenset(("erf", "erfc", "sigmoid", "asinh", "acosh", "atanh", "atan2"))
-"""Operators worth not computing twice."""
+from kernelwright.agent.writers.playbook.walks import DEAR, map_poly, walk
 
 
 @dataclass

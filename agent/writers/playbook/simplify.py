@@ -11,15 +11,19 @@ from kernelwright.agent.writers.playbook.ir import (
     Load,
     Loop,
     Nest,
+    Op,
     Position,
     Reduce,
     Ref,
+    Scalar,
     Scan,
     Store,
 )
-from kernelwright.agent.writers.playbook.walks import map_expr, map_poly, walk
+from kernelwright.agent.writers.playbook.walks import DEAR, expr_axes, map_expr, map_poly, walk
 
 Change = dict[Axis, Poly]
+FEW = 4
+"""Points of an axis that are written out rather than looped over, at most."""
 
 
 def polys_of(expr: Expr) -> list[Poly]:
@@ -198,6 +202,45 @@ def collapse(nest: Nest) -> Nest:
             changed = True
             break
     return nest
+
+
+def unroll(nest: Nest) -> Nest:
+    """``nest`` with its last outer axis written out, where that is a few points long and they share dear work.
+
+    Forces in three dimensions are an example: their common weight, a power, is then computed once a pair and not three times.
+    """
+    last = nest.outer[-1] if len(nest.outer) > 1 else None
+    count = None if last is None else last.extent.const
+    loops = [loop for loop in nest.phases if loop.axes]
+    plain = not any(loop.scans or loop.span for loop in nest.phases) and any(loop.reduces for loop in loops)
+    if last is None or count is None or not 1 < count <= FEW or not plain or not any(_shares(loop, last) for loop in loops):
+        return nest
+
+    def at(place: int, value: Expr) -> Expr:
+        return move(
+            value,
+            {last: Poly.of(place)},
+            lambda e: Scalar(f"{e.name}_{place}", e.kind) if isinstance(e, Scalar) else None,
+        )
+
+    phases = []
+    for loop in nest.phases:
+        reduces, stores = [], []
+        for i in range(count):
+            change: Change = {last: Poly.of(i)}
+            for r in loop.reduces:
+                index = None if r.index is None else move_poly(r.index, change)
+                reduces.append(Reduce(f"{r.name}_{i}", r.op, at(i, r.value), r.kind, index))
+            stores += [Store(s.buffer, move_poly(s.offset, change), at(i, s.value)) for s in loop.stores]
+        phases.append(replace(loop, reduces=tuple(reduces), stores=tuple(stores)))
+    return replace(nest, outer=nest.outer[:-1], phases=tuple(phases))
+
+
+def _shares(loop: Loop, axis: Axis) -> bool:
+    """Whether dear work inside the loop is the same at all points of ``axis``."""
+    inside = set(loop.axes)
+    dear = [e for value in exprs_of(loop) for e in walk(value) if isinstance(e, Op) and e.name in DEAR]
+    return any(axis not in expr_axes(e) and inside & expr_axes(e) for e in dear)
 
 
 def _everywhere(nest: Nest, pair: tuple[Axis, Axis]) -> bool:

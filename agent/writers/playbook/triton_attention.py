@@ -259,7 +259,7 @@ class AttentionWriter:
         lines.append(f"{self.name}[(-(-({m}) // BM) * ({count}),)]({', '.join([*described, *self.code.passed, options])})")
         names = [name for b in ("BM", "BN", "BK", "BV") for name in (b, f"{b}_EVEN")]
         names = [*(["TMA"] if self.plain else []), *names, "IDX"]
-        head = ", ".join([*described, *self.code.parameters, *(f"{o}: tl.constexpr" for o in names)])
+        head = ", ".join([*described, *self.code.declared, *(f"{o}: tl.constexpr" for o in names)])
         source = "\n".join([f"@triton.jit\ndef {self.name}({head}):", *self.code.lines])
         sizes = ", ".join(plain_text(axis.extent) for axis in (item.scores.m, item.scores.k, item.result.n))
         return [Piece(self.name, source)], lines, f"attention_ok({self.work[2:]}, {sizes})"

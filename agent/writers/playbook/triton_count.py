@@ -61,7 +61,7 @@ def count_pieces(kernel: Scatter, program: Program, point: Mapping[str, Any]) ->
     code.add("bin = tl.arange(0, BINS)")
     code.add(f"some = (bin < {size}) & (found > 0)")
     code.add(f'tl.atomic_add({target} + bin, found.to({target}.dtype.element_ty), mask=some, sem="relaxed")')
-    head = ", ".join([*code.parameters, *(f"{o}: tl.constexpr" for o in ("BINS", "BC", "STAGES", "IDX"))])
+    head = ", ".join([*code.declared, *(f"{o}: tl.constexpr" for o in ("BINS", "BC", "STAGES", "IDX"))])
     source = "\n".join([f"@triton.jit\ndef {kernel.name}({head}):", *code.lines])
     options = f"BINS=max(p2({text(bins)}), 2), BC={block}, STAGES=2, IDX=IDX, num_warps={warps}"
     grid = f"(min({programs}, -(-({text(count)}) // {block})),)"

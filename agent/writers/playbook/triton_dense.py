@@ -261,7 +261,7 @@ def _tiles(code: Code, m: str, n: str) -> None:
 
 def _piece(name: str, operands: list[str], code: Code, options: list[str]) -> Piece:
     constants = ["BM", "BM_EVEN", "BN", "BN_EVEN", "BK", *options, "SWIZZLE", "IDX"]
-    head = ", ".join([*operands, *code.parameters, *(f"{c}: tl.constexpr" for c in constants)])
+    head = ", ".join([*operands, *code.declared, *(f"{c}: tl.constexpr" for c in constants)])
     return Piece(name, "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines]))
 
 

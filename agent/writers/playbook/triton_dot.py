@@ -328,7 +328,7 @@ class ProductWriter:
         body = self.kernel(split)
         planes = ["p_SHARES"] if split > 1 else []
         options = ("BM", "BM_EVEN", "BN", "BN_EVEN", "BK", "BK_EVEN", "SWIZZLE", "PRECISION", "IDX")
-        head = ", ".join([*code.parameters, *planes, *(f"{o}: tl.constexpr" for o in options)])
+        head = ", ".join([*code.declared, *planes, *(f"{o}: tl.constexpr" for o in options)])
         m, n, k, s = (text(product(a.extent for a in axes)) for axes in (item.m, item.n, item.k, item.scalars))
         source = self.type.removesuffix(".dtype.element_ty")
         small, large = self.tile("tile", "TILES16"), self.tile("tile32", "TILES32")

@@ -8,6 +8,7 @@ than 2^31 elements.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ from kernelwright.agent.writers.playbook.ir import (
 from kernelwright.agent.writers.playbook.triton_math import BINARY_TEXT, UNARY_TEXT, power_text
 from kernelwright.agent.writers.playbook.walks import expr_axes, poly_axes
 
+_OUTSIDE = re.compile(r"\s*\w+_in = |.*\bpid\b")
+"""Lines that say which points a tile has, and not what is done with them."""
+_ARITHMETIC = re.compile(r" [*%] | // |cdiv\(")
 Dims = frozenset[int]
 NO_DIMS: Dims = frozenset()
 
@@ -99,6 +103,17 @@ class Code:
     def parameters(self) -> list[str]:
         """Names of the kernel's parameters: prefixed, so that they meet no local name."""
         return [*self._own, *self.quotients.values()]
+
+    @property
+    def declared(self) -> list[str]:
+        """:attr:`parameters` as the kernel declares them.
+
+        A size that enters addresses or quotients is a constant: the compiler then divides by multiplying. One that only bounds
+        an axis, as the number of rows, stays an argument, and another value of it compiles nothing anew.
+        """
+        inner = "\n".join(line for line in self.lines if _ARITHMETIC.search(line) and not _OUTSIDE.match(line))
+        used = {name for name in self.parameters if name[0] in "nd" and re.search(rf"\b{name}\b", inner)}
+        return [f"{name}: tl.constexpr" if name in used else name for name in self.parameters]
 
     @property
     def passed(self) -> list[str]:

@@ -15,14 +15,16 @@ TUNING: dict[str, list[Any]] = {
     "lane_elements": [16, 8, 32, 64],
     "loop_tile": [4096, 2048, 8192, 1024],
     "column_block": [64, 32, 128, 256],
-    "map_tile": [2048, 1024, 4096, 8192],
+    "map_tile": [1024, 2048, 512, 4096],
     "span_tile": [16, 8, 32, 64],
-    "window_tile": [512, 1024, 256],
+    "window_tile": [256, 512, 128, 1024],
     "stages": [2, 1, 3, 4],
     "online_unroll": [2, 4, 1],
     "split_programs": [528, 264, 1056],
 }
 """Parameter of a nest -> its values, the default first."""
+_SHARE = {"map": 2, "scatter": 4}
+"""By how much fewer elements a thread has than in a row: accesses that wait for each other want more threads."""
 ROW_LIMIT = 32768
 """Most elements of a tile that is held in registers: 64 a thread at 16 warps."""
 
@@ -90,7 +92,7 @@ def launch(code: Code, name: str, shape: Shape, blocks: list[str], point: Mappin
     options += [f"{block}_RAGGED" for block in ragged]
     options += ["PARTS_BLOCK"] if mode == "split" else []
     options += ["IDX", "STAGES"]
-    head = ", ".join([*code.parameters, *more, *(f"{option}: tl.constexpr" for option in options)])
+    head = ", ".join([*code.declared, *more, *(f"{option}: tl.constexpr" for option in options)])
     source = "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines])
     passed = [*code.passed, *more, *(f"{b}={b}" for b in groups)]
     passed += [f"{b}_EVEN=({text(g.extent)}) % {b} == 0" for b, g in groups.items()]
@@ -99,7 +101,8 @@ def launch(code: Code, name: str, shape: Shape, blocks: list[str], point: Mappin
     elements = " * ".join([b for b in groups if not b.startswith("BK")] + _longest(groups)) or "1"
     passed += ["IDX=IDX", f"STAGES={tuned(point, 'stages')}"]
     lane = tuned(point, "lane_elements")
-    passed.append(f"num_warps=warps({elements}, {min(lane, 4) if mode == 'window' else lane})")
+    lane = min(lane, 4) if mode == "window" else max(lane // _SHARE.get(mode, 1), 1)
+    passed.append(f"num_warps=warps({elements}, {lane})")
     grid = f"({tile_count(shape.outer)}, {'PARTS' if shape.shared else '1'})"
     return Piece(name, source, [*blocks, f"{name}[{grid}]({', '.join(passed)})"])
 

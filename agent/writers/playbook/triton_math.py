@@ -164,7 +164,7 @@ def identity(op: str, kind: str) -> str:
 
 
 def power_text(texts: list[str], expr: Op) -> str:
-    """``pow``: by multiplications where the exponent is a small whole literal."""
+    """``pow``: by multiplications and roots where the exponent is a small literal, whole or half."""
     base, exponent = texts
     value = expr.args[1].value if isinstance(expr.args[1], Const) else None
     if value is not None and float(value).is_integer() and 1 <= abs(value) <= 4:
@@ -174,6 +174,9 @@ def power_text(texts: list[str], expr: Op) -> str:
         return f"tl.sqrt_rn({base})"
     if value == -0.5:
         return f"tl.rsqrt({base})"
+    if value in (1.5, -1.5):
+        text = f"({base} * tl.sqrt_rn({base}))"
+        return text if value > 0 else f"tl.div_rn(1.0, {text})"
     if expr.kind == "int":
         return f"kw_ipow({base}, {exponent})"
     return f"kw_pow({base}, {exponent})"

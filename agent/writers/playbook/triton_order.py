@@ -139,7 +139,7 @@ class OrderWriter:
 
     def piece(self, code: Code, name: str, more: list[str], options: dict[str, str], grid: str) -> Piece:
         """The kernel's text and its launch; ``options``: constants and the Python that gives them."""
-        head = ", ".join([*code.parameters, *more, *(f"{o}: tl.constexpr" for o in options)])
+        head = ", ".join([*code.declared, *more, *(f"{o}: tl.constexpr" for o in options)])
         passed = ", ".join([*code.passed, *more, *(f"{o}={v}" for o, v in options.items())])
         elements = " * ".join([options["BR"], options.get("BK", "BJ")])
         source = "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines])

@@ -169,7 +169,7 @@ class PackedWriter(ProductWriter, ABC):
             "    return",
         ]
         names = ["BM", "BM_EVEN", "BN", "BN_EVEN", "BK", "BK_EVEN", "SWIZZLE", "IDX"]
-        head = [*(f"desc_{p}" for p in self.planes), *self.code.parameters, *(f"{o}: tl.constexpr" for o in names)]
+        head = [*(f"desc_{p}" for p in self.planes), *self.code.declared, *(f"{o}: tl.constexpr" for o in names)]
         source = f"@triton.jit\ndef {name}({', '.join(head)}):\n{body}"
         return [Piece(f"{name}_pack", pack[0]), *more, Piece(name, source)], lines
 
@@ -267,7 +267,7 @@ def packing(
     parts = ("kw_tf32(x.to(tl.float32))", "kw_rest(x.to(tl.float32))") if len(planes) == 2 else ("x",)
     for plane, part in zip(planes, parts, strict=True):
         code.add(f"tl.store(o_{plane} + where, ({part}).to(o_{plane}.dtype.element_ty), mask=in_r & (at_k < depth))")
-    head = ", ".join([*(f"o_{plane}" for plane in planes), "rows", "depth", *code.parameters, "IDX: tl.constexpr"])
+    head = ", ".join([*(f"o_{plane}" for plane in planes), "rows", "depth", *code.declared, "IDX: tl.constexpr"])
     return "\n".join([f"@triton.jit\ndef {name}({head}):", *code.lines]), code.passed
 
 

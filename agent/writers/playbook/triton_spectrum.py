@@ -16,7 +16,7 @@ from kernelwright.agent.writers.playbook.ir import Program, Spectrum
 from kernelwright.agent.writers.playbook.triton_expr import size_text as text
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 
-TUNING: dict[str, list[Any]] = {"spectrum_lane": [16, 32, 8], "spectrum_tile": [1024, 512, 2048]}
+TUNING: dict[str, list[Any]] = {"spectrum_lane": [32, 64, 16], "spectrum_tile": [1024, 512, 2048]}
 """Parameter of a spectrum -> its values, the default first: complex elements of a thread, least of a program."""
 
 TABLES = '''

@@ -19,6 +19,29 @@ from kernelwright.agent.writers.playbook.ir import (
     Scalar,
 )
 
+DEAR = frozenset(
+    (
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log1p",
+        "log2",
+        "log10",
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "pow",
+    )
+) | frozenset(("erf", "erfc", "sigmoid", "asinh", "acosh", "atanh", "atan2"))
+"""Operators worth not computing twice."""
+
 
 def children(expr: Expr) -> tuple[Expr, ...]:
     """Direct subexpressions, including those inside loaded indices."""
