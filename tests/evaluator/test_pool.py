@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 
 import pytest
 import torch
@@ -43,6 +44,16 @@ def test_contents_are_new_every_time_in_every_slot_and_are_known(large: bool, mo
             seen += now
     finally:
         timed.close()
+
+
+def test_a_closed_pool_holds_no_memory() -> None:
+    """One is made for every kernel that is timed: an open descriptor would keep its pages."""
+    timed = pool()
+    (fd,) = timed.descriptors
+    os.fstat(fd)
+    timed.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
 
 
 def test_large_pools_take_new_draws_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
