@@ -201,15 +201,15 @@ def main() -> None:
         for name in ("postgres", "chroma"):
             (folder / name).mkdir()
         database = stack.enter_context(servers.postgres(folder / "postgres"))
-        url, pid = stack.enter_context(servers.chroma(folder / "chroma"))
-        place = Place(folder / "home", database.url, url)
+        chroma = stack.enter_context(servers.chroma(folder / "chroma"))
+        place = Place(folder / "home", database.url, chroma.url)
         memory = place.open()
         memory.store.create_run(RunRecord("bench", {"budget": EACH}, "running", "", (bench_memory.task(0),)))
         bench_memory.fill(memory, given.experiences, random.Random(1))
         memory.search("softmax")  # the index holds what the store does
         memory.close()
         counts = [int(word) for word in given.processes.split(",")]
-        pids = {"postgresql": database.pid, "chroma": pid}
+        pids = {"postgresql": database.pid, "chroma": chroma.pid}
         found = {
             "what": "steps of the loop (recall, ask, answer, judge, learn) on one memory over PostgreSQL and a Chroma server, "
             "by several processes at once; no model and no judge; one item in every context; all on one machine",

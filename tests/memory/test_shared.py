@@ -55,8 +55,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Chroma server of our own."""
-    with servers.chroma(tmp_path_factory.mktemp("chroma")) as (url, _):
-        yield url
+    with servers.chroma(tmp_path_factory.mktemp("chroma")) as server:
+        yield server.url
 
 
 def opened(home: Path, store: str, index: str) -> Memory:
