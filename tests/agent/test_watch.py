@@ -243,6 +243,7 @@ def test_on_a_terminal_keys_pause_and_stop(place: Workspace, store: Store, tmp_p
         screen.until("running", watching)
         os.write(ours, b"p")
         screen.until("paused", watching)
+        time.sleep(0.5)  # seen between two attempts, the run may ask for one more before it looks
         until(lambda: not sight(place, store).tasks[0].in_flight, process)  # what was begun is finished first
         count = sight(place, store).tasks[0].attempts
         time.sleep(0.8)
