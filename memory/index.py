@@ -160,7 +160,7 @@ class Index:
         """
         if not self.writes:
             raise self.place.refuse()
-        self._wipe()
+        self._guarded(self._wipe)
         self._guarded(lambda: self._open_and_level(True))
         return self.count()
 
