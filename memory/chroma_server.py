@@ -12,6 +12,16 @@ from urllib.parse import urlsplit
 from kernelwright.tasks.errors import HarnessError, InputError, WorkspaceError
 
 PORT = 8000
+PATIENCE = 120.0
+"""Seconds that a run at work waits for a server that has gone away, such as one that is started again."""
+
+ANSWER = 60.0
+"""Seconds without a byte of an answer after which a server that holds the connection is taken for gone; Chroma's client has no
+such limit."""
+
+
+class Unreachable(WorkspaceError):
+    """The server does not answer, or not as it should; later it may."""
 
 
 class Server:
@@ -51,14 +61,19 @@ class Server:
         """A client of the server.
 
         Raises:
-            WorkspaceError: it does not answer.
+            Unreachable: it does not answer.
         """
         import chromadb
+        import httpx
         from chromadb.config import Settings
 
         port = self._port or (443 if self._ssl else PORT)
+        host = f"[{self._host}]" if ":" in str(self._host) else self._host
         try:
-            return chromadb.HttpClient(self._host or "", port, self._ssl, settings=Settings(anonymized_telemetry=False))
+            httpx.get(f"http{'s' if self._ssl else ''}://{host}:{port}/api/v2/heartbeat", timeout=ANSWER)
+            client = chromadb.HttpClient(self._host or "", port, self._ssl, settings=Settings(anonymized_telemetry=False))
+            client._server._session.timeout = ANSWER  # type: ignore[attr-defined]  # no public way to it
+            return client
         except Exception as error:  # noqa: BLE001 - Chroma raises a plain ValueError, httpx's errors, or its own
             raise unreachable(self.url, error) from error
 
@@ -69,9 +84,21 @@ class Server:
         """Nothing is held."""
 
 
+def away(error: BaseException) -> bool:
+    """Whether ``error`` says that nobody answered, so that it is worth asking again later.
+
+    A plain Exception is how Chroma's client raises an answer that is not Chroma's: that of a proxy whose server is down.
+    """
+    foreign = type(error) is Exception or type(error).__module__.partition(".")[0] in ("httpx", "httpcore")
+    return foreign or isinstance(error, Unreachable)
+
+
 def unreachable(url: str, error: BaseException) -> WorkspaceError:
     """The error for a server that does not answer, or not as it should."""
+    if isinstance(error, Unreachable):
+        return error
     said = (str(error).splitlines() or [type(error).__name__])[0][:160]
-    return WorkspaceError(
-        f"the Chroma server {url} failed: {said}", "start it (docs/memory.md), or leave --index out for an index in --home"
+    return Unreachable(
+        f"the Chroma server {url} failed: {said}",
+        "start it (docs/memory.md), or unset KERNELWRIGHT_INDEX for an index in --home",
     )

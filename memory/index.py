@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from kernelwright.memory import chroma_folder
+from kernelwright.memory import chroma_folder, chroma_server
 from kernelwright.memory.chroma_folder import Folder
-from kernelwright.memory.chroma_server import Server, unreachable
+from kernelwright.memory.chroma_server import Server, Unreachable, away, unreachable
 from kernelwright.memory.embed import DIMENSIONS, EMBEDDER, embed
 from kernelwright.tasks.errors import WorkspaceError
 from kernelwright.tasks.records import digest
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BATCH = 1000
+_EVERY = 0.5
+"""Seconds between two looks at a server that is waited for."""
 _CONFIGURATION = {"hnsw": {"space": "cosine", "ef_search": 200}}
 
 
@@ -71,6 +73,8 @@ class Index:
         """What had to be repaired, a line each; the reader takes them away."""
         self._source: Source | None = None
         self._client: Any = None
+        self._reached = False
+        """The server has answered once: from then on it is waited for where it goes away."""
         self._leave = False
         """The folder cannot be read, and another process writes it: do without."""
         self._collections: dict[str, Any] = {}
@@ -156,23 +160,30 @@ class Index:
         """
         if not self.writes:
             raise self.place.refuse()
-        self._wipe()
+        self._guarded(self._wipe)
         self._guarded(lambda: self._open_and_level(True))
         return self.count()
 
     def close(self) -> None:
-        """Write what is pending, and let go of the place. May be repeated."""
+        """Write what is pending, and let go of the place. May be repeated.
+
+        A server that is away now is not waited for: who opens it next puts there what it lacks.
+        """
         level = self._client is not None and self.writes
         try:
             if level:
-                self._guarded(self._flush)
+                self._guarded(self._flush, patient=False)
+        except Unreachable as error:
+            self.notes.append(f"{error.message}: it gets the last experiences when it is opened again")
         finally:
             self._shut()
             self.place.release(level)
 
     # Opening and repair
 
-    def _guarded(self, work: Callable[[], T]) -> T:
+    def _guarded(self, work: Callable[[], T], patient: bool = True) -> T:
+        if isinstance(self.place, Server):
+            return self._served(self.place, work, chroma_server.PATIENCE if patient and self._reached else 0.0)
         try:
             return work()
         except BaseException as error:  # a panic in Chroma's Rust is no Exception
@@ -185,20 +196,39 @@ class Index:
         except BaseException as error:  # as above
             if not _broken(error):
                 raise
-            if isinstance(self.place, Server):
-                raise unreachable(self.place.url, error) from error
             raise WorkspaceError(f"cannot write the index {self.place}: {_reason(error)}", "check the folder") from error
 
+    def _served(self, server: Server, work: Callable[[], T], patience: float) -> T:
+        """``work`` on a server: once more where it is refused, as another process may have rebuilt the index; and for as long
+        as the server is away, at most ``patience`` seconds. What it lost is put back from the source before that.
+
+        Raises:
+            Unreachable: it stayed away, never was there, or refused twice.
+        """
+        began, refused, tried = time.monotonic(), False, not self._reached
+        while True:
+            try:
+                if self._client is None and self._reached:
+                    self._open_and_level(True)
+                return work()
+            except Exception as error:
+                gone = away(error)
+                if not gone and not _broken(error):
+                    raise
+                self._shut()
+                if tried and time.monotonic() - began >= patience if gone else refused:
+                    raise unreachable(server.url, error) from error
+                refused, tried = refused or not gone, True  # a server that was started again ends old connections, too
+            if gone:
+                time.sleep(_EVERY)
+
     def _repair(self, error: BaseException) -> None:
-        if isinstance(self.place, Server):  # another process may have rebuilt it: look again
-            self._shut()
-        elif self.writes:
+        if self.writes:
             self._wipe()
-            self._note(f"could not be read ({_reason(error)})")
         else:
             self._shut()
             self._leave = True
-            self._note(f"could not be read ({_reason(error)})")
+        self._note(f"could not be read ({_reason(error)})")
 
     def _note(self, what: str) -> None:
         done = "was rebuilt from the store" if self.writes else "is left to the process that writes it"
@@ -216,6 +246,7 @@ class Index:
 
     def _connect(self) -> None:
         self._client = self.place.connect()
+        self._reached = True
         for collection in self._client.list_collections():
             if collection.name.startswith(self._prefix()):
                 # Chroma opens without complaint where its vector files are gone; asked for a vector, it complains.
@@ -325,9 +356,7 @@ class Index:
 def _broken(error: BaseException) -> bool:
     from chromadb.errors import ChromaError
 
-    if isinstance(error, (ChromaError, sqlite3.Error)) or type(error).__name__ == "PanicException":
-        return True
-    return type(error).__module__.partition(".")[0] in ("httpx", "httpcore")  # of the server's client
+    return isinstance(error, (ChromaError, sqlite3.Error)) or type(error).__name__ == "PanicException"
 
 
 def _reason(error: BaseException) -> str:

@@ -187,6 +187,9 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+_SCHEMA_LOCK = 0x6B77_7363
+"""A number that only we lock in a database, while the schema is made or brought up to date."""
+
 PATIENCE = 120.0
 """Seconds that a run at work waits for a database server that has gone away, such as one that is started again."""
 
@@ -270,6 +273,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _ensure_schema(tx: Connection, url: sa.URL) -> None:
+    if tx.dialect.name == "postgresql":  # several processes may come upon an empty database at once; SQLite's begin locks it
+        tx.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
     present = set(sa.inspect(tx).get_table_names())
     if meta.name not in present:
         clash = sorted(present & set(_metadata.tables))
@@ -295,8 +300,8 @@ def _ensure_schema(tx: Connection, url: sa.URL) -> None:
 def _from_1(tx: Connection) -> str:
     """Calls are kept, and how long a run was worked on. What an earlier Kernelwright wrote stays as it is.
 
-    Another process may be doing the same at the same time: SQLite lets only one write, and elsewhere the loser's
-    transaction fails and its process is started again.
+    Another process may want to do the same at the same time: SQLite lets only one write, PostgreSQL only one hold
+    :data:`_SCHEMA_LOCK`; elsewhere the loser's transaction fails and its process is started again.
     """
     calls.create(tx, checkfirst=True)
     _add_columns(tx, runs, ("seconds",))

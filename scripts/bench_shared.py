@@ -2,9 +2,15 @@
 
 Starts PostgreSQL and a Chroma server of its own, fills the memory with
 synthetic experiences, and lets 1, 2, 4, 8 processes work at once: each step is recall, ask, answer, judge and learn, without a
-model and without a judge. One item is in every context, so that all processes write the same rows. Prints one JSON object.
+model and without a judge. One item is in every context, so that all processes write the same rows. Then it starts 1 and 8 whole
+command lines (`kernelwright optimize`) at once, each time on a new memory over the same servers. Prints one JSON object.
 
     scripts/bench_shared --processes 1,2,4,8 --seconds 20 --experiences 2000 --out results/cpu/shared-memory.json
+
+Command lines alone, what FILE holds of the rest being kept, and with the real judge:
+
+    scripts/bench_shared --processes "" --out FILE
+    scripts/bench_shared --processes "" --out FILE --optimize "core/activation/gelu_tanh --budget 2 --engine local"
 """
 
 from __future__ import annotations
@@ -15,11 +21,14 @@ import multiprocessing
 import os
 import platform
 import random
+import resource
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -36,14 +45,17 @@ import servers
 from synthetic import passed
 
 from kernelwright.memory.memory import Memory, Settings, open_memory
-from kernelwright.memory.records import Context, Recalled, RunRecord, Step
-from kernelwright.memory.schema import ANY, experiences, item_values, steps
-from kernelwright.tasks.records import Answer, Idea, IdeaStage, Kernel, Task
+from kernelwright.memory.records import SEEDED, Context, Recalled, RunRecord, Step
+from kernelwright.memory.schema import ANY, experiences, item_values, rewards, steps
+from kernelwright.memory.store import Store
+from kernelwright.tasks.records import Answer, Attempt, Idea, IdeaStage, Kernel, Task
 
 SHARED = "e000000"
 """An experience that is in every context."""
 EACH, TASKS = 30, 20
 """Attempts a task, and tasks a run before it begins anew."""
+OPTIMIZE = "--suite quickstart --budget 3 --engine kernelwright.evaluator.engines.fake:FakeEngine"
+"""What each command line is asked for: the playbook writes, and an engine that takes no time says that all is well."""
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -188,43 +200,174 @@ def measured(place: Place, processes: int, seconds: float, servers_: Mapping[str
     }
 
 
+def at_once(place: Place, chroma: servers.Chroma, count: int, asked: str) -> dict[str, Any]:
+    """So many command lines at once on a new memory; fails where one does, or an attempt or an update is missing afterwards."""
+    given = {"KERNELWRIGHT_HOME": place.home, "KERNELWRIGHT_STORE": place.store, "KERNELWRIGHT_INDEX": place.index}
+    environment = os.environ | {name: str(value) for name, value in given.items()}
+    line = [sys.executable, "-m", "kernelwright", "optimize", "--model", "playbook", "--backend", "cpp", *shlex.split(asked)]
+    place.home.mkdir(parents=True)
+    load, began, machine = os.getloadavg()[0], time.perf_counter(), busy()
+    cpu = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    logs = [(place.home / f"{n}.out", place.home / f"{n}.err") for n in range(count)]
+    processes = []
+    for out, err in logs:
+        with out.open("wb") as to, err.open("wb") as said:
+            processes.append(subprocess.Popen([*line, "--json"], env=environment, stdout=to, stderr=said))
+    codes = [process.wait() for process in processes]
+    took, machine_then = time.perf_counter() - began, busy()
+    cpu = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - cpu
+    if any(codes):
+        raise SystemExit(f"exit codes {codes}: {[err.read_text()[-2000:] for _, err in logs]}")
+    reported = sum(task["attempts"] for out, _ in logs for task in json.loads(out.read_text())["tasks"])
+    store = Store(str(place.store), place.home / "artifacts")
+    found = checked(store, count, reported) | indexed(store, chroma)
+    store.close()
+    return {
+        "processes": count,
+        "exit_codes": codes,
+        "seconds": round(took, 1),
+        "attempts_per_second": round(reported / took, 2),
+        "cpu_seconds_of_the_processes": round(cpu, 1),
+        "cores_busy": round((machine_then[0] - machine[0]) / (machine_then[1] - machine[1]), 3),
+        "load_before": round(load, 2),
+        **found,
+    }
+
+
+def checked(store: Store, runs: int, reported: int) -> dict[str, int]:
+    """Compare what the store counts with the attempts that it holds, and those with what the processes said.
+
+    Knowledge from files is never merged, so that each of its updates is one visit. What was learned may be merged into what
+    repeats it, which then has the visits of both: there fewer than were made would be a loss.
+    """
+    learned = [step for run in store.runs() for step in store.steps(run.id) if step.learned and step.attempt is not None]
+    if (len(store.runs()), len(learned)) != (runs, reported):
+        raise SystemExit(f"{runs} processes made {reported} attempts, and the store holds {len(store.runs())}, {len(learned)}")
+    moved = [step for step in learned if step.attempt is not None and earns(step.attempt)]
+    made = Counter(item for step in moved for item in step.context.valued)
+    observed = sum(step.idea.stage is IdeaStage.REFINE and not _duplicate(step) for step in moved)
+    v, e = item_values.c, experiences.c
+    with store.read() as tx:
+        visits = sa.select(v.item, sa.func.sum(v.visits)).where(v.backend == ANY).group_by(v.item)
+        held_ = {item: int(count) for item, count in tx.execute(visits)}
+        seeds = set(tx.execute(sa.select(e.id).where(e.origin.startswith(SEEDED, autoescape=True))).scalars())
+        seen = int(tx.execute(sa.select(sa.func.coalesce(sa.func.sum(rewards.c.seen), 0))).scalar_one())
+    wrong = {item: (made[item], held_.get(item, 0)) for item in seeds if made[item] != held_.get(item, 0)}
+    short = {item: (count, held_.get(item, 0)) for item, count in made.items() if count > held_.get(item, 0)}
+    if wrong or short or seen != observed:
+        raise SystemExit(f"updates were lost: {wrong | short}; the normaliser saw {seen} of {observed}")
+    return {
+        "attempts": reported,
+        "value_updates": sum(made.values()),
+        "of_knowledge": sum(made[item] for item in seeds),
+        "most_of_one_item": max(made.values(), default=0),
+        "rewards_normalised": seen,
+        "lost_updates": 0,
+    }
+
+
+def indexed(store: Store, chroma: servers.Chroma) -> dict[str, int]:
+    """Compare the index as the processes left it with the store; what it has beyond that is no longer recalled."""
+    import chromadb
+
+    client = chromadb.HttpClient("127.0.0.1", int(chroma.url.rpartition(":")[2]))
+    vectors = {id_ for collection in client.list_collections() for id_ in collection.get(include=[])["ids"]}
+    client.close()
+    e = experiences.c
+    with store.read() as tx:
+        current = set(tx.execute(sa.select(e.id).where(sa.not_(e.retired))).scalars())
+        retired = set(tx.execute(sa.select(e.id).where(e.retired)).scalars())
+    if missing := current - vectors:
+        raise SystemExit(f"the index lacks {len(missing)} of {len(current)} experiences: {sorted(missing)[:5]}")
+    return {"experiences": len(current), "missing_in_the_index": 0, "stale_in_the_index": len(retired & vectors)}
+
+
+def earns(attempt: Attempt) -> bool:
+    """Whether an attempt moves values: a draft's success that is met again does not (docs/memory.md)."""
+    return attempt.duplicate_of is None or not attempt.feasible or attempt.idea.stage is not IdeaStage.DRAFT
+
+
+def _duplicate(step: Step) -> bool:
+    return step.attempt is not None and step.attempt.duplicate_of is not None
+
+
+def of_commands(
+    folder: Path, database: servers.Postgres, chroma: servers.Chroma, counts: Sequence[int], asked: str
+) -> dict[str, Any]:
+    """The figures of whole command lines, each count of them on a database of its own."""
+    runs, now = [], _measured_now()
+    for count in counts:
+        name = f"commands_{count}"
+        engine = sa.create_engine(database.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as admin:
+            admin.execute(sa.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        store = database.url.rpartition("/")[0] + f"/{name}"
+        runs.append(at_once(Place(folder / name, store, chroma.url), chroma, count, asked))
+    return {
+        "what": "whole command lines, started at once on a new memory over PostgreSQL and a Chroma server, all on one machine",
+        "each": f"kernelwright optimize --model playbook --backend cpp {asked}",
+        **now,
+        "runs": runs,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", default="1,2,4,8")
+    parser.add_argument("--processes", default="1,2,4,8", help="of steps without a judge; '' leaves what --out holds of them")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--experiences", type=int, default=2000)
+    parser.add_argument("--commands", default="1,8", help="whole command lines at once; '' for none")
+    parser.add_argument("--optimize", default=OPTIMIZE, help="what each of them is asked for")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    counts, commands = ([int(word) for word in text.split(",") if word] for text in (given.processes, given.commands))
+    found: dict[str, Any] = json.loads(given.out.read_text("utf-8")) if given.out and given.out.is_file() else {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-shared-")))
         folder.chmod(0o755)  # another user owns the database where we are root
         for name in ("postgres", "chroma"):
             (folder / name).mkdir()
         database = stack.enter_context(servers.postgres(folder / "postgres"))
-        url, pid = stack.enter_context(servers.chroma(folder / "chroma"))
-        place = Place(folder / "home", database.url, url)
-        memory = place.open()
-        memory.store.create_run(RunRecord("bench", {"budget": EACH}, "running", "", (bench_memory.task(0),)))
-        bench_memory.fill(memory, given.experiences, random.Random(1))
-        memory.search("softmax")  # the index holds what the store does
-        memory.close()
-        counts = [int(word) for word in given.processes.split(",")]
-        pids = {"postgresql": database.pid, "chroma": pid}
-        found = {
-            "what": "steps of the loop (recall, ask, answer, judge, learn) on one memory over PostgreSQL and a Chroma server, "
-            "by several processes at once; no model and no judge; one item in every context; all on one machine",
-            "command": f"scripts/bench_shared {' '.join(sys.argv[1:])}",
-            "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
-            "cores": os.cpu_count(),
-            "load_before": round(os.getloadavg()[0], 2),
-            "versions": _versions(),
-            "experiences_at_first": given.experiences,
-            "runs": [measured(place, count, given.seconds, pids) for count in counts],
-        }
+        chroma = stack.enter_context(servers.chroma(folder / "chroma"))
+        if counts:
+            pids = {"postgresql": database.pid, "chroma": chroma.pid}
+            place = Place(folder / "home", database.url, chroma.url)
+            found |= of_steps(place, counts, given.seconds, given.experiences, pids)
+        if commands:
+            lines = of_commands(folder, database, chroma, commands, given.optimize)
+            others = [one for one in found.get("command_lines", []) if one["each"] != lines["each"]]
+            found["command_lines"] = [*others, lines]
     text = json.dumps(found, indent=1) + "\n"
     sys.stdout.write(text)
     if given.out:
         given.out.write_text(text, encoding="utf-8")
+
+
+def of_steps(place: Place, counts: Sequence[int], seconds: float, there: int, servers_: Mapping[str, int]) -> dict[str, Any]:
+    """The figures of steps without a model and a judge, on a memory of so many experiences."""
+    memory = place.open()
+    memory.store.create_run(RunRecord("bench", {"budget": EACH}, "running", "", (bench_memory.task(0),)))
+    bench_memory.fill(memory, there, random.Random(1))
+    memory.search("softmax")  # the index holds what the store does
+    memory.close()
+    return {
+        "what": "steps of the loop (recall, ask, answer, judge, learn) on one memory over PostgreSQL and a Chroma server, "
+        "by several processes at once; no model and no judge; one item in every context; all on one machine",
+        **_measured_now(),
+        "experiences_at_first": there,
+        "runs": [measured(place, count, seconds, servers_) for count in counts],
+    }
+
+
+def _measured_now() -> dict[str, Any]:
+    return {
+        "command": f"scripts/bench_shared {shlex.join(sys.argv[1:])}",
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "cores": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": _versions(),
+    }
 
 
 def _versions() -> dict[str, str]:

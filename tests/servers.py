@@ -88,17 +88,44 @@ def postgres(folder: Path) -> Iterator[Postgres]:
         server.stop()
 
 
+class Chroma:
+    """A Chroma server of our own over a folder; it can be killed and started again, at the same place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._server is not None
+        return self._server.pid
+
+    def start(self) -> None:
+        """Begin to serve, and wait until it does."""
+        run = [str(_command("chroma")), "run", "--path", str(self._folder), "--host", "127.0.0.1", "--port", str(self._port)]
+        with (self._folder / "log").open("ab") as log:
+            self._server = subprocess.Popen(run, stdout=log, stderr=log)
+        _wait_for(self._port, self._server)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End by a signal, whoever is connected."""
+        if self._server is not None:
+            self._server.send_signal(how)
+            self._server.wait(30)
+            self._server = None
+
+
 @contextmanager
-def chroma(folder: Path) -> Iterator[tuple[str, int]]:
-    """The URL of a Chroma server of our own, and its process."""
-    port = free_port()
-    run = [str(_command("chroma")), "run", "--path", str(folder), "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("wb") as log, subprocess.Popen(run, stdout=log, stderr=log) as server:
-        _wait_for(port, server)
-        try:
-            yield f"http://127.0.0.1:{port}", server.pid
-        finally:
-            server.terminate()
+def chroma(folder: Path) -> Iterator[Chroma]:
+    """A running Chroma server of our own."""
+    server = Chroma(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _command(name: str) -> str:

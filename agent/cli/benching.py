@@ -11,7 +11,7 @@ import typer
 
 from kernelwright.agent.cli import bench_shown
 from kernelwright.agent.cli.interrupt import Interrupt
-from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, workspace
+from kernelwright.agent.cli.options import AsJson, Home, RayAddress, StoreUrl, at_cluster, workspace
 from kernelwright.agent.cli.output import Output
 from kernelwright.agent.cli.progress import Progress
 from kernelwright.tasks.errors import InputError
@@ -51,7 +51,8 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
     memory_exclude: Annotated[
         list[str] | None, typer.Option(metavar="TASK", help="Leave this task's experiences out, too.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="local, or an import path.")] = "local",
+    engine: Annotated[str, typer.Option(help="local, ray: a cluster, or an import path.")] = "local",
+    ray_address: RayAddress = None,
     steps: Annotated[str, typer.Option(metavar="A,B", help="A model's steps: code, with plan, review, lesson.")] = "code",
     repairs: Annotated[int, typer.Option(help="Attempts in a row at repairing a rejected kernel.")] = 2,
     max_usd: Annotated[float | None, typer.Option(help="US dollars that the whole bench may spend, hard.")] = None,
@@ -115,6 +116,7 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
         patience=patience,
         memory_exclude=tuple(memory_exclude or ()),
         engine=engine,
+        ray_address=at_cluster(ray_address) if engine == "ray" else None,
         llm=ModelOptions(
             api_base=api_base,
             reasoning_effort=reasoning_effort,

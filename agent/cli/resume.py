@@ -25,7 +25,7 @@ def resume(
 ) -> Output:
     """Go on with a run or a bench where its last commit left it; nothing is spent twice. A finished one is only shown.
 
-    A run on a Ray cluster joins the one it was begun on, unless --ray-address or the environment names another.
+    A run or a bench on a Ray cluster joins the one it was begun on, unless --ray-address or the environment names another.
     """
     from kernelwright.agent.bench import plan
     from kernelwright.agent.cli.work import work
@@ -35,8 +35,9 @@ def resume(
     if plan.is_bench(run, place):
         from kernelwright.agent.cli import benching
 
-        at_cluster(ray_address)
-        return benching.go_on(plan.load(run, place), place)
+        begun = plan.load(run, place)
+        at_cluster(ray_address, otherwise=begun.config.ray_address)
+        return benching.go_on(begun, place)
     at_cluster(ray_address, otherwise=_begun_on(run, place))
     return work(lambda watch: go_on(run, place, watch), place)
 

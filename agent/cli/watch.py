@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 app = verb()
 
-KEYS = "p pause or go on · s stop · + five attempts more a task · half as much again: $ money, t tokens, w time · q leave"
+KEYS = (
+    "p pause or go on · s stop · + five attempts more a task · q leave\n"
+    "half as much again: $ money, m money a task, t tokens, w time"
+)
 MORE = 5
-LIMITS = {"$": "usd", "t": "tokens", "w": "seconds"}
+LIMITS = {"$": "usd", "m": "task_usd", "t": "tokens", "w": "seconds"}
 """Key -> the limit that it raises by half."""
 LOOKS_A_SECOND = 4
 
@@ -38,15 +41,15 @@ def watch(  # noqa: PLR0913  one argument an option is how typer reads a command
     max_usd: Annotated[float | None, typer.Option(help="Raise the US dollars that the run may spend.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Raise its tokens, in and out.")] = None,
     max_seconds: Annotated[float | None, typer.Option(help="Raise its wall time.")] = None,
+    task_usd: Annotated[float | None, typer.Option(help="Raise the US dollars a task that a bench gave it.")] = None,
     home: Home = None,
     store: StoreUrl = None,
     as_json: AsJson = False,
 ) -> Output:
     """Watch a run: tasks, attempts, best latencies, budget, device, errors. Reads the store; the run may be any process's.
 
-    On a terminal it is shown live, and keys pause (p), stop (s), allow more attempts (+), money ($), tokens (t)
-    or time (w), or leave (q). Elsewhere, and with
-    --json, it is shown once.
+    On a terminal it is shown live, and keys pause (p), stop (s), allow more attempts (+), money ($), money a task (m),
+    tokens (t) or time (w), or leave (q). Elsewhere, and with --json, it is shown once.
     """
     from kernelwright.agent import control
     from kernelwright.agent.sight import look, newest
@@ -60,7 +63,7 @@ def watch(  # noqa: PLR0913  one argument an option is how typer reads a command
             raise InputError(f"a run cannot be asked to {' and '.join(wishes)}", "give one of --pause, --go, --stop")
         if budget is not None:
             control.raise_budget(id_, budget, place)
-        limits = {"usd": max_usd, "tokens": max_tokens, "seconds": max_seconds}
+        limits = {"usd": max_usd, "tokens": max_tokens, "seconds": max_seconds, "task_usd": task_usd}
         raised = any(value is not None for value in limits.values())
         if raised:
             control.raise_limits(id_, limits, place)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from processes import TESTS, spawn, the_run, told, until
 from scripted import ENGINE, MODEL, kernel, reference, script
+from tiny_suite import SUITE, clone
 
 from kernelwright.agent import control
 from kernelwright.agent.cli.app import run as command
@@ -134,6 +135,24 @@ def test_a_limit_is_raised_while_the_run_works(
     assert call(capsys, place, run, option, "90")[0] == 2  # it is finished
 
 
+def test_the_money_of_each_task_is_raised_while_a_bench_works(
+    place: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(place.home, *(f"~0.4 {kernel('passed 1.2', n)}" for n in range(6)))
+    path = str(clone(tmp_path / "clone", "level1/1_add"))
+    asked = ["bench", "--suite", SUITE, "--path", path, "--model", MODEL, "--engine", ENGINE, "--backend", "cpp"]
+    process = spawn(place.home, *asked, "--attempts", "5", "--task-usd", "0.5")  # enough for two attempts
+    until(lambda: (place.home / "asked").is_file(), process)
+    run = the_run(place.home).id
+    assert call(capsys, place, run, "--max-usd", "9")[1]["error"]["message"].endswith("has no such limit")
+    assert call(capsys, place, run, "--task-usd", "0.5")[1]["error"]["message"].endswith("has 0.5 already")
+    code, data = call(capsys, place, run, "--task-usd", "1")
+    assert (code, data["watch"]["limits"]) == (0, {"task_usd": 1})
+    (record,) = told(process)["records"]
+    assert (record["attempts"], record["cost_usd"]) == (4, 1.0)
+    assert "$1.00 a task spent" in record["reason"]
+
+
 def test_limits_that_were_raised_between_two_processes_count(place: Workspace, tmp_path: Path) -> None:
     process = begin(place, tmp_path, "--max-usd", "0.75", budget=5)
     run = the_run(place.home).id
@@ -224,6 +243,7 @@ def test_on_a_terminal_keys_pause_and_stop(place: Workspace, store: Store, tmp_p
         screen.until("running", watching)
         os.write(ours, b"p")
         screen.until("paused", watching)
+        time.sleep(0.5)  # seen between two attempts, the run may ask for one more before it looks
         until(lambda: not sight(place, store).tasks[0].in_flight, process)  # what was begun is finished first
         count = sight(place, store).tasks[0].attempts
         time.sleep(0.8)

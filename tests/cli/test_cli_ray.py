@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from scripted import MODEL, kernel, reference, script
+from tiny_suite import SUITE, clone
 
 from kernelwright.agent.cli.app import run
 from kernelwright.agent.parts import ENGINES
@@ -72,3 +73,40 @@ def test_a_run_that_began_its_own_cluster_does_so_again(home: Path, tmp_path: Pa
     id_ = begin(home, tmp_path)
     assert run(["resume", id_]) == 0
     assert joined(home) == ["None", "None"]
+
+
+def bench(home: Path, tmp_path: Path, *more: str) -> str:
+    """The id of a bench that waits for an answer."""
+    script(home, "!pending")
+    path = str(clone(tmp_path / "clone", "level1/1_add"))
+    what = ["bench", "--suite", SUITE, "--path", path, "--model", MODEL, "--backend", "cpp", "--attempts", "1"]
+    run([*what, "--engine", "ray", *more])
+    script(home, kernel("passed 1.5"))
+    return next(folder.name for folder in (home / "runs").iterdir() if (folder / "bench.json").is_file())
+
+
+def test_a_bench_joins_the_cluster_it_names_and_so_does_its_resume(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = bench(home, tmp_path, "--ray-address", "head:6379")
+    monkeypatch.setenv(ADDRESS[0], "")
+    assert run(["resume", id_]) == 0
+    assert joined(home) == ["head:6379", "head:6379"]
+
+
+def test_a_bench_may_be_resumed_on_another(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    id_ = bench(home, tmp_path, "--ray-address", "head:6379")
+    monkeypatch.setenv(ADDRESS[0], "")
+    assert run(["resume", id_, "--ray-address", "other:6379"]) == 0
+    assert joined(home) == ["head:6379", "other:6379"]
+
+
+def test_a_bench_goes_by_the_environment_where_it_names_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ADDRESS[1], "first:6379")
+    id_ = bench(home, tmp_path)
+    monkeypatch.setenv(ADDRESS[0], "")
+    monkeypatch.setenv(ADDRESS[1], "")
+    assert run(["resume", id_]) == 0
+    assert joined(home) == ["first:6379", "first:6379"]

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a Chroma server of our own."""
-    with servers.chroma(tmp_path_factory.mktemp("chroma")) as (url, _):
-        yield url
+    with servers.chroma(tmp_path_factory.mktemp("chroma")) as server:
+        yield server.url
 
 
 def opened(home: Path, store: str, index: str) -> Memory:
@@ -137,6 +138,25 @@ def test_four_processes_share_one_memory_and_lose_no_update(
     assert counted >= learned, "each attempt is counted in what stands for it"
     assert first.stats().indexed == first.stats().experiences, "and one index holds what all of them learned"
     assert first.rebuild() == first.stats().experiences
+
+
+def test_several_that_come_upon_an_empty_database_make_one_store(postgres: str, tmp_path: Path) -> None:
+    admin = sa.create_engine(postgres, isolation_level="AUTOCOMMIT")
+    with admin.connect() as tx:
+        tx.execute(sa.text("CREATE DATABASE empty"))
+    admin.dispose()
+    url, together = postgres.rpartition("/")[0] + "/empty", threading.Barrier(8)
+
+    def identity(_: int) -> str:
+        together.wait()
+        store = Store(url, tmp_path / "artifacts")
+        try:
+            return store.identity
+        finally:
+            store.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(identity, range(8)))) == 1
 
 
 @pytest.fixture
