@@ -66,7 +66,7 @@ def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidde
     off = {layer: why for layer, why in probed.items() if why and layer != "mounts" and not layer.startswith("gpu_")}
     wanted = namespaces.GPU if gpu else namespaces.CPU
     if gpu and not wanted:
-        off["namespaces"] = "a CUDA IPC handle cannot be mapped from namespaces of one's own"
+        off["namespaces"] = "CUDA did not map the judge's memory from namespaces of its own"
     use_mounts = bool(probed["landlock"]) and not probed["mounts"] and namespaces.MOUNT in wanted
     if probed["landlock"] and not use_mounts:
         off["mounts"] = probed["mounts"] or "not on a GPU"
