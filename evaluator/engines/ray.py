@@ -12,6 +12,8 @@ import logging
 import os
 import platform
 import queue
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -34,6 +36,7 @@ LOCAL = "kernelwright.evaluator.engines.local:LocalEngine"
 MOST_LOST = 5
 """Workers that one job may lose before it is given up: a kernel must not take down a whole cluster."""
 MOST_HUNG = 2
+_REACH_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,7 @@ def _connect(ray: Any, address: str | None) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address and address != "local":
+            _reach(address)
             ray.init(address=address, **quiet)
         else:
             gpus = _gpus()
@@ -291,6 +295,16 @@ def _connect(ray: Any, address: str | None) -> None:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         remedy = "start it with `ray start --head`, check the address, or give --ray-address local for one started here"
         raise InputError(f"no Ray cluster at {address or 'this machine'}: {first}", remedy) from error
+
+
+def _reach(address: str) -> None:
+    """Whether anybody listens at ``HOST:PORT``: Ray itself goes on trying for many minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    if found := re.fullmatch(r"(?:ray://)?(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:/]+)):(?P<port>\d+)", address):
+        socket.create_connection((found["six"] or found["host"], int(found["port"])), _REACH_SECONDS).close()
 
 
 def _gpus() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -45,6 +46,14 @@ def test_the_device_is_a_kind_and_no_index(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(ours, "_ray", lambda: object())
     with pytest.raises(InputError, match="use cpu or cuda"):
         ours.RayEngine("cpp", "cuda:1", tmp_path)
+
+
+def test_an_address_where_nobody_listens_is_one_error_at_once() -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unheard.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"no Ray cluster at {address}: .*refused"):
+            ours._connect(object(), address)  # Ray is not asked
 
 
 @pytest.fixture
