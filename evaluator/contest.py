@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.evaluator.cross_examination import MEMORY, cross_examine
+from kernelwright.evaluator.cross_examination import ACQUITTED, MEMORY, cross_examine
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.honesty import classify
 from kernelwright.evaluator.sampling import Sampler
@@ -186,8 +186,8 @@ class _Contest:
     def again(self) -> dict[str, list[float]]:
         """By side, how much longer a run takes on new contents than on contents just seen; empty once no accusation can follow.
 
-        The lower end of the bootstrap interval of so few readings' median is the least of them, and a baseline's median counts
-        as one at least: a single reading of the candidate within :data:`MEMORY` acquits it, and no more need be taken.
+        A baseline's median counts as one at least: :data:`ACQUITTED` readings of the candidate within :data:`MEMORY` acquit it,
+        and no more need be taken.
         """
         if self._opened.facts["mutated"]:
             return {}
@@ -201,7 +201,7 @@ class _Contest:
             readings = found.setdefault(side.name, [])
             while len(readings) < _AGAIN:
                 readings.append(measure_again(side, slots, self._head, anew))
-                if side is self._candidate and readings[-1] <= MEMORY:
+                if side is self._candidate and sum(r <= MEMORY for r in readings) >= ACQUITTED:
                     self._intact()
                     return {}
         self._intact()

@@ -28,7 +28,7 @@ def samples(us: float, rest: float, usual: float = 100.0, count: int = 16) -> Sa
     ("us", "rest"),
     [
         (10.0, 10_000.0),  # all calls' work in the first one
-        (500.0, 5_000.0),  # half of it
+        (500.0, 1_600.0),  # a quarter of it
         (1.0, 1_500.0),  # a short kernel: the floor of a millisecond counts
         (-5.0, 9_000.0),  # later calls cost nothing at all
     ],
@@ -44,7 +44,7 @@ def test_work_for_later_calls_is_a_burst(us: float, rest: float) -> None:
     ("us", "rest", "usual"),
     [
         (500.0, 100.0, 100.0),
-        (500.0, 2_400.0, 100.0),  # within half of ten calls' time
+        (500.0, 1_000.0, 100.0),  # within a fifth of ten calls' time
         (1.0, 900.0, 100.0),  # within a millisecond: the scheduler's
         (10.0, 10_000.0, 9_800.0),  # eager pays as much: it is the pipe
         (10.0, -50.0, 100.0),
@@ -59,6 +59,13 @@ def test_one_outlier_decides_nothing() -> None:
     found = samples(500.0, 100.0)
     found.readings["candidate"][3] = Reading(500.0, 1e6, None)
     cross_examine(found, CALLS, {})
+
+
+def test_one_outlier_of_few_readings_acquits_nobody() -> None:
+    found = samples(13_000.0, 100_000.0, count=6)
+    found.readings["candidate"][2] = Reading(13_000.0, -140_000.0, None)
+    with pytest.raises(Rejected):
+        cross_examine(found, 16, {})
 
 
 def test_too_few_readings_conclude_nothing() -> None:
@@ -79,6 +86,12 @@ def test_results_kept_between_calls_make_new_inputs_dear(candidate: float, eager
         cross_examine(samples(500.0, 100.0), CALLS, again(candidate, eager))
     assert caught.value.evidence["rule"] == "memory"
     assert "kept between calls" in caught.value.reason
+
+
+def test_one_reading_of_a_busy_machine_acquits_nobody() -> None:
+    with pytest.raises(Rejected):
+        cross_examine(samples(500.0, 100.0), CALLS, {"candidate": [6.4, 1.2, 4.4, 5.3, 4.4], "eager": [1.0] * 5})
+    cross_examine(samples(500.0, 100.0), CALLS, {"candidate": [6.4, 1.2, 1.3, 5.3, 4.4], "eager": [1.0] * 5})
 
 
 @pytest.mark.parametrize(("candidate", "eager"), [(1.0, 1.0), (1.3, 1.0), (1.6, 1.5), (2.5, 2.4)])
