@@ -5,8 +5,8 @@ its calls in the first one, or keep what it has seen and compute only what chang
 baseline's, which met the same machine.
 
 Thresholds (docs/adr/0005): a run's rest may exceed the baseline's by a fifth of the calls' own time; new inputs may cost 1.4
-times inputs that were seen just before. All readings but one must say so, or the lower end of a bootstrap interval: one may be a
-busy machine's.
+times inputs that were seen just before. All readings but one must say so, or the lower end of a bootstrap interval: one may be
+a busy machine's.
 """
 
 from __future__ import annotations
@@ -48,10 +48,8 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
     call = float(np.median([r.us for r in readings]))
     # a baseline's rest below nothing is a noisy minute, no figure to hold a kernel to
     if _low(rest) - usual > max(_REST * calls * max(call, 0.0), _REST_US):
-        reason = (
-            f"a run of {calls} calls takes {np.median(rest):.0f} µs besides what its calls take each ({usual:.0f} µs for eager): "
-            "work for later calls is done in earlier ones"
-        )
+        spent = f"a run of {calls} calls takes {np.median(rest):.0f} µs besides what its calls take each"
+        reason = f"{spent} ({usual:.0f} µs for eager): work for later calls is done in earlier ones"
         raise Rejected(Status.CHEATING, Stage.TIME, reason, {"rule": "burst"})
     found = sorted(again.get(CANDIDATE, ()))
     if len(found) < _LEAST:
