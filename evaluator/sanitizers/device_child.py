@@ -42,6 +42,7 @@ _NEEDED = (
     "evaluator/runner/sandbox.py",
     "evaluator/runner/seccomp.py",
     "evaluator/runner/visible.py",
+    "evaluator/runner/vmm.py",
     "evaluator/runner/trees.py",
     "evaluator/sanitizers/__init__.py",
     "evaluator/sanitizers/device_job.py",

@@ -112,7 +112,7 @@ def test_what_a_server_lost_is_put_back_from_the_store(tmp_path: Path, chroma: s
     assert complete(home)
 
 
-@pytest.mark.parametrize("how", [killed_at_the_third, frozen])
+@pytest.mark.parametrize("how", [killed_at_the_third, pytest.param(frozen, marks=pytest.mark.slow)])
 def test_one_that_stays_away_is_one_line_and_resume_goes_on(tmp_path: Path, chroma: servers.Chroma, how: Any) -> None:
     home = tmp_path / "home"
     hasty = [sys.executable, "-c", HASTY, *optimized(tmp_path)]
@@ -134,6 +134,7 @@ def test_one_that_stays_away_is_one_line_and_resume_goes_on(tmp_path: Path, chro
     assert complete(home)
 
 
+@pytest.mark.slow
 def test_one_that_goes_when_all_is_done_costs_nothing(tmp_path: Path, chroma: servers.Chroma) -> None:
     """What the server was not told of is put there by who opens the memory next."""
     home = tmp_path / "home"

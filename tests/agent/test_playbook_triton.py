@@ -72,15 +72,19 @@ def build(name: str, point: dict[str, Any], sizes: str, folder: str, planned: An
     return expected, model, namespace["get_inputs"]()
 
 
-def interpret() -> dict[str, float]:
-    """Relative error of every case at every point."""
+FORMS = ("linear_relu", "batched_product", "conv2d", "attention_causal")
+"""Of the large products, one for each pair of forms."""
+
+
+def interpret(every: bool = False) -> dict[str, float]:
+    """Relative error of every case at its first point, or at each."""
     import torch
 
     errors = {}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         for name, (_, _, sizes, points) in CASES.items():
             planned = program(name)
-            for point in points:
+            for point in points if every else points[:1]:
                 expected, model, inputs = build(name, point, sizes, folder, planned)
                 given = [v.double() if v.is_floating_point() else v for v in inputs]
                 torch.set_default_dtype(torch.float64)
@@ -92,8 +96,8 @@ def interpret() -> dict[str, float]:
     return errors
 
 
-def dense() -> dict[str, list[Any]]:
-    """Of products whose sizes and addresses allow the large tiles: error over that of the reference, and kernels launched."""
+def dense(every: bool = False) -> dict[str, list[Any]]:
+    """Of products (:data:`FORMS`, or all) whose sizes and addresses allow the large tiles: error over that of the reference, and kernels launched."""
     import torch
     from triton.runtime.interpreter import InterpretedFunction
 
@@ -104,7 +108,8 @@ def dense() -> dict[str, list[Any]]:
     InterpretedFunction.run = lambda self, *a, **k: (launched.append(self.fn.__name__), run(self, *a, **k))[1]
     results = {}
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        for name, (sizes, _, _) in LARGE.items():
+        for name in LARGE if every else FORMS:
+            sizes = LARGE[name][0]
             text = emit(program(name), {})
             for bound, less in (
                 ("m >= 128 and n >= 128 and k >= 256", "k >= 16"),
@@ -217,16 +222,26 @@ def child(task: str, **environment: str) -> Any:
     return json.loads(done.stdout)
 
 
+def test_kernels_are_right_in_the_interpreter() -> None:
+    right_in_the_interpreter(child("interpret", TRITON_INTERPRET="1"), len(CASES))
+
+
+@pytest.mark.slow
 def test_kernels_are_right_in_the_interpreter_at_every_schedule() -> None:
-    errors = child("interpret", TRITON_INTERPRET="1")
+    points = sum(len(points) for _, _, _, points in CASES.values())
+    right_in_the_interpreter(child("interpret_every", TRITON_INTERPRET="1"), points)
+
+
+def right_in_the_interpreter(errors: dict[str, float], count: int) -> None:
     wrong = {name: error for name, error in errors.items() if not error < 3e-6}
     assert not wrong
-    assert len(errors) == sum(len(points) for _, _, _, points in CASES.values())
+    assert len(errors) == count
 
 
-def test_large_tiles_are_right_where_a_product_ends_inside_one() -> None:
-    results = child("dense", TRITON_INTERPRET="1")
-    for name, (_, single, half) in LARGE.items():
+@pytest.mark.parametrize("task", ["dense", pytest.param("dense_every", marks=pytest.mark.slow)])
+def test_large_tiles_are_right_where_a_product_ends_inside_one(task: str) -> None:
+    results = child(task, TRITON_INTERPRET="1")
+    for name, (_, single, half) in ((n, LARGE[n]) for n in (LARGE if task == "dense_every" else FORMS)):
         for dtype, way in (("float32", single), ("float16", half)):
             error, least, launched = results[f"{name} torch.{dtype}"]
             assert error <= 2 * least + 1e-5, (name, dtype)
@@ -270,5 +285,14 @@ def test_space_starts_with_the_default() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    tasks = {"texts": texts, "interpret": interpret, "dense": dense, "compile": compiled, "spaces": spaces, "orders": orders}
+    tasks = {
+        "texts": texts,
+        "interpret": interpret,
+        "interpret_every": lambda: interpret(True),
+        "dense": dense,
+        "dense_every": lambda: dense(True),
+        "compile": compiled,
+        "spaces": spaces,
+        "orders": orders,
+    }
     json.dump(tasks[sys.argv[1]](), sys.stdout)
