@@ -97,7 +97,10 @@ def interpret(every: bool = False) -> dict[str, float]:
 
 
 def dense(every: bool = False) -> dict[str, list[Any]]:
-    """Of products (:data:`FORMS`, or all) whose sizes and addresses allow the large tiles: error over that of the reference, and kernels launched."""
+    """Of products (:data:`FORMS`, or all) whose sizes and addresses allow the large tiles.
+
+    Errors of the kernels and of the reference, and which kernels were launched.
+    """
     import torch
     from triton.runtime.interpreter import InterpretedFunction
 

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 
 from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Mod, Poly, Sym, Value, atoms, product, rewrite
 from kernelwright.agent.writers.playbook.index import text as poly_text
-from kernelwright.agent.writers.playbook.ir import (
-    Arg, Const, Expr, Load, Masked, Op, Position, Program, Scalar, Store,
-)  # fmt: skip
+from kernelwright.agent.writers.playbook.ir import Arg, Const, Expr, Load, Masked, Op, Position, Program, Scalar, Store
 from kernelwright.agent.writers.playbook.triton_math import BINARY_TEXT, UNARY_TEXT, power_text
 from kernelwright.agent.writers.playbook.walks import expr_axes, poly_axes
 
