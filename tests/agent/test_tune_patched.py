@@ -70,6 +70,7 @@ def gated() -> Iterator[tuple[Counted, torch.Tensor, torch.Tensor]]:
     assert type(model) is Gated
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what inductor imports warns, of whatever is there
 def test_torch_compile_takes_the_whole_of_it_and_keeps_the_kernels(gated: Any) -> None:
     made, x, expected = gated

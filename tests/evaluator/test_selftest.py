@@ -124,6 +124,7 @@ def test_clean_corpus_exits_zero_and_names_the_layers(small: Path, capfd: pytest
     assert data["environment"]["cpp"]["backend"] == "cpp"
 
 
+@pytest.mark.slow
 def test_several_judges_find_the_same_and_a_miss_is_judged_again_alone(small: Path, capfd: pytest.CaptureFixture[str]) -> None:
     planted = (small / "cpp/honest/own_scratch.py").read_text()
     planted = planted.replace("family: output_ring", "family: replay").replace("expect: passed", "expect: incorrect")
