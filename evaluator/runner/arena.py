@@ -158,7 +158,8 @@ class Arena:
         self._backing = None
         if self._fd is not None:
             os.close(self._fd)
-            Arena.held -= 0 if self.device == "cpu" else self.nbytes
+            if self.device != "cpu":
+                Arena.held -= self.nbytes
 
 
 class _Pointer:

@@ -165,8 +165,11 @@ def lay(device: str) -> None:
 
 
 def of(device: str) -> Tripwire:
-    """The wire that is laid in this process, or a new one."""
-    return _laid.get(device.partition(":")[0]) or Tripwire(device)
+    """The wire that is laid in this process, or a new one.
+
+    It is handed out once: no kernel finds it by a name in this module.
+    """
+    return _laid.pop(device.partition(":")[0], None) or Tripwire(device)
 
 
 class _Closed(Loader):

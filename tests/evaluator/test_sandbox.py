@@ -118,6 +118,16 @@ class TestDescriptors:
                 trial.close()
 
 
+def test_a_wire_that_was_laid_ahead_is_not_found_by_name(server: ForkServer) -> None:
+    source = "import sys\nraise RuntimeError(f\"laid: {len(sys.modules['kernelwright.evaluator.runner.tripwire']._laid)}\")"
+    trial = Trial(server, Kernel(source, "cpp"), "cpu", SETTINGS, {})
+    try:
+        with pytest.raises(Rejected, match="laid: 0$"):
+            trial.load()
+    finally:
+        trial.close()
+
+
 @pytest.fixture(params=["landlock", "mounts"])
 def files(request: pytest.FixtureRequest, server: ForkServer) -> Iterator[None]:
     """Both ways of hiding files, where this machine has them."""
