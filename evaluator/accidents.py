@@ -26,6 +26,8 @@ _DEVICE_LOST = re.compile(
     re.IGNORECASE,
 )
 
+_CONTEXT_BROKEN = re.compile(r"CUDA error: (an illegal|misaligned|device-side assert|unspecified launch)", re.IGNORECASE)
+
 
 def check_room(*folders: Path) -> None:
     """There must be room to write in each of ``folders``.
@@ -66,6 +68,11 @@ def on_sound_ground(cache: Path) -> Iterator[None]:
 def device_lost(text: str) -> bool:
     """Whether an error's text says that the device or its driver is not usable, whatever runs on it."""
     return _DEVICE_LOST.search(text) is not None
+
+
+def context_broken(text: str) -> bool:
+    """Whether an error's text says that a kernel left its process without a usable device: a crash, though it lives on."""
+    return _CONTEXT_BROKEN.search(text) is not None
 
 
 def memory_kills() -> int:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kernelwright.evaluator.accidents import context_broken
 from kernelwright.evaluator.journal import secret_seed
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
@@ -117,7 +118,7 @@ def _variant(trial: Trial, session: Session, opened: OpenCase, variant: str, nar
     except Outside as outside:
         how = f"raises OutsideEnvelope: {outside}"
     except Rejected as failure:
-        raised = failure.status is Status.RUNTIME_ERROR and trial.runner.alive
+        raised = failure.status is Status.RUNTIME_ERROR and trial.runner.alive and not context_broken(failure.reason)
         wrong = failure.status is Status.INCORRECT and variant == "strided"
         if variant == "fresh" or not (raised or wrong):
             raise

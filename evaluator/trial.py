@@ -91,7 +91,7 @@ class Trial:
             wired="" if self.library else device.partition(":")[0],
         )
         if settings.sandbox == "strict":
-            self._demand_layers(gpu)
+            self._demand_layers()
         self.least_native: int | None = None
         """Fewest native calls and launches that any judged call made."""
         self.must_launch = False
@@ -118,8 +118,8 @@ class Trial:
         mine = {key: str(shutil.copy(path, folder / f"{key}.so")) for key, path in built.items()}
         return {**environment, _LIBRARIES: json.dumps(mine)}
 
-    def _demand_layers(self, gpu: bool) -> None:
-        lacking = sandbox.missing(self.runner.layers, gpu)
+    def _demand_layers(self) -> None:
+        lacking = sandbox.missing(self.runner.layers)
         if not lacking:
             return
         self.close()

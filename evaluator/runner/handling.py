@@ -16,6 +16,8 @@ _TRACEBACK_LINES = 14
 _LINE = 500
 _POOL_STREAMS = 32
 """torch gives out so many streams of each priority in turn."""
+_PADDING = 3
+"""Elements beyond the last dimension of a strided input."""
 _DELAY_CYCLES = 5_000_000
 """Some milliseconds."""
 
@@ -48,16 +50,19 @@ def addresses(output: Any) -> list[int]:
 
 def placed(t: torch.Tensor, variant: str) -> torch.Tensor:
     """A copy of ``t`` at another address (``fresh``), one element off alignment (``unaligned``), or in a wider buffer
-    (``strided``: the last dimension padded; in one dimension every other element)."""
+    (``strided``: the last dimension padded; in one dimension every other element).
+
+    The gaps of a wider buffer hold neighbours: a kernel that ignores strides computes wrong values, but no index leaves its range.
+    """
     if t.numel() == 0 or t.dim() == 0 or variant == "fresh":
         return t.clone()
     if variant == "unaligned":
-        view = torch.empty(t.numel() + 1, dtype=t.dtype, device=t.device)[1:].view(t.shape)
-    elif t.dim() == 1:
-        view = torch.empty(2 * t.numel(), dtype=t.dtype, device=t.device)[::2]
-    else:
-        view = torch.empty((*t.shape[:-1], t.shape[-1] + 3), dtype=t.dtype, device=t.device)[..., : t.shape[-1]]
-    return view.copy_(t)
+        return torch.empty(t.numel() + 1, dtype=t.dtype, device=t.device)[1:].view(t.shape).copy_(t)
+    if t.dim() == 1:
+        return torch.empty((t.numel(), 2), dtype=t.dtype, device=t.device).copy_(t.unsqueeze(1))[:, 0]
+    wide = torch.empty((*t.shape[:-1], t.shape[-1] + _PADDING), dtype=t.dtype, device=t.device)
+    wide[..., t.shape[-1] :].copy_(t[..., -1:])
+    return wide[..., : t.shape[-1]].copy_(t)
 
 
 def plain(t: torch.Tensor) -> bool:

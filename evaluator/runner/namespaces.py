@@ -19,9 +19,7 @@ from kernelwright.evaluator.runner import linux
 
 USER, NETWORK, PROCESS, IPC, MOUNT = "user", "net", "pid", "ipc", "mount"
 FLAGS = {USER: 0x10000000, NETWORK: 0x40000000, PROCESS: 0x20000000, IPC: 0x08000000, MOUNT: 0x00020000}
-CPU = (USER, NETWORK, PROCESS, IPC, MOUNT)
-GPU: tuple[str, ...] = ()
-"""A CUDA IPC handle could not be mapped after unsharing user and network namespaces; by descriptors it was not tried."""
+ALL = (USER, NETWORK, PROCESS, IPC, MOUNT)
 
 _SWEEPS = 50
 

@@ -31,6 +31,8 @@ from kernelwright.evaluator.runner.visible import Visible, visible
 
 BASE = ("process", "environment", "rlimits", "no_new_privs")
 """Layers that every runner has, and that cannot be missing."""
+_GPU_PROBED = ("namespaces", "landlock", "seccomp")
+"""Layers under which CUDA may not start."""
 WORK_BYTES = 512 << 20
 """What a runner may write, together."""
 
@@ -62,16 +64,13 @@ def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidde
         layers = ("namespaces", "landlock", "seccomp", "capabilities")
         return Plan(gpu=gpu, processes=processes, off=dict.fromkeys(layers, "--sandbox off"))
     if gpu:
-        probed = {**probed, **{layer: probed.get(f"gpu_{layer}") or probed[layer] for layer in ("landlock", "seccomp")}}
+        probed = {**probed, **{layer: probed.get(f"gpu_{layer}") or probed[layer] for layer in _GPU_PROBED}}
     off = {layer: why for layer, why in probed.items() if why and layer != "mounts" and not layer.startswith("gpu_")}
-    wanted = namespaces.GPU if gpu else namespaces.CPU
-    if gpu and not wanted:
-        off["namespaces"] = "CUDA did not map the judge's memory from namespaces of its own"
-    use_mounts = bool(probed["landlock"]) and not probed["mounts"] and namespaces.MOUNT in wanted
+    use_mounts = bool(probed["landlock"]) and not probed["mounts"] and not gpu
     if probed["landlock"] and not use_mounts:
         off["mounts"] = probed["mounts"] or "not on a GPU"
     return Plan(
-        namespaces=() if probed["namespaces"] else wanted,
+        namespaces=() if probed["namespaces"] else namespaces.ALL,
         landlock=not probed["landlock"],
         mounts=use_mounts,
         seccomp=not probed["seccomp"],
@@ -83,31 +82,28 @@ def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidde
     )
 
 
-def missing(applied: Mapping[str, str], gpu: bool) -> dict[str, str]:
+def missing(applied: Mapping[str, str]) -> dict[str, str]:
     """The layers that ``--sandbox strict`` asks for and ``applied`` lacks, each with the reason.
 
-    Files must be hidden by Landlock or by mounts. On a GPU no namespaces are asked for where CUDA does not bear them.
+    Files must be hidden by Landlock or by mounts.
     """
     lacking = {layer: state for layer, state in applied.items() if state != "on"}
     if applied.get("mounts") == "on":
         lacking.pop("landlock", None)
     if applied.get("landlock") == "on":
         lacking.pop("mounts", None)
-    if gpu and not namespaces.GPU:
-        lacking.pop("namespaces", None)
     return lacking
 
 
 def probe() -> dict[str, str]:
     """Layer -> why it cannot be had here, empty when it can. Forks; call it in a process with one thread.
 
-    On a machine with an NVIDIA GPU also ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts under them. There are no
-    namespaces there.
+    On a machine with an NVIDIA GPU also ``gpu_namespaces``, ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts there.
     """
     return {
         **_probe_gpu(),
-        "namespaces": (entered := _tried(lambda: namespaces.enter(namespaces.CPU))),
-        "mounts": entered or _tried(lambda: namespaces.enter(namespaces.CPU), _bind_something),
+        "namespaces": (entered := _tried(lambda: namespaces.enter(namespaces.ALL))),
+        "mounts": entered or _tried(lambda: namespaces.enter(namespaces.ALL), _bind_something),
         "landlock": _tried(landlock.version),
         "seccomp": seccomp.supported(),
     }
@@ -117,7 +113,10 @@ def _probe_gpu() -> dict[str, str]:
     if not Path("/dev/nvidiactl").exists():
         return {}
     alone = {"gpu_landlock": Plan(landlock=True, gpu=True), "gpu_seccomp": Plan(seccomp=True, gpu=True, processes=True)}
-    return {name: _tried(functools.partial(_start_cuda, chosen)) for name, chosen in alone.items()}
+    return {
+        **{name: _tried(functools.partial(_start_cuda, chosen)) for name, chosen in alone.items()},
+        "gpu_namespaces": _tried(lambda: namespaces.enter(namespaces.ALL), lambda: _start_cuda(Plan(gpu=True))),
+    }
 
 
 def _start_cuda(chosen: Plan) -> None:

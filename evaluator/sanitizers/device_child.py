@@ -7,6 +7,7 @@ tool has hold of it and before it reads the candidate. What the tool says is as 
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import kernelwright
@@ -25,32 +27,41 @@ from kernelwright.evaluator.runner.visible import own_folders
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.tasks.records import Kernel
 
-_NEEDED = (
-    "__init__.py",
-    "evaluator/__init__.py",
-    "evaluator/native.py",
-    "evaluator/native_cuda.py",
-    "evaluator/prototypes.py",
-    "evaluator/toolchain.py",
-    "evaluator/toolchain_cuda.py",
-    "evaluator/runner/__init__.py",
-    "evaluator/runner/arena.py",
-    "evaluator/runner/landlock.py",
-    "evaluator/runner/linux.py",
-    "evaluator/runner/mounts.py",
-    "evaluator/runner/namespaces.py",
-    "evaluator/runner/sandbox.py",
-    "evaluator/runner/seccomp.py",
-    "evaluator/runner/visible.py",
-    "evaluator/runner/vmm.py",
-    "evaluator/runner/trees.py",
-    "evaluator/sanitizers/__init__.py",
-    "evaluator/sanitizers/device_job.py",
-)
-"""What the job imports of this package; the rest stays unseen."""
 _JOB = "kernelwright.evaluator.sanitizers.device_job"
+SEEN = (_JOB, "kernelwright.evaluator.native")
+"""Modules of this package that a job has, with what they import of it; the rest stays unseen."""
+_PACKAGE = Path(kernelwright.__file__).resolve().parent
 _LIMITS = {"CORE": 0, "FSIZE": 256 << 20, "NOFILE": 4096}
 _LOG_BYTES = 1 << 20
+
+
+@cache
+def needed(modules: Sequence[str]) -> frozenset[Path]:
+    """The files of ``modules`` and of all that importing them imports from this package."""
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        waiting.append(name.rpartition(".")[0])
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return frozenset(found.values())
+
+
+def _file_of(module: str) -> Path | None:
+    """None for what is not a module of this package."""
+    first, *rest = module.split(".")
+    if first != _PACKAGE.name:
+        return None
+    folder = _PACKAGE.joinpath(*rest)
+    return next((path for path in (folder.with_suffix(".py"), folder / "__init__.py") if path.is_file()), None)
 
 
 @contextmanager
@@ -62,11 +73,11 @@ def job_folder(kernel: Kernel, session: Session, opened: OpenCase, device: str, 
     scratch = Path(tempfile.mkdtemp(prefix="kernelwright-device-job-"))
     try:
         seen = scratch / "libraries"
-        root = Path(kernelwright.__file__).resolve().parent
-        for name in _NEEDED:
-            target = seen / "kernelwright" / name
+        root = _PACKAGE.parent
+        for path in needed(SEEN):
+            target = seen / path.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, target)
+            shutil.copy(path, target)
         session.draw(opened)
         given, _ = session.ask("hand_over", key=opened.key, path=str(seen / "tensors.bin"))
         facts = opened.facts

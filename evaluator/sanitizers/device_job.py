@@ -77,7 +77,7 @@ def _confine(folder: Path) -> None:
     chosen = json.loads((folder / "confine.json").read_text())
     plan = sandbox.Plan.of(chosen["plan"])
     report = sandbox.Sandbox(plan, str(folder.parent)).confine()
-    lacking = sandbox.missing(report, gpu=True)
+    lacking = sandbox.missing(report)
     if chosen["strict"] and lacking:
         raise SystemExit(f"job failed: a layer of the sandbox is missing: {lacking}")
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from plain import kernel, task
 
+from kernelwright.evaluator.accidents import context_broken
 from kernelwright.evaluator.judge import Judge
+from kernelwright.evaluator.runner.handling import placed
 from kernelwright.tasks.records import Stage, Status, Verdict
 
 RUN = "y = torch.empty_like(x.contiguous())\nlib.doubled(x.contiguous(), y, x.numel())\nreturn y"
@@ -48,6 +51,24 @@ def test_wrong_values_on_strided_inputs_narrow_too(bare_judge: Judge, tmp_path: 
     verdict = judged(bare_judge, tmp_path, flat)
     assert verdict.status is Status.PASSED, verdict.reason
     assert verdict.envelope == "contiguous inputs only"
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 4), (4, 1)])
+def test_no_index_leaves_its_range_for_a_kernel_that_ignores_strides(shape: tuple[int, ...]) -> None:
+    """It would crash, which no kernel that was made for contiguous inputs deserves."""
+    given = torch.randint(1 << 40, shape)
+    strided = placed(given, "strided")
+    assert torch.equal(strided, given)
+    assert strided.stride() != given.stride()
+    below = strided.as_strided((strided.untyped_storage().nbytes() // 8,), (1,))
+    assert set(below.tolist()) == set(given.flatten().tolist())
+
+
+def test_a_kernel_that_breaks_its_context_on_strided_inputs_has_crashed() -> None:
+    """Its process lives, and can compute nothing any more: what it is asked later would be blamed for it."""
+    assert context_broken("AcceleratorError: CUDA error: an illegal memory access was encountered")
+    assert context_broken("AcceleratorError: CUDA error: misaligned address")
+    assert not context_broken("CUDA error: invalid argument")
 
 
 def test_wrong_values_on_unaligned_inputs_are_wrong(bare_judge: Judge, tmp_path: Path) -> None:

@@ -330,24 +330,21 @@ class TestModes:
         assert layers["seccomp"] == layers["namespaces"] == "off: left out by this test"
         assert layers["no_new_privs"] == "on"
 
-    def test_a_gpu_is_asked_for_no_namespaces(self) -> None:
+    def test_a_gpu_has_the_same_namespaces_unless_cuda_does_not_start_there(self) -> None:
         probed = {"namespaces": "", "mounts": "", "landlock": "", "seccomp": ""}
-        chosen = sandbox.plan("strict", probed, gpu=True, processes=True)
-        assert chosen.namespaces == namespaces.GPU
-        assert not sandbox.missing({"landlock": "on", "seccomp": "on", "namespaces": "off: why"}, gpu=True)
-        assert sandbox.missing({"landlock": "off: why", "seccomp": "on"}, gpu=True)
+        assert sandbox.plan("strict", probed, gpu=True, processes=True).namespaces == namespaces.ALL
+        without_cuda = sandbox.plan("strict", {**probed, "gpu_namespaces": "CUDA does not"}, gpu=True, processes=True)
+        assert (without_cuda.namespaces, without_cuda.off["namespaces"]) == ((), "CUDA does not")
+        assert sandbox.missing({"landlock": "on", "seccomp": "on", "namespaces": "off: why"})
 
-    @pytest.mark.parametrize("names", [(), (namespaces.PROCESS, namespaces.MOUNT)], ids=["bare", "as root"])
-    def test_a_gpu_runner_s_layers_let_a_kernel_load_and_compile(
-        self, server: ForkServer, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
-    ) -> None:
-        """The part of a GPU's plan that needs no GPU: no user namespace, Unix sockets, a C compiler."""
-        if names and os.getuid():
-            pytest.skip("namespaces without a user namespace are root's")
+    @pytest.mark.parametrize("names", [(), namespaces.ALL], ids=["bare", "in namespaces"])
+    def test_a_gpu_runner_s_layers_let_a_kernel_load_and_compile(self, server: ForkServer, names: tuple[str, ...]) -> None:
+        """The part of a GPU's plan that needs no GPU: Unix sockets, a C compiler."""
+        if names and server.layers["namespaces"]:
+            pytest.skip(server.layers["namespaces"])
         if lacking := server.layers["landlock"] or server.layers["seccomp"]:
             pytest.skip(lacking)
-        monkeypatch.setattr(namespaces, "GPU", names)
-        chosen = sandbox.plan("auto", server.layers, gpu=True, processes=True)
+        chosen = replace(sandbox.plan("auto", server.layers, gpu=True, processes=True), namespaces=names)
         code = """
             socket.socket(socket.AF_UNIX)
             open("a.c", "w").write("int main() { return 7; }")

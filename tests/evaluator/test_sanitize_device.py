@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import kernelwright
+from kernelwright.evaluator.sanitizers import device_child
 from kernelwright.evaluator.sanitizers.device import judged
 from kernelwright.tasks.records import Status
 
@@ -59,3 +66,16 @@ def test_nobody_is_accused_without_a_report(log: str, how: str, state: str) -> N
     finding, words = judged("memcheck", log, how)
     assert finding is None
     assert words.startswith(state)
+
+
+def test_what_a_job_has_of_this_package_can_be_imported_alone(tmp_path: Path) -> None:
+    """A module that it lacks would leave every kernel unsanitized, with no finding."""
+    for path in device_child.needed(device_child.SEEN):
+        target = tmp_path / "kernelwright" / path.relative_to(Path(kernelwright.__file__).resolve().parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    code = f"import kernelwright, {', '.join(device_child.SEEN)}; print(kernelwright.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert Path(ended.stdout.strip()).is_relative_to(tmp_path)
