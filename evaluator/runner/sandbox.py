@@ -115,8 +115,15 @@ def _probe_gpu() -> dict[str, str]:
     alone = {"gpu_landlock": Plan(landlock=True, gpu=True), "gpu_seccomp": Plan(seccomp=True, gpu=True, processes=True)}
     return {
         **{name: _tried(functools.partial(_start_cuda, chosen)) for name, chosen in alone.items()},
-        "gpu_namespaces": _tried(lambda: namespaces.enter(namespaces.ALL), lambda: _start_cuda(Plan(gpu=True))),
+        "gpu_namespaces": _tried(lambda: namespaces.enter(namespaces.ALL), _start_cuda_alone),
     }
+
+
+def _start_cuda_alone() -> None:
+    """In a namespace's first process, which looks for itself in ``/proc``."""
+    with contextlib.suppress(OSError):
+        namespaces.fresh_proc()
+    _start_cuda(Plan(gpu=True))
 
 
 def _start_cuda(chosen: Plan) -> None:
