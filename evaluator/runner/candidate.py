@@ -73,7 +73,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
             reply = failure(error)
         if candidate.tripped:
             reply["tripped"] = candidate.tripped
-        if request["op"] in _WATCHED and (patched := candidate.patched()):
+        if request["op"] in _WATCHED and (patched := candidate.patched(whole=request["op"] != "call")):
             reply["patched"] = patched
         try:
             channel.send({**reply, "ticket": request["ticket"]})
@@ -109,10 +109,10 @@ class Candidate:
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
 
-    def patched(self) -> list[str]:
+    def patched(self, whole: bool = True) -> list[str]:
         """What the kernel changed in this process that is not its own, and what else it did there."""
         done = [f"{rule}: {what}" for rule, what in self._audit.seen.items()]
-        return done + (self._integrity.broken() if self._integrity else [])
+        return done + (self._integrity.broken(whole) if self._integrity else [])
 
     @property
     def tripped(self) -> dict[str, int]:

@@ -7,15 +7,18 @@ not depend on it: the judge's own clock, and outputs that the judge reads itself
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import operator
 import os
 import struct
 import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import torch
 
@@ -55,20 +58,27 @@ _ENVIRONMENT_FREE = frozenset(
 )
 """What libraries set by themselves when they are first used."""
 _TINY = 5e-324
+_TURNS = 8
+"""Calls after which all functions have been looked at: it takes longer than many a call."""
 
 
 class Integrity:
     """A snapshot, and what differs from it."""
 
     def __init__(self) -> None:
-        self._functions = dict(_functions())
+        self._places = list(_places())
+        self._coded = [(f"{p.owner}.{n}", f) for p in self._places for n, f in zip(p.names, p.was, strict=True) if _is_function(f)]
+        self._codes = _codes(self._coded)
+        self._turn = 0
         self._names = {kind: frozenset(vars(kind)) for kind in _CLASSES}
         self._switches = _switches()
         self._environment = dict(os.environ)
 
-    def broken(self) -> list[str]:
-        """Names of what was changed since the snapshot."""
-        found = [name for name, place in self._functions.items() if _changed(place)]
+    def broken(self, whole: bool = True) -> list[str]:
+        """Names of what was changed since the snapshot. Not ``whole``: a part of the functions is looked at, each time another."""
+        part = slice(None) if whole else slice(self._turn, None, _TURNS)
+        self._turn = (self._turn + 1) % _TURNS
+        found = [name for place in self._places[part] for name in place.changed()] + self._recoded(part)
         for kind, names in self._names.items():
             found += [f"{kind.__module__}.{kind.__name__}.{name}" for name in frozenset(vars(kind)) - names]
         switches = _switches()
@@ -78,36 +88,62 @@ class Integrity:
         found += [f"os.environ[{name!r}]" for name in sorted(variables) if now.get(name) != self._environment.get(name)]
         return found
 
+    def _recoded(self, part: slice) -> list[str]:
+        coded, codes = self._coded[part], self._codes[part]
+        now = _codes(coded)
+        if len(now) == len(codes) and all(map(operator.is_, now, codes)):
+            return []
+        return [name for (name, function), was in zip(coded, codes, strict=True) if function.__code__ is not was]
 
-_Place = tuple[Mapping[str, Any], str, Any, Any]
-"""Table, name, what stands there, and its code if it is a function's."""
+
+@dataclass(frozen=True)
+class _Place:
+    """A module's or a class's table: what stands there under some names."""
+
+    owner: str
+    table: Mapping[str, Any]
+    names: tuple[str, ...]
+    was: tuple[Any, ...]
+    look: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    """At all names at once: there are thousands."""
+
+    def changed(self) -> list[str]:
+        with contextlib.suppress(KeyError):
+            if all(map(operator.is_, self.look(self.table), self.was)):
+                return []
+        return [f"{self.owner}.{n}" for n, was in zip(self.names, self.was, strict=True) if self.table.get(n) is not was]
 
 
-def _functions() -> Iterator[tuple[str, _Place]]:
+def _places() -> Iterator[_Place]:
     """Every function and class of what is watched: where it stands, and what stands there."""
     for module_name, module in sorted(sys.modules.items()):
         if module is None or not (module_name in _WATCHED or module_name.startswith(_OURS)):
             continue
-        yield from _entries(module_name, vars(module))
+        yield from _place(module_name, vars(module))
         if module_name.startswith(_OURS):
             for name, value in list(vars(module).items()):
                 if isinstance(value, type) and value.__module__ == module_name:
-                    yield from _entries(f"{module_name}.{name}", vars(value))
+                    yield from _place(f"{module_name}.{name}", vars(value))
     for kind in _CLASSES:
-        yield from _entries(f"{kind.__module__}.{kind.__name__}", vars(kind))
+        yield from _place(f"{kind.__module__}.{kind.__name__}", vars(kind))
 
 
-def _entries(owner: str, table: Mapping[str, Any]) -> Iterator[tuple[str, _Place]]:
-    for name, value in list(table.items()):
-        if isinstance(value, _REPLACEABLE):
-            yield f"{owner}.{name}", (table, name, value, getattr(value, "__code__", None))
+def _place(owner: str, table: Mapping[str, Any]) -> Iterator[_Place]:
+    """None where nothing is to be watched."""
+    entries = {name: value for name, value in list(table.items()) if isinstance(value, _REPLACEABLE)}
+    if entries:
+        names = (*entries, next(iter(entries)))  # of one name alone no tuple would come
+        yield _Place(owner, table, names, tuple(map(table.__getitem__, names)), operator.itemgetter(*names))
 
 
-def _changed(place: _Place) -> bool:
-    """Whether something else stands there now. Thousands of times a judged call: so no more than two look-ups."""
-    table, name, value, code = place
-    now: Any = table.get(name)
-    return now is not value or (code is not None and now.__code__ is not code)
+def _is_function(value: Any) -> TypeGuard[types.FunctionType]:
+    return type(value) is types.FunctionType
+
+
+def _codes(functions: Sequence[tuple[str, types.FunctionType]]) -> list[types.CodeType]:
+    """The code of each. (Asked one by one for its code, each would raise an audit event.)"""
+    found = gc.get_referents(*(function for _, function in functions))
+    return [each for each in found if type(each) is types.CodeType]
 
 
 def _switches() -> dict[str, Any]:

@@ -20,7 +20,8 @@ SETUP = """
 snapshot = integrity.Integrity()
 raised = ""
 def report():
-    return {"broken": snapshot.broken(), "raised": raised}
+    by_parts = sorted({name for _ in range(integrity._TURNS) for name in snapshot.broken(whole=False)})
+    return {"broken": snapshot.broken(), "by_parts": by_parts, "raised": raised}
 """
 
 BROKEN = {
@@ -86,8 +87,9 @@ def done() -> dict[str, Any]:
 def test_change_is_named(done: dict[str, Any], name: str) -> None:
     assert done[name]["raised"] == ""
     assert [what for what in done[name]["broken"] if what.endswith(BROKEN[name][1])], done[name]
+    assert set(done[name]["by_parts"]) == set(done[name]["broken"])
 
 
 @pytest.mark.parametrize("name", FREE)
 def test_what_honest_code_does_breaks_nothing(done: dict[str, Any], name: str) -> None:
-    assert done[name] == {"broken": [], "raised": ""}
+    assert done[name] == {"broken": [], "by_parts": [], "raised": ""}
