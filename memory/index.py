@@ -16,6 +16,7 @@ from kernelwright.memory import chroma_folder, chroma_server
 from kernelwright.memory.chroma_folder import Folder
 from kernelwright.memory.chroma_server import Server, Unreachable, away, unreachable
 from kernelwright.memory.embed import DIMENSIONS, EMBEDDER, embed
+from kernelwright.memory.patience import Patience
 from kernelwright.tasks.errors import WorkspaceError
 from kernelwright.tasks.records import digest
 
@@ -198,29 +199,31 @@ class Index:
                 raise
             raise WorkspaceError(f"cannot write the index {self.place}: {_reason(error)}", "check the folder") from error
 
-    def _served(self, server: Server, work: Callable[[], T], patience: float) -> T:
+    def _served(self, server: Server, work: Callable[[], T], seconds: float) -> T:
         """``work`` on a server: once more where it is refused, as another process may have rebuilt the index; and for as long
-        as the server is away, at most ``patience`` seconds. What it lost is put back from the source before that.
+        as the server is away, at most so many ``seconds``. What it lost is put back from the source before that.
 
         Raises:
             Unreachable: it stayed away, never was there, or refused twice.
         """
-        began, refused, tried = time.monotonic(), False, not self._reached
+        patience, refused, tried = Patience(f"the Chroma server {server.url}", seconds), False, not self._reached
         while True:
             try:
                 if self._client is None and self._reached:
                     self._open_and_level(True)
-                return work()
+                found = work()
+                patience.rewarded()
+                return found
             except Exception as error:
                 gone = away(error)
                 if not gone and not _broken(error):
                     raise
                 self._shut()
-                if tried and time.monotonic() - began >= patience if gone else refused:
+                if tried and patience.over if gone else refused:
                     raise unreachable(server.url, error) from error
                 refused, tried = refused or not gone, True  # a server that was started again ends old connections, too
             if gone:
-                time.sleep(_EVERY)
+                patience.wait(_EVERY)
 
     def _repair(self, error: BaseException) -> None:
         if self.writes:

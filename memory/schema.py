@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, String, Table, Text
 from sqlalchemy.engine import Connection, Engine
 
+from kernelwright.memory.patience import Patience
 from kernelwright.tasks.errors import HarnessError, WorkspaceError
 
 VERSION = 3
@@ -198,15 +198,16 @@ PATIENCE = 120.0
 def reached(engine: Engine) -> Iterator[Connection]:
     """A connection, for which a server that is away for a while is waited for. Nothing was asked of it yet, so that nothing is
     done twice; what is cut off in the middle of a transaction fails."""
-    end = time.monotonic() + (0.0 if engine.dialect.name == "sqlite" else PATIENCE)
+    patience = Patience(f"the store {shown(engine.url)}", 0.0 if engine.dialect.name == "sqlite" else PATIENCE)
     while True:
         try:
             connection = engine.connect()
             break
         except sa.exc.OperationalError:
-            if time.monotonic() >= end:
+            if patience.over:
                 raise
-            time.sleep(0.5)
+            patience.wait(0.5)
+    patience.rewarded()
     with connection:
         yield connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -94,9 +95,12 @@ def test_a_server_that_is_down_for_a_while_is_waited_for(tmp_path: Path, chroma:
     assert process.poll() is None
     assert len(asked(home)) == 3
     chroma.start()
-    assert told(process)["tasks"][0]["attempts"] == ATTEMPTS
+    out, said = process.communicate(timeout=60)
+    assert json.loads(out)["tasks"][0]["attempts"] == ATTEMPTS
     assert process.returncode == 0
     assert complete(home)
+    assert said.count(f"the Chroma server {chroma.url} does not answer: waiting for it, at most 120 s") == 1
+    assert said.count(f"the Chroma server {chroma.url} answers again, after ") == 1
 
 
 def test_what_a_server_lost_is_put_back_from_the_store(tmp_path: Path, chroma: servers.Chroma) -> None:

@@ -167,8 +167,8 @@ def reachable() -> Iterator[Path]:
         yield Path(name)
 
 
-def test_a_database_that_is_down_for_a_while_costs_a_run_nothing(
-    reachable: Path, postgres: str, chroma: str, scenes: Any
+def test_a_database_that_is_down_for_a_while_costs_a_run_nothing_and_is_said(
+    reachable: Path, postgres: str, chroma: str, scenes: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = reachable
     with servers.postgres(folder) as server:
@@ -184,6 +184,9 @@ def test_a_database_that_is_down_for_a_while_costs_a_run_nothing(
         assert time.monotonic() - began >= OUTAGE - 1
         again.join()
         assert [step.learned for step in memory.store.steps("down")] == [True, True]
+        waited, back = (record.getMessage() for record in caplog.records if "the store postgresql" in record.getMessage())
+        assert "does not answer: waiting for it" in waited
+        assert "answers again" in back
         memory.close()
 
 
