@@ -52,7 +52,7 @@ def placed(t: torch.Tensor, variant: str) -> torch.Tensor:
     """A copy of ``t`` at another address (``fresh``), one element off alignment (``unaligned``), or in a wider buffer
     (``strided``: the last dimension padded; in one dimension every other element).
 
-    The gaps of a wider buffer hold neighbours: a kernel that ignores strides computes wrong values, but no index leaves its range.
+    The gaps of a wider buffer hold neighbours: where a kernel ignores strides values are wrong, but no index leaves its range.
     """
     if t.numel() == 0 or t.dim() == 0 or variant == "fresh":
         return t.clone()

@@ -67,7 +67,8 @@ class Integrity:
 
     def __init__(self) -> None:
         self._places = list(_places())
-        self._coded = [(f"{p.owner}.{n}", f) for p in self._places for n, f in zip(p.names, p.was, strict=True) if _is_function(f)]
+        pairs = [(f"{place.owner}.{name}", was) for place in self._places for name, was in place.entries]
+        self._coded = [(name, was) for name, was in pairs if _is_function(was)]
         self._codes = _codes(self._coded)
         self._turn = 0
         self._names = {kind: frozenset(vars(kind)) for kind in _CLASSES}
@@ -75,7 +76,7 @@ class Integrity:
         self._environment = dict(os.environ)
 
     def broken(self, whole: bool = True) -> list[str]:
-        """Names of what was changed since the snapshot. Not ``whole``: a part of the functions is looked at, each time another."""
+        """Names of what was changed since the snapshot. Not ``whole``: of functions a part is looked at, each time another."""
         part = slice(None) if whole else slice(self._turn, None, _TURNS)
         self._turn = (self._turn + 1) % _TURNS
         found = [name for place in self._places[part] for name in place.changed()] + self._recoded(part)
@@ -107,11 +108,15 @@ class _Place:
     look: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     """At all names at once: there are thousands."""
 
+    @property
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        return zip(self.names, self.was, strict=True)
+
     def changed(self) -> list[str]:
         with contextlib.suppress(KeyError):
             if all(map(operator.is_, self.look(self.table), self.was)):
                 return []
-        return [f"{self.owner}.{n}" for n, was in zip(self.names, self.was, strict=True) if self.table.get(n) is not was]
+        return [f"{self.owner}.{name}" for name, was in self.entries if self.table.get(name) is not was]
 
 
 def _places() -> Iterator[_Place]:

@@ -310,7 +310,7 @@ CASES |= {
         reference(ROWS, "torch.view_as_real(torch.fft.rfft(x * 2))", "torch.randn(n, m)"),
         [ROWS, "n, m = 33, 128"],
         "n, m = 5, 512",
-        [{}, {"spectrum_lane": 8, "spectrum_tile": 512}],
+        [{}, {"spectrum_lane": 32, "spectrum_tile": 512}],
     ),
     "spectrum_short": (
         reference(ROWS, "torch.view_as_real(torch.fft.rfft(x))", "torch.randn(n, m)"),
@@ -369,6 +369,17 @@ CASES |= {
         "b, h, l, w = 2, 2, 37, 20",
         [{}, {"attention": "off"}],
     ),
+    "attention_decode": (
+        reference(
+            HEADS,
+            "F.scaled_dot_product_attention(q, k, v, enable_gqa=True)",
+            "torch.randn(b, h, l, w), torch.randn(b, 3 * h, 1, w), torch.randn(b, h, l, w)",
+            arguments="k, q, v",
+        ),
+        [HEADS, "b, h, l, w = 2, 3, 33, 16"],
+        "b, h, l, w = 2, 2, 37, 20",
+        [{}],
+    ),
     "attention_written_out": (
         reference(
             HEADS,
@@ -395,11 +406,13 @@ LARGE: dict[str, tuple[str, str, str]] = {
     "conv_transpose2d_dilated": ("b, c, o, h, w = 2, 36, 48, 8, 11", "packed", "image"),
     "attention": ("b, h, l, w = 2, 2, 150, 24", "packed", "attention"),
     "attention_causal": ("b, h, l, w = 2, 2, 280, 16", "packed", "attention"),
+    "attention_decode": ("b, h, l, w = 2, 2, 600, 16", "k1", "attention_join"),
     "attention_written_out": ("b, h, l, w = 2, 2, 150, 24", "packed", "attention"),
 }
 
 COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     # name: (sizes, point, an instruction that must be there)
+    "attention_decode": ("b, h, l, w = 4, 8, 4096, 128", {}, "UTMALDG.*"),
     "softmax": ("n, m = 64, 8192", {}, "LDG.E.128"),
     "layer_norm": ("n, m = 64, 4096", {}, "LDG.E.128"),
     "row_sum_ragged": ("n, m = 64, 50257", {}, "LDG(STS)?.E(.BYPASS)?.*128"),
@@ -411,6 +424,6 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "sort": ("n, m = 64, 1024", {}, "LDG.E.(64|128)"),
     "topk": ("n, m = 64, 256", {}, "SHFL.BFLY"),
     "histogram": ("n, m = 256, 8192", {}, "(ATOM|RED)G?.E.ADD.*"),
-    "spectrum": ("n, m = 64, 2048", {}, "SHFL.BFLY"),
+    "spectrum": ("n, m = 64, 2048", {}, "STS.*"),
     "csr_spmm": ("n, z, m = 64, 1024, 64", {}, "LDG.E.*"),
 }

@@ -76,6 +76,7 @@ def test_what_a_job_has_of_this_package_can_be_imported_alone(tmp_path: Path) ->
         target.write_bytes(path.read_bytes())
     code = f"import kernelwright, {', '.join(device_child.SEEN)}; print(kernelwright.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert ended.returncode == 0, ended.stderr
     assert Path(ended.stdout.strip()).is_relative_to(tmp_path)

@@ -159,19 +159,20 @@ def functions(program: Program, point: Mapping[str, Any]) -> tuple[str, list[str
         lines = [f"if {condition}:", *_indented(quick), "else:", *_indented(lines)]
         parts = [*special, *parts]
     if any(isinstance(kernel, Spectrum) for kernel in program.kernels):
-        parts.insert(0, triton_spectrum.TABLES.strip())
+        parts.insert(0, triton_spectrum.TABLES)
     body = "\n\n\n".join(parts)
     runtime = [RUNTIME]
     large = "dense_ok(" in body or "packed_ok(" in body
-    if "tile_for(" in body or large:
+    attends = "attention_ok(" in "".join(lines)
+    if "tile_for(" in body or large or attends:
         runtime.append(triton_tiles.RUNTIME)
     if large:
         runtime.append(triton_dense.RUNTIME)
     if "packed_ok(" in body:
         runtime.append(triton_packed.RUNTIME)
-    if "attention_ok(" in "".join(lines):
+    if attends:
         runtime.append(triton_attention.RUNTIME)
-    own = set(re.findall(r"def (kw_\w+)", triton_dense.RUNTIME))
+    own = set(re.findall(r"def (kw_\w+)", triton_dense.RUNTIME + body))
     helpers = helper_source(called(body, own))
     return "\n\n\n".join(filter(None, [*(part.strip() for part in runtime), helpers, body])), lines
 

@@ -111,7 +111,11 @@ def attention(low: Lowering, args: Args, call: Call) -> Value:
     q, k, v, mask = args["query"], args["key"], args["value"], args["attn_mask"]
     if args.get("dropout_p"):
         raise Unsupported("attention with dropout")
-    if args.get("enable_gqa"):
+    shape = (*q.shape[:-1], v.shape[-1])
+    if args.get("enable_gqa") and mask is None and not args["is_causal"]:
+        rows = q.shape[-3] // k.shape[-3] * q.shape[-2]
+        q = reshape(low, q, (*k.shape[:-2], rows, q.shape[-1]))  # heads that share keys are rows of one product
+    elif args.get("enable_gqa"):
         k, v = (_repeat_heads(low, t, q.shape[-3]) for t in (k, v))
     scores = product_of(low, q, transposed(k))
     given = args.get("scale")
@@ -129,7 +133,7 @@ def attention(low: Lowering, args: Args, call: Call) -> Value:
 
     logits = low.defs.map(scores.shape, "float32", scaled)
     weights = softmax(low, {"self": logits, "dim": len(logits.shape) - 1}, call)
-    return product_of(low, weights, v)
+    return reshape(low, product_of(low, weights, v), shape)
 
 
 def _repeat_heads(low: Lowering, x: Tensor, heads: Poly) -> Tensor:

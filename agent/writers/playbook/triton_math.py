@@ -42,15 +42,6 @@ return a""",
 for i in tl.static_range(K, L):
     a = kw_merge(kw_halve(a, N >> (i - K), 1 << K), N >> (i - K + 1), K, i + 1 < L)
 return a""",
-    "kw_butterfly": """x, y = tl.reshape(a, [R << S, 2, M >> (S + 1)]), tl.reshape(b, [R << S, 2, M >> (S + 1)])
-u, v = tl.sum(x, 1, keep_dims=True), tl.sum(y, 1, keep_dims=True)
-at = ROOTS + (tl.arange(0, M >> (S + 1)) << (S + 1))[None, None, :]
-c, d = tl.load(at), tl.load(at + M)
-x, y = u - 2.0 * x, v - 2.0 * y
-left = (tl.arange(0, 2) == 0)[None, :, None]
-a = tl.where(left, u, x * c + y * d)
-b = tl.where(left, v, y * c - x * d)
-return tl.reshape(a, [R, M]), tl.reshape(b, [R, M])""",
     "kw_floordiv": """q = a // b
 return q - (((q * b) != a) & ((a < 0) != (b < 0))).to(tl.int32)""",
     "kw_mod": """r = a % b
@@ -107,7 +98,6 @@ PAIRED = ("kw_argmax", "kw_argmin", "kw_lastmax", "kw_lastmin")
 SINGLE = ("kw_tanh", "kw_expm1", "kw_log1p", "kw_round", "kw_trunc", "kw_sign", "kw_isign", "kw_atan", "kw_asinh", "kw_atanh",
           "kw_key", "kw_unkey")  # fmt: skip
 SIZED = {
-    "kw_butterfly": "a, b, ROOTS, R: tl.constexpr, M: tl.constexpr, S: tl.constexpr",
     "kw_exchange": "a, N: tl.constexpr, S: tl.constexpr, BIT: tl.constexpr",
     "kw_halve": "a, N: tl.constexpr, S: tl.constexpr",
     "kw_merge": "a, N: tl.constexpr, L: tl.constexpr, ALTERNATE: tl.constexpr",
