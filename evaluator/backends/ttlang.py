@@ -50,7 +50,7 @@ class TTLangBackend:
         return Built(ok=True, evidence={"ttlang": found}, seconds=time.monotonic() - began)
 
     def run_entry(self, device: str) -> Mapping[str, str]:
-        return {"KERNELWRIGHT_IMPORT": "kernelwright.evaluator.ttlang_simulator"}
+        return {"KERNELWRIGHT_IMPORT": "kernelwright.evaluator.ttlang_simulator,kernelwright.evaluator.ttlang_language"}
 
     def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
         """Where the parts are; a functional simulator says nothing of speed."""

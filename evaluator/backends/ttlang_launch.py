@@ -40,11 +40,11 @@ class Launches:
     """
 
     def __init__(self, lend: Callable[[], Any] = contextlib.nullcontext) -> None:
-        from kernelwright.evaluator.backends.ttlang_language import Language, Operation
+        from kernelwright.evaluator.ttlang_language import Language, Operation
         from kernelwright.evaluator.ttlang_simulator import MODULES
 
         self.count = 0
-        """Launches that operated on blocks."""
+        """Launches that wrote to a tensor."""
         self.unchecked = ""
         """Why accesses of the last launch were not compared."""
         self._language = Language(lend)
@@ -82,9 +82,8 @@ class Launches:
             with self._language.aside():
                 held = [self._stored(tensor, position in row_major) for position, tensor in enumerate(tensors)]
                 self._accesses = Accesses([each.to_torch() for each in held])
-            before = self._language.operations
             self._run(operation, held, static)
-            self.count += self._language.operations > before
+            self.count += bool(self._accesses.written)
             with self._language.aside():
                 for index in self._accesses.written:
                     _brought_back(tensors[index], held[index].to_torch())
@@ -153,7 +152,10 @@ class Launches:
 
     def _told(self, error: Exception) -> Fault:
         """The simulator's message, with where it happened: its own way of printing that fails in the wheel."""
-        text = str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
+        if isinstance(error, AssertionError) and isinstance(error.__context__, Exception):
+            error = error.__context__  # found as a thread ended, where no line of the kernel's is running
+        plain = isinstance(error, (RuntimeError, Warning))
+        text = str(error) if plain else f"{type(error).__name__}: {error}"
         where = [line for line in self._said if line not in text][:_SHOWN]
         return Fault("; ".join([" ".join(text.split()), *where]))
 

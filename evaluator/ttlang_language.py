@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,13 @@ from kernelwright.evaluator.ttlang_simulator import MODULES, ROOT
 
 _OURS = str(Path(__file__).parent)
 _ARITHMETIC = "add sub mul truediv floordiv mod pow neg abs matmul iadd radd"
-_MOVES = {
+_MOVES: dict[str, Sequence[str]] = {
     "ttl.sim.dfb.DataflowBuffer": ("wait", "reserve", "push_block", "pop_block"),
     "ttl.sim.dfb.Block": ("store",),
     "ttl.sim.copy.CopyTransaction": ("__init__", "wait"),
-    "ttl.sim.ttnnsim.Tensor": ("__getitem__",),
 }
 """What threads do besides computing; watched for faults."""
-_INNER = {
+_INNER: dict[str, Sequence[str]] = {
     "ttl.sim.dfb.Block": "__init__ to_list to_tensor from_list from_tensor copy_as_dest get_item raw_tensor".split(),
     "ttl.sim.ttnnsim.Tensor": "__init__ __setitem__ to_torch".split(),
 }
@@ -37,6 +36,7 @@ _FIELDS = {"ttl.sim.dfb.Block": "_buf", "ttl.sim.ttnnsim.Tensor": "_tensor"}
 """What holds the values."""
 _GRID = 8
 """Cores a side: the grid that the simulator takes for a whole chip."""
+_UNITS = {(True, True): "tiles", (True, False): "elements", (False, True): "entries", (False, False): "elements"}
 _PLAIN = (int, float, bool, str, type(None))
 
 
@@ -67,8 +67,6 @@ class Language:
     def __init__(self, lend: Callable[[], Any]) -> None:
         self.fault: Exception | None = None
         """The first thing that an operation of the language refused since :meth:`clear`."""
-        self.operations = 0
-        """Operations on blocks that ran."""
         self._lend = lend
         self._inside = 0
         self._block = MODULES["ttl.sim.dfb"].Block
@@ -136,7 +134,6 @@ class Language:
                 return function(*given, **options)
             try:
                 self._check(function.__name__, [*given, *options.values()])
-                self.operations += 1
                 with self.aside():
                     return function(*given, **options)
             except Exception as error:
@@ -201,6 +198,25 @@ class Language:
                 _wrap(_class(owner), name, self._moving)
         for word in _ARITHMETIC.split():
             _wrap(self._block, f"__{word}__", self._computing)
+        _wrap(_class("ttl.sim.ttnnsim.Tensor"), "__getitem__", lambda function: self._moving(_bounded(function)))
+
+
+def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Part of a tensor: Python would count negative tiles from the end, and cut off what is beyond it."""
+
+    def through(tensor: Any, key: Any) -> Any:
+        keys = key if isinstance(key, tuple) else (key,)
+        unit = 1 if tensor.layout is MODULES["ttl.sim.ttnnsim"].ROW_MAJOR_LAYOUT else MODULES["ttl.sim.ttnnsim"].TILE_SIZE
+        last = len(tensor.shape) - 2
+        for axis, (one, size) in enumerate(zip(keys, tensor.shape, strict=False)):
+            extent = -(-size // unit) if axis >= last else size
+            ends = (one.start, one.stop) if isinstance(one, slice) else (one, one + 1)
+            low, high = (bound if end is None else end for end, bound in zip(ends, (0, extent), strict=True))
+            if not 0 <= low < high <= extent:
+                raise IndexError(f"[{low}:{high}] of axis {axis} is out of bounds: it has {extent} {_UNITS[axis >= last, unit > 1]}")
+        return function(tensor, key)
+
+    return _named(through, function)
 
 
 def is_simulators(filename: str) -> bool:
