@@ -23,7 +23,6 @@ _OURS = str(Path(__file__).parent)
 _ARITHMETIC = "add sub mul truediv floordiv mod pow neg abs matmul iadd radd"
 _MOVES: dict[str, Sequence[str]] = {
     "ttl.sim.dfb.DataflowBuffer": ("wait", "reserve", "push_block", "pop_block"),
-    "ttl.sim.dfb.Block": ("store",),
     "ttl.sim.copy.CopyTransaction": ("__init__", "wait"),
 }
 """What threads do besides computing; watched for faults."""
@@ -36,7 +35,6 @@ _FIELDS = {"ttl.sim.dfb.Block": "_buf", "ttl.sim.ttnnsim.Tensor": "_tensor"}
 """What holds the values."""
 _GRID = 8
 """Cores a side: the grid that the simulator takes for a whole chip."""
-_UNITS = {(True, True): "tiles", (True, False): "elements", (False, True): "entries", (False, False): "elements"}
 _PLAIN = (int, float, bool, str, type(None))
 
 
@@ -150,6 +148,9 @@ class Language:
             parts = value if type(value) in (tuple, list) else (value,)
             if not all(type(part) is self._block or type(part) in _PLAIN for part in parts):
                 raise Misuse(f"{name} takes blocks and numbers, not {type(value).__name__}")
+            for part in parts:
+                if type(part) is self._block:
+                    part._check_can_read()  # which the simulator does not ask before it computes
 
     def _moving(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def through(*given: Any, **options: Any) -> Any:
@@ -160,6 +161,16 @@ class Language:
                 raise
 
         return _named(through, function)
+
+    def _storing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``store``: only what a core may read is written."""
+
+        def through(block: Any, items: Any) -> Any:
+            if not self._inside:
+                self._check("store", [items])
+            return function(block, items)
+
+        return self._moving(_named(through, function))
 
     def _hidden(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def through(*given: Any, **options: Any) -> Any:
@@ -196,6 +207,7 @@ class Language:
         for owner, names in _MOVES.items():
             for name in names:
                 _wrap(_class(owner), name, self._moving)
+        _wrap(self._block, "store", self._storing)
         for word in _ARITHMETIC.split():
             _wrap(self._block, f"__{word}__", self._computing)
         _wrap(_class("ttl.sim.ttnnsim.Tensor"), "__getitem__", lambda function: self._moving(_bounded(function)))
@@ -213,7 +225,8 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
             ends = (one.start, one.stop) if isinstance(one, slice) else (one, one + 1)
             low, high = (bound if end is None else end for end, bound in zip(ends, (0, extent), strict=True))
             if not 0 <= low < high <= extent:
-                raise IndexError(f"[{low}:{high}] of axis {axis} is out of bounds: it has {extent} {_UNITS[axis >= last, unit > 1]}")
+                what = "tiles" if axis >= last and unit > 1 else "elements"
+                raise IndexError(f"[{low}:{high}] of axis {axis} is out of bounds: it has {extent} {what}")
         return function(tensor, key)
 
     return _named(through, function)

@@ -34,6 +34,7 @@ NEEDED = {
 }
 """Module -> what the judge uses of it. Another version may have moved it, and a check that is not there must not pass for
 one that found nothing."""
+_BLOCK = ("store", "raw_tensor", "from_tensor", "_check_can_read", "_buf")
 
 
 class Absent(ImportError):
@@ -50,6 +51,8 @@ def _modules() -> dict[str, Any]:
         for name, dtype in narrow.items():
             setattr(torch, name, dtype)
     missing = [f"{name}.{part}" for name, parts in NEEDED.items() for part in parts if not hasattr(found[name], part)]
+    block = getattr(found["ttl.sim.dfb"], "Block", None)
+    missing += [f"Block.{part}" for part in _BLOCK if block is not None and not hasattr(block, part)]
     if missing:
         raise Absent(f"version {version(PACKAGE)} has no {', '.join(missing)}; {VERSION} has")
     return found

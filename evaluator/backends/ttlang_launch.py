@@ -161,8 +161,7 @@ class Launches:
 
     def _diagnosed(self, label: str, message: str, source_file: str, line: int, col: int = 1, **_: Any) -> None:
         said = f"{Path(source_file).name} line {line}"
-        known = message.partition(": ")[2] or message
-        self._said.append(said if label.startswith("node") else f"{' '.join(known.split())} at {said}")
+        self._said.append(said if label.startswith("node") else f"{' '.join(message.split())} at {said}")
 
     def _seen(self, transfer: Callable[..., None], write: bool) -> Callable[..., None]:
         """A copy between memory and a block, noted with the core that does it."""
