@@ -26,9 +26,9 @@ _MOVES: dict[str, Sequence[str]] = {
     "ttl.sim.copy.CopyTransaction": ("__init__", "wait"),
 }
 """What threads do besides computing; watched for faults."""
-_INNER: dict[str, Sequence[str]] = {
-    "ttl.sim.dfb.Block": "__init__ to_list to_tensor from_list from_tensor copy_as_dest get_item raw_tensor".split(),
-    "ttl.sim.ttnnsim.Tensor": "__init__ __setitem__ to_torch".split(),
+_INNER = {
+    "ttl.sim.dfb.Block": "__init__ to_list to_tensor from_list from_tensor copy_as_dest get_item raw_tensor",
+    "ttl.sim.ttnnsim.Tensor": "__init__ __setitem__ to_torch",
 }
 """Members that only the simulator uses."""
 _FIELDS = {"ttl.sim.dfb.Block": "_buf", "ttl.sim.ttnnsim.Tensor": "_tensor"}
@@ -201,11 +201,11 @@ class Language:
     def _watch_classes(self) -> None:
         for owner, name in _FIELDS.items():
             setattr(_class(owner), name, self._field(name, vars(_class(owner)).get(name)))
-        for owner, names in _INNER.items():
-            for name in names:
+        for owner, hidden in _INNER.items():
+            for name in hidden.split():
                 _wrap(_class(owner), name, self._hidden)
-        for owner, names in _MOVES.items():
-            for name in names:
+        for owner, moves in _MOVES.items():
+            for name in moves:
                 _wrap(_class(owner), name, self._moving)
         _wrap(self._block, "store", self._storing)
         for word in _ARITHMETIC.split():
