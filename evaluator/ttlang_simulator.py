@@ -19,7 +19,7 @@ NEEDED = {
     "ttl.sim.blockstate": ("KernelType",),
     "ttl.sim.context": ("get_context", "reset_context"),
     "ttl.sim.copy": ("copy", "CopyTransaction", "GroupTransfer"),
-    "ttl.sim.copyhandlers": ("HANDLER_REGISTRY", "TensorToBlockHandler", "BlockToTensorHandler"),
+    "ttl.sim.copyhandlers": ("TensorToBlockHandler", "BlockToTensorHandler", "BlockToPipeHandler", "PipeToBlockHandler"),
     "ttl.sim.decorators": ("compute", "datamovement"),
     "ttl.sim.dfb": ("Block", "DataflowBuffer", "make_dataflow_buffer_like"),
     "ttl.sim.diagnostics": ("is_simulator_frame", "print_diagnostic_error"),

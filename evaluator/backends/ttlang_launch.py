@@ -46,7 +46,7 @@ class Launches:
         self.count = 0
         """Launches that wrote to a tensor."""
         self.unchecked = ""
-        """Why accesses of the last launch were not compared."""
+        """Which accesses of the last launch were not compared, and why."""
         self._language = Language(lend)
         self._kind = Operation
         self._modules = MODULES
@@ -59,6 +59,8 @@ class Launches:
         handlers = MODULES["ttl.sim.copyhandlers"]
         handlers.TensorToBlockHandler.transfer = self._seen(handlers.TensorToBlockHandler.transfer, False)
         handlers.BlockToTensorHandler.transfer = self._seen(handlers.BlockToTensorHandler.transfer, True)
+        handlers.BlockToPipeHandler.transfer = self._sent(handlers.BlockToPipeHandler.transfer)
+        handlers.PipeToBlockHandler.transfer = self._received(handlers.PipeToBlockHandler.transfer)
 
     def modules(self) -> dict[str, types.ModuleType]:
         """What ``import ttl`` and ``import ttnn`` give a kernel."""
@@ -145,9 +147,8 @@ class Launches:
             except Exception as error:
                 raise self._told(error) from error
         assert self._accesses is not None
-        piped = bool(context.get_context().copy_state.pipe_buffer)
-        self.unchecked = "cores send each other blocks, which orders their accesses" if piped and self._accesses.races else ""
-        if self._accesses.races and not piped:
+        self.unchecked = self._accesses.unchecked
+        if self._accesses.races:
             raise Race(self._accesses.races[0])
 
     def _told(self, error: Exception) -> Fault:
@@ -173,9 +174,41 @@ class Launches:
                     inside = block.raw_tensor.to_torch()
                     if inside.dtype != memory.dtype:
                         raise ValueError(f"a copy moves bytes: the block holds {inside.dtype}, the tensor {memory.dtype}")
-                    node = getattr(self._modules["greenlet"].getcurrent(), "_sim_node", 0)
-                    self._accesses.note(memory, node, write)
+                    self._accesses.note(memory, self._core(), write)
             transfer(handler, src, dst)
+
+        through.__name__ = transfer.__name__
+        return through
+
+    def _core(self) -> int:
+        return int(getattr(self._modules["greenlet"].getcurrent(), "_sim_node", 0))
+
+    def _messages(self, pipe: Any) -> list[tuple[Any, ...]]:
+        """Those in a pipe: each with how many have yet to receive it, its number, and who has."""
+        return list(self._modules["ttl.sim.context"].get_context().copy_state.pipe_buffer.get(pipe, {"queue": ()})["queue"])
+
+    def _sent(self, transfer: Callable[..., None]) -> Callable[..., None]:
+        """A block that is sent, noted with what its sender has done."""
+
+        def through(handler: Any, src: Any, dst: Any) -> None:
+            transfer(handler, src, dst)
+            if self._accesses is not None:
+                with self._language.aside():
+                    self._accesses.sent(id(self._messages(dst)[-1][0]), self._core())
+
+        through.__name__ = transfer.__name__
+        return through
+
+    def _received(self, transfer: Callable[..., None]) -> Callable[..., None]:
+        """A block that is received: its receiver knows from here on what its sender had done."""
+
+        def through(handler: Any, src: Any, dst: Any) -> None:
+            core = self._core()
+            waiting = [id(message) for message, _, _, had in self._messages(src) if core not in had]
+            transfer(handler, src, dst)
+            if self._accesses is not None and waiting:
+                with self._language.aside():
+                    self._accesses.received(waiting[0], core)
 
         through.__name__ = transfer.__name__
         return through

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from kernelwright.agent.prompt.knowledge import PROMPTS
 
 pytest.importorskip("ttl")
 pytestmark = pytest.mark.requires_ttlang
@@ -169,3 +172,21 @@ def test_a_copy_converts_nothing(tmp_path: Path) -> None:
 def test_a_copy_that_nobody_waits_for_is_an_error(tmp_path: Path) -> None:
     change = ("column + 1], block)\n                tx.wait()", "column + 1], block)")
     assert "Add explicit tx.wait() calls" in ran(tmp_path, change)["error"]
+
+
+def test_the_skeleton_of_the_prompt_is_a_kernel(tmp_path: Path) -> None:
+    text = (PROMPTS / "sections" / "contract.j2").read_text().split("The skeleton for `ttlang`", 1)[1]
+    found = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert found
+    given = "x = torch.randn(2, 33, 401)\n    return bool(torch.equal(ModelNew()(x), 2 * x))"
+    assert ran(tmp_path, (KERNEL, f"{found[1]}\n\ndef run(launches):\n    {given}\n")) == {"result": True}
+
+
+def test_rows_need_no_padding(tmp_path: Path) -> None:
+    rows = (
+        ("launch(add, x, y)", "launch(add, x, y, row_major=(0, 1))"),
+        ("shape=(1, 1)", "shape=(1, 32)"),
+        ("column : column + 1", "32 * column : 32 * column + 32"),
+        ("x.shape[0] // 32", "x.shape[0]"),
+    )
+    assert ran(tmp_path, *rows) == {"result": [True, 1, []]}

@@ -134,11 +134,16 @@ def test_the_language_and_its_annotations_are_let_in() -> None:
     assert [finding for finding in screen(kernel(line)) if finding.tier == "reject"] == []
 
 
-def noted(*accesses: tuple[int, int, int, bool]) -> list[str]:
+def noted(*accesses: tuple[int, int, int, bool] | tuple[str, int]) -> list[str]:
+    """Accesses by (core, first row, behind the last, whether it writes), and a message by ("sent" or "received", core)."""
     tensor = torch.zeros(8, 8)
     found = Accesses([torch.zeros(4), tensor])
-    for node, first, last, write in accesses:
-        found.note(tensor[first:last, 2:6], node, write)
+    for access in accesses:
+        if len(access) == 2:
+            getattr(found, access[0])(1, access[1])
+        else:
+            core, first, last, write = access
+            found.note(tensor[first:last, 2:6], core, write)
     return found.races
 
 
@@ -148,9 +153,12 @@ def noted(*accesses: tuple[int, int, int, bool]) -> list[str]:
         [(0, 0, 4, True), (1, 4, 8, True)],
         [(0, 0, 8, False), (1, 0, 8, False), (2, 3, 4, False)],
         [(0, 0, 4, True), (0, 0, 4, False), (0, 2, 6, True)],
+        [(0, 0, 4, True), ("sent", 0), ("received", 1), (1, 0, 4, False), (1, 0, 4, True)],
     ],
 )
-def test_parts_of_ones_own_and_what_all_read_are_no_race(accesses: list[tuple[int, int, int, bool]]) -> None:
+def test_parts_of_ones_own_what_all_read_and_what_a_message_orders_are_no_race(
+    accesses: list[tuple[int, int, int, bool] | tuple[str, int]],
+) -> None:
     assert noted(*accesses) == []
 
 
@@ -161,9 +169,19 @@ def test_parts_of_ones_own_and_what_all_read_are_no_race(accesses: list[tuple[in
         ([(0, 0, 4, True), (3, 3, 8, False)], "core 3 reads elements of tensor 1 that core 0 writes"),
         ([(0, 0, 4, False), (1, 0, 1, True)], "core 1 writes elements of tensor 1 that core 0 reads"),
         ([(0, 0, 4, False), (1, 0, 4, False), (1, 0, 1, True)], "core 1 writes elements of tensor 1 that several cores read"),
+        (
+            [("sent", 0), (0, 0, 4, True), ("received", 1), (1, 0, 4, False)],
+            "core 1 reads elements of tensor 1 that core 0 writes",
+        ),
+        (
+            [(0, 0, 4, True), ("sent", 0), ("received", 1), (2, 0, 4, True)],
+            "core 2 writes elements of tensor 1 that core 0 writes",
+        ),
     ],
 )
-def test_cores_that_touch_the_same_elements_race(accesses: list[tuple[int, int, int, bool]], said: str) -> None:
+def test_cores_that_touch_the_same_elements_race(
+    accesses: list[tuple[int, int, int, bool] | tuple[str, int]], said: str
+) -> None:
     assert said in noted(*accesses)[0]
 
 
