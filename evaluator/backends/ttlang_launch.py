@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sysconfig
 import types
 import warnings
@@ -20,6 +21,8 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.int32, torch.uint8)
 _TILE = 32
 _LIMITS = "Kernel defines|Total DataflowBuffer"
 """The simulator's warnings of what does not fit a core."""
+_FOLDER = re.compile(r"/\S*/(?=[^/\s]+\.py\b)")
+"""Where a kernel lies is nobody's business."""
 _SHOWN = 4
 """Diagnostics that are told of one fault."""
 
@@ -158,7 +161,7 @@ class Launches:
         plain = isinstance(error, (RuntimeError, Warning))
         text = str(error) if plain else f"{type(error).__name__}: {error}"
         where = [line for line in self._said if line not in text][:_SHOWN]
-        return Fault("; ".join([" ".join(text.split()), *where]))
+        return Fault("; ".join([_FOLDER.sub("", " ".join(text.split())), *where]))
 
     def _diagnosed(self, label: str, message: str, source_file: str, line: int, col: int = 1, **_: Any) -> None:
         said = f"{Path(source_file).name} line {line}"
