@@ -14,11 +14,12 @@ from kernelwright.tasks.errors import InputError
 
 MOST = 100_000
 """Longest file, in bytes: a prompt has to hold it whole."""
-LANGUAGES = {"ascend": "cpp", "cuda": "cuda", "cpp": "cpp", "triton": "python", "pallas": "python", "python": "python"}
+LANGUAGES = {"ascend": "cpp", "cuda": "cuda", "cpp": "cpp"} | dict.fromkeys(("triton", "pallas", "ttlang", "python"), "python")
 """What a kernel may be written in -> the language of its text, for a fence."""
 _SUFFIXES = dict.fromkeys((".cu", ".cuh", ".hip"), "cuda") | dict.fromkeys((".c", ".cc", ".cpp", ".cxx", ".h"), "cpp")
 _SIGNS = (
     ("pallas", r"^\s*(?:from|import)\s+jax\.experimental(?:\.|\s+import\s+)pallas|\bpallas_call\b"),
+    ("ttlang", r"^\s*@ttl\.operation\b|^\s*import ttl\b"),
     ("triton", r"^\s*@triton\.(?:jit|autotune)|^\s*import triton\b"),
     ("ascend", r"\bload\(\s*ascend\s*=|\b__aicore__\b"),
     ("cuda", r"\bload\(\s*cuda\s*=|\bcuda_sources\s*=|__global__"),

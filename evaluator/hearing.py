@@ -49,6 +49,8 @@ _SIMULATOR_ELEMENTS = 1 << 18
 _REFUSED = re.compile(r"vmem|smem|RESOURCE_EXHAUSTED|Mosaic|INVALID_ARGUMENT|UNIMPLEMENTED", re.IGNORECASE)
 """libtpu's words for what is the kernel's fault, not the toolchain's."""
 
+_UNCOMPILED = ("ascend", "ttlang")
+"""Simulated backends whose language has no compiler here."""
 _FLOOR = 0.4
 """Of the least time by the device's measured ceilings: what L2 keeps of a kernel's writes makes no more difference."""
 
@@ -113,7 +115,7 @@ class Hearing:
             self._evidence["compiled"] = {"target": modules[0]["arch"], "launches": modules}
             return session, []
         self._trial = self._start(built, cases)
-        if self._judge.simulated and self._judge.backend.name != "ascend":  # of that there is no compiler
+        if self._judge.simulated and self._judge.backend.name not in _UNCOMPILED:
             entry = {} if self._judge.backend.name == "triton" else self._judge.backend.run_entry(self._judge.kind)
             bench = Absent(self._judge.server(entry), self._judge.device, self._judge.settings, self._allowed)
             self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)

@@ -36,6 +36,7 @@ class PythonScreen(ast.NodeVisitor):
     def __init__(self, tree: ast.Module, backend: str = "") -> None:
         self.tree = tree
         self._backend = backend
+        self._attributes = rules.attributes(backend)
         self.findings: list[Finding] = []
         self.names = Names(tree.body)
         self._functions: list[str] = []
@@ -205,8 +206,8 @@ class PythonScreen(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         path = self.names.path(node)
         if isinstance(node.ctx, ast.Load):
-            if node.attr in rules.BAD_ATTRIBUTES:
-                self._add(rules.REJECT, rules.BAD_ATTRIBUTES[node.attr], node, f"uses .{node.attr}")
+            if node.attr in self._attributes:
+                self._add(rules.REJECT, self._attributes[node.attr], node, f"uses .{node.attr}")
             elif node.attr in rules.FLAG_ATTRIBUTES and not path:  # torch.bfloat16 is a dtype, x.bfloat16 a cast
                 tier, rule = rules.FLAG_ATTRIBUTES[node.attr]
                 self._add(tier, rule, node, f"uses .{node.attr}")

@@ -45,6 +45,7 @@ WHY: Mapping[str, str] = {
     "include": "a header outside the toolchain's own",
     "fp_mode": "the floating-point mode of the thread is changed",
     "fast_math": "the optimiser is told to break floating-point rules",
+    "simulator": "the simulator's own: no core reaches a tensor but by ttl.copy",
     "load_time": "code that runs when the library is loaded, or weak symbols",
 }
 
@@ -163,7 +164,8 @@ _ALLOWED = """
     io.StringIO io.BytesIO torch.jit.is_scripting torch.jit.is_tracing torch.jit.ignore torch.jit.export
     torch._C._nn torch._C._jit_internal torch.cuda.memory.empty_cache weakref.WeakKeyDictionary
     torch.cuda.current_stream torch.library.triton_op torch.library.wrap_triton torch.library.custom_op
-    torch.library.register_fake kernelwright.evaluator.pallas.launch inspect.signature inspect.isfunction
+    torch.library.register_fake kernelwright.evaluator.pallas.launch
+    kernelwright.evaluator.ttlang.launch inspect.signature inspect.isfunction
 """
 """Exceptions below rejected and flagged packages."""
 
@@ -191,13 +193,32 @@ _PALLAS_REJECTED: Mapping[str, str] = {
 }
 
 
+_TTLANG_REJECTED: Mapping[str, str] = {
+    "patching": "ttl.sim ttl._pipenets ttl._setup ttl.utils ttl.tutorials ttl.config sim_stats",
+    "frames": "greenlet",
+    "library": "ttnn",
+}
+_TTLANG = "ttnn.Tensor ttnn.bfloat16 ttnn.float32 ttnn.TILE_LAYOUT ttnn.ROW_MAJOR_LAYOUT ttnn.TILE_SIZE"
+"""Of TTNN, what annotations and layouts need; its operators are library work."""
+_TTLANG_ATTRIBUTES = """
+    raw_tensor to_torch to_tensor to_list from_list from_tensor copy_as_dest get_item dfb_state likeness_tensor underlying_dtype
+"""
+"""Members of the simulator's objects that are no part of the language."""
+
+
+@functools.cache
+def attributes(backend: str) -> Mapping[str, str]:
+    """Names that reject on any object of a kernel of one backend, whatever it is."""
+    own = _TTLANG_ATTRIBUTES.split() if backend == "ttlang" else []
+    return {**BAD_ATTRIBUTES, **dict.fromkeys(own, "simulator")}
+
+
 @functools.cache
 def table(backend: str) -> Mapping[str, tuple[str, str]]:
     """The table for kernels of one backend: what its language is made of is allowed there."""
-    if backend != "pallas":
-        return TABLE
-    rejected = {path: (REJECT, rule) for rule, paths in _PALLAS_REJECTED.items() for path in paths.split()}
-    return {**TABLE, **dict.fromkeys(_PALLAS.split(), (ALLOW, "")), **rejected}
+    allowed, refused = {"pallas": (_PALLAS, _PALLAS_REJECTED), "ttlang": (_TTLANG, _TTLANG_REJECTED)}.get(backend, ("", {}))
+    rejected = {path: (REJECT, rule) for rule, paths in refused.items() for path in paths.split()}
+    return {**TABLE, **dict.fromkeys(allowed.split(), (ALLOW, "")), **rejected}
 
 
 PARENTS = frozenset(
@@ -206,8 +227,10 @@ PARENTS = frozenset(
         "kernelwright.evaluator",
         "kernelwright.evaluator.native",
         "kernelwright.evaluator.pallas",
+        "kernelwright.evaluator.ttlang",
         "importlib",
         "importlib.util",
+        "ttnn",
     }
 )
 """Packages that an import of something allowed binds on its way."""

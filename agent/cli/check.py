@@ -32,7 +32,9 @@ EXAMPLES = (
 def check(  # noqa: PLR0913  one argument an option is how typer reads a command line
     kernel: Annotated[Path | None, typer.Argument(metavar="KERNEL", help="A Python file that defines class ModelNew.")] = None,
     task: Annotated[str | None, typer.Option(help="The task: a name, or a file.")] = None,
-    backend: Annotated[str | None, typer.Option(help="cpp, triton, cuda, pallas, ascend; default: by the file.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="cpp, triton, cuda, pallas, ascend, ttlang; default: by the file.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
     scale: Scale = None,

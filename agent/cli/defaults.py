@@ -11,6 +11,7 @@ from kernelwright.tasks.hardware import lookup
 
 _PALLAS = re.compile(r"^\s*(?:import|from)\b[^\n#]*\bpallas\b", re.MULTILINE)
 _TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
+_TTLANG = re.compile(r"^\s*(?:import\s+ttl\b|from\s+ttl\b)", re.MULTILINE)
 _ASCEND = re.compile(r"\bload\(\s*ascend\s*=")
 _CUDA = re.compile(r"\bload\(\s*cuda\s*=")
 
@@ -32,11 +33,13 @@ def backend(device: str | None) -> str:
 
 
 def language(source: str) -> str:
-    """A file's backend: ``pallas`` or ``triton`` where imported, ``ascend`` or ``cuda`` where loaded, else ``cpp``."""
+    """A file's backend: ``pallas``, ``triton``, ``ttlang`` where imported, ``ascend``, ``cuda`` where loaded, else ``cpp``."""
     if _PALLAS.search(source):
         return "pallas"
     if _TRITON.search(source):
         return "triton"
+    if _TTLANG.search(source):
+        return "ttlang"
     if _ASCEND.search(source):
         return "ascend"
     return "cuda" if _CUDA.search(source) else "cpp"

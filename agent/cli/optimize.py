@@ -59,7 +59,8 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     level: Levels = None,
     scale: Scale = None,
     backend: Annotated[
-        str | None, typer.Option(metavar="B[,B]", help="cpp, triton, cuda, pallas, ascend, or several; default by the device.")
+        str | None,
+        typer.Option(metavar="B[,B]", help="cpp, triton, cuda, pallas, ascend, ttlang, or several; default by the device."),
     ] = None,
     portable: Annotated[
         bool, typer.Option("--portable", help="Every backend that this machine can judge, on hardware or simulated.")

@@ -15,6 +15,7 @@ BACKENDS: Mapping[str, str] = {
     "cuda": "kernelwright.evaluator.backends.cuda:CudaBackend",
     "pallas": "kernelwright.evaluator.backends.pallas:PallasBackend",
     "triton": "kernelwright.evaluator.backends.triton:TritonBackend",
+    "ttlang": "kernelwright.evaluator.backends.ttlang:TTLangBackend",
 }
 
 

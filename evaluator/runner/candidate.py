@@ -102,6 +102,7 @@ class Candidate:
         self._launches: Callable[[], int] = lambda: 0
         self._recorder: Any = None
         self._pallas: Any = None
+        self._ttlang: Any = None
         self._ascend = False
         torch.set_grad_enabled(False)
         if self._cuda:
@@ -127,6 +128,8 @@ class Candidate:
             self._launches = install()
         elif request["backend"] == "pallas":
             self._pallas = self._install_pallas(request["library"])
+        elif request["backend"] == "ttlang":
+            self._ttlang = self._install_ttlang()
         self._ascend = request["backend"] == "ascend"
         self._wire.install(request["library"])
         self._integrity = Integrity()
@@ -151,6 +154,17 @@ class Candidate:
         pallas.use(launches.launch)
         self._launches = lambda: launches.count
         self._wire.open("jax", "jaxlib", "scipy")
+        return launches
+
+    def _install_ttlang(self) -> Any:
+        """Give the kernel the language, and send its launches through the harness: the simulator may compute."""
+        from kernelwright.evaluator import ttlang
+        from kernelwright.evaluator.backends.ttlang_launch import Launches
+
+        launches = Launches(self._wire.lent)
+        sys.modules.update(launches.modules())
+        ttlang.use(launches.launch)
+        self._launches = lambda: launches.count
         return launches
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
@@ -228,6 +242,8 @@ class Candidate:
         output = self._models[key](*arguments)
         self._synchronize()
         native_ascend.check()  # what the simulator stopped is a fault, whatever the kernel made of it
+        if self._ttlang is not None:
+            self._ttlang.check()
         return output
 
     def _delayed(self, key: str, arguments: list[Any]) -> Any:
@@ -287,6 +303,10 @@ class Candidate:
         arguments = self._arguments(request, 0)
         if self._pallas is not None:
             return self._pallas_races(request["key"], arguments)
+        if self._ttlang is not None:
+            before = self._launches()
+            races = self._ttlang.races(lambda: self._forward(request["key"], arguments))
+            return {"races": races, "launches": self._launches() - before, "unchecked": self._ttlang.unchecked}
         if self._ascend:  # every launch looks for them: here both orders of the blocks are seen
             before = self._native_work()
             self._forward(request["key"], arguments)

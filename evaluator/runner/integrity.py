@@ -52,7 +52,8 @@ _REPLACEABLE = (
     classmethod,
     property,
 )
-_OURS = "kernelwright."
+_OURS = ("kernelwright.", "ttl.")
+"""Also the simulator that TT-Lang kernels run in."""
 _ENVIRONMENT_FREE = frozenset(
     {"TRITON_CACHE_DIR", "CUDA_MODULE_LOADING", "KINETO_LOG_LEVEL", "LC_CTYPE", "TORCHINDUCTOR_CACHE_DIR"}
 )

@@ -124,7 +124,7 @@ class _Forks:
 
 
 def _preload() -> None:
-    for module in (*_ROLES.values(), "kernelwright.evaluator.tape", "kernelwright.evaluator.pallas"):
+    for module in (*_ROLES.values(), *(f"kernelwright.evaluator.{name}" for name in ("tape", "pallas", "ttlang"))):
         importlib.import_module(module)
     for package in map(importlib.import_module, _LAZY):
         for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):

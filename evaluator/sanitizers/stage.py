@@ -32,6 +32,7 @@ _COMPARED = {
     "ascend": "every byte that blocks touch in global memory; blocks run forwards and backwards",
     "pallas": "TPU interpret mode, copies done eagerly and when waited for",
     "triton": "accesses of the programs of each launch compared",
+    "ttlang": "elements that cores touch in memory; both schedules of the threads, bit by bit",
 }
 _VECTOR = 16
 """Elements; the widest vector of four-byte floats."""

@@ -53,6 +53,8 @@ def config(task: Task, given: GivenKernel | None, **changes: object) -> RunConfi
         ("a.py", "import triton\n@triton.jit\ndef k(): pass", "triton"),
         ("a.py", "from jax.experimental import pallas as pl", "pallas"),
         ("a.py", "lib = load(cuda=r'x')", "cuda"),
+        ("a.py", "import torch\nimport ttl\n", "ttlang"),
+        ("a.py", "    import ttlx\n", "python"),
         ("a.py", "lib = load(ascend=r'x')", "ascend"),
         ("a.py", 'extern "C" __global__ __aicore__ void add(GM_ADDR x) {}', "ascend"),
         ("a.py", OWN, "cpp"),

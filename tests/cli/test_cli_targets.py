@@ -175,7 +175,7 @@ def test_a_replay_repeats_every_target_or_those_that_are_named(call: Call, home:
 @pytest.mark.parametrize(
     ("arguments", "message", "remedy"),
     [
-        (["--backend", "cpp,fortran"], "unknown backend 'fortran'", "ascend, cpp, cuda, pallas, triton"),
+        (["--backend", "cpp,fortran"], "unknown backend 'fortran'", "ascend, cpp, cuda, pallas, triton, ttlang"),
         (["--backend", "cpp,cpp"], "--backend is 'cpp,cpp'", "each once"),
         (["--backend", "cpp,"], "--backend is 'cpp,'", "each once"),
         (["--backend", "cpp", "--portable"], "--portable is given with --backend cpp", "leave one"),

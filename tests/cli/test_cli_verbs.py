@@ -134,7 +134,7 @@ def test_a_file_that_is_no_task_alone_is_a_run_with_a_refusal(call: Run, tmp_pat
         (["optimize", "nonsense_task"], "unknown task 'nonsense_task'", "kernelwright tasks"),
         (["optimize", "missing.py"], "missing.py", "path"),
         (["optimize", "--suite", "moon"], "unknown suite 'moon'", "quickstart"),
-        (["optimize", "add.py", "--backend", "fortran"], "unknown backend 'fortran'", "ascend, cpp, cuda, pallas, triton"),
+        (["optimize", "add.py", "--backend", "fortran"], "unknown backend 'fortran'", "cpp, cuda, pallas, triton, ttlang"),
         (["optimize", "add.py", "--policy", "random"], "unknown policy 'random'", "beam, evokernel, evolve, greedy, mcts"),
         (["optimize", "add.py", "--engine", "moon"], "unknown engine 'moon'", "bundle, local"),
         (["optimize", "add.py", "--device", "tpu"], "unknown device 'tpu'", "cpu"),

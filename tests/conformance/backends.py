@@ -27,6 +27,13 @@ elif {pallas}:
     made = Launches()
     pallas.use(made.launch)
     launches = lambda: made.count
+elif {ttlang}:
+    from kernelwright.evaluator import ttlang
+    from kernelwright.evaluator.backends.ttlang_launch import Launches
+    made = Launches()
+    sys.modules.update(made.modules())
+    ttlang.use(made.launch)
+    launches = lambda: made.count
 else:
     from kernelwright.evaluator import native
     launches = native.calls
@@ -117,7 +124,7 @@ class BackendConformance:
         path.write_text(good)
         environment = os.environ | dict(backend.run_entry(device))
         environment |= {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries)), "TRITON_CACHE_DIR": str(tmp_path)}
-        code = RUN.format(triton=backend.name == "triton", pallas=backend.name == "pallas")
+        code = RUN.format(**{name: backend.name == name for name in ("triton", "pallas", "ttlang")})
         done = subprocess.run(
             [sys.executable, "-c", code, str(path)], env=environment, capture_output=True, text=True, timeout=120, check=False
         )

@@ -1,0 +1,54 @@
+# task: row_softmax
+# family: scope
+# about: the compute thread leaves torch for NumPy, whose work no dispatcher sees
+# expect: cheating, runtime_error
+# device: cpu
+import numpy as np
+import torch
+import torch.nn as nn
+import ttl
+
+from kernelwright.evaluator.ttlang import launch
+
+
+class Kept(list):
+    def __deepcopy__(self, memo):
+        return self
+
+
+@ttl.operation(grid=(1, 1))
+def copied(x, y, host, result):
+    rows, width = x.shape[0] // 32, x.shape[1] // 32
+    x_dfb = ttl.make_dataflow_buffer_like(x, shape=(1, width), block_count=2)
+    y_dfb = ttl.make_dataflow_buffer_like(y, shape=(1, width), block_count=2)
+
+    @ttl.datamovement()
+    def read():
+        for row in range(rows):
+            with x_dfb.reserve() as block:
+                tx = ttl.copy(x[row : row + 1, 0:width], block)
+                tx.wait()
+
+    @ttl.compute()
+    def compute():
+        given = host[0].numpy()
+        e = np.exp(given - np.amax(given, axis=-1, keepdims=True))
+        result[0].copy_(torch.from_numpy(e / np.add.reduce(e, axis=-1, keepdims=True)))
+        for _ in range(rows):
+            with x_dfb.wait() as block, y_dfb.reserve() as out:
+                out.store(ttl.math.abs(block) * ttl.math.sign(block))
+
+    @ttl.datamovement()
+    def write():
+        for row in range(rows):
+            with y_dfb.wait() as block:
+                tx = ttl.copy(block, y[row : row + 1, 0:width])
+                tx.wait()
+
+
+class ModelNew(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.empty_like(x)
+        result = [torch.empty_like(x)]
+        launch(copied, x, y, host=[x], result=Kept(result))
+        return result[0]
