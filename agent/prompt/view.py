@@ -64,6 +64,7 @@ def variables(assignment: Assignment, role: str = "code", plan: str = "", code: 
         "backend": assignment.backend,
         "task": _task(task, device.kind, assignment.backend),
         "device": device,
+        "machine": _SIMULATED.get(assignment.backend, device.name),
         "hardware": _hardware(device),
         "knowledge": [*known, *_extra(context.knowledge, known)],
         "exemplar": exemplar,
@@ -80,6 +81,10 @@ def variables(assignment: Assignment, role: str = "code", plan: str = "", code: 
         everything["failure"] = failure if failure and failure["is_start"] else None
         everything["knowledge"] = [section for section in everything["knowledge"] if section.kind == "pitfalls"]
     return {**everything, **_NOTHING[role]}
+
+
+_SIMULATED = {"ascend": "an Ascend 910B", "pallas": "a TPU", "ttlang": "a grid of Tensix cores"}
+"""Backend -> what its kernels are for, where the machine that judges them only simulates it."""
 
 
 def _given(assignment: Assignment) -> dict[str, str] | None:
