@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelwright.evaluator import accidents, binary, honesty
 from kernelwright.evaluator.absent import Absent
+from kernelwright.evaluator.ascend_compiler import launch_compiler
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
@@ -113,7 +114,7 @@ class Hearing:
             self._evidence["compiled"] = {"target": modules[0]["arch"], "launches": modules}
             return session, []
         self._trial = self._start(built, cases)
-        if self._judge.simulated and self._judge.backend.name != "ascend":  # of that there is no compiler
+        if self._judge.simulated and self._judge.backend.name != "ascend":  # it compiles what is launched, as it is launched
             entry = {} if self._judge.backend.name == "triton" else self._judge.backend.run_entry(self._judge.kind)
             bench = Absent(self._judge.server(entry), self._judge.device, self._judge.settings, self._allowed)
             self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
@@ -213,6 +214,9 @@ class Hearing:
         stays = honesty.may_stay(self._task.library, cases[0].facts["ops"]) if cases else frozenset()
         self._allowed = [*stays, *map(honesty.base_name, self._task.library)]
         self._trial = trial = self._runner(built)
+        if self._judge.backend.name == "ascend" and "triton" in built.evidence:
+            trial.compiler = compiler = launch_compiler(self._judge, self._kernel)
+            self._evidence["compiled"] = compiler.evidence
         trial.load()
         return trial
 

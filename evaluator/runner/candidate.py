@@ -49,6 +49,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "call": candidate.call,
         "trace": candidate.trace,
         "compile": candidate.compile,
+        "provide": candidate.provide,
         "prepare": candidate.prepare,
         "time": candidate.time,
         "account": candidate.account,
@@ -71,6 +72,8 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
             reply = handlers[request["op"]](request, fds)
         except BaseException as error:  # noqa: BLE001 - process boundary: a candidate's failure is data for the judge
             reply = failure(error)
+        if wanted := candidate.wanted():
+            reply["wanted"] = wanted
         if candidate.tripped:
             reply["tripped"] = candidate.tripped
         if request["op"] in _WATCHED and (patched := candidate.patched(whole=request["op"] != "call")):
@@ -103,6 +106,7 @@ class Candidate:
         self._recorder: Any = None
         self._pallas: Any = None
         self._ascend = False
+        self._to_compile: Any = None
         torch.set_grad_enabled(False)
         if self._cuda:
             torch.cuda.set_device(torch.device(device).index or 0)
@@ -128,6 +132,8 @@ class Candidate:
         elif request["backend"] == "pallas":
             self._pallas = self._install_pallas(request["library"])
         self._ascend = request["backend"] == "ascend"
+        if self._ascend:
+            self._install_triton_ascend(request["source"])
         self._wire.install(request["library"])
         self._integrity = Integrity()
         path = Path.cwd() / f"{_MODULE}.py"
@@ -152,6 +158,26 @@ class Candidate:
         self._launches = lambda: launches.count
         self._wire.open("jax", "jaxlib", "scipy")
         return launches
+
+    def _install_triton_ascend(self, source: str) -> None:
+        """Where the kernel has Triton's functions, send their launches to the host libraries of what the vendor compiled."""
+        from kernelwright.evaluator.backends.ascend_launches import Launches, uses_triton
+
+        if uses_triton(source):
+            self._to_compile = launches = Launches()
+            launches.install()
+            self._launches = lambda: launches.count
+
+    def wanted(self) -> list[dict[str, Any]]:
+        """Launches since the last request that need compiling first."""
+        return [] if self._to_compile is None else list(self._to_compile.wanted())
+
+    def provide(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Take a compiled launch's library, which the judge has put where this process may read."""
+        path = request["path"]
+        self._audit.admit(path, frozenset({"kw_run"}))
+        self._to_compile.provide(request["key"], path, request["compare"])
+        return {"ok": True}
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """Map an arena under a name, once."""
