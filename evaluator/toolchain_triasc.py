@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -44,10 +45,16 @@ _PASSES = """
 """
 _SANITIZE = (
     "-fsanitize=kernel-address", "-mllvm", "-asan-instrumentation-with-call-threshold=0", "-mllvm", "-asan-stack=0",
-    "-mllvm", "-asan-globals=0",
+    "-mllvm", "-asan-globals=0", "-mllvm", "-asan-kernel-mem-intrinsic-prefix",
 )  # fmt: skip
 """A call before each access, of functions that ``ascendtri/host.c`` defines."""
 _CODE = ("-O2", "-march=native", "-ffp-contract=off", "-fPIC")
+_CALLED = re.compile(
+    r"__asan_\w+|_mlir_memref_to_llvm_\w+|memrefCopy|__(?:trunc|extend|fix|float)\w+"
+    r"|(?:a?(?:sin|cos|tan)h?|exp(?:2|m1)?|log(?:2|10|1p)?|pow|sqrt|cbrt|erfc?|floor|ceil|trunc|round(?:even)?|rint|nearbyint"
+    r"|fma|fmod|fmax|fmin|fabs|atan2|[lt]gamma|copysign|ldexp)f?"
+)
+"""What lowered code may call: the functions that look at accesses, those of ``host.c``, arithmetic of the compiler's, libm."""
 _COUNTED = re.compile(r"hivm\.hir\.(set_flag|wait_flag|pipe_barrier|sync_block_set|sync_block_wait)\b|call @(\w+)\(")
 _BUFFER = re.compile(r"pointer_cast\(([^)]*)\) : memref<([^,>]*), #hivm\.address_space<(\w+)>")
 _WIDTHS = {"i1": 1, "i8": 1, "f16": 2, "bf16": 2, "i16": 2, "f32": 4, "i32": 4, "i64": 8, "f64": 8}
@@ -92,7 +99,7 @@ def compile_linalg(
         folder = Path(scratch)
         hivm, notes = _by_vendor(linalg, toolchain, folder, multibuffer, seconds)
         _lower(linalg, signature, toolchain, folder, seconds)
-        atomic = "GenericAtomicRMW" in linalg or "atomic" in linalg
+        atomic = "atomic" in linalg.lower()
         found = Compiled(str(library), _instructions(hivm), _memory(hivm), notes, atomic)
         (folder / "facts.json").write_text(json.dumps(asdict(found)))
         (folder / "facts.json").replace(facts)
@@ -163,6 +170,8 @@ def _lower(linalg: str, signature: Sequence[str], toolchain: Toolchain, folder: 
     clang = toolchain.tool("clang")
     _step(folder, seconds, clang, *_CODE, "-w", *_SANITIZE, "-c", "-x", "ir", "kernel.ll", "-o", "kernel.o")
     _step(folder, seconds, clang, *_CODE, "-w", "-c", "glue.c", "-o", "glue.o")
+    if strangers := _called(folder, seconds):
+        raise NotModelled(f"the vendor compiles it, the host cannot run it: it calls {strangers[0]}")
     linked = ("-shared", "-Wl,-Bsymbolic", "-Wl,-z,defs", "kernel.o", "glue.o", "-lm", "-o", "kernel.so")
     _step(folder, seconds, clang, *linked)
 
@@ -176,6 +185,14 @@ def _step(folder: Path, seconds: float, *command: str) -> None:
     ended = "was stopped" if code is None else f"ended with {code}"
     what = re.sub(r"^\S+?:\d+:\d+: |^\S*ld: ", "", first.strip())[:250]
     raise NotModelled(f"the vendor compiles it, the host cannot run it: {Path(command[0]).name} {ended}: {what}", log)
+
+
+def _called(folder: Path, seconds: float) -> list[str]:
+    """Functions that the lowered kernel calls and that nobody here knows: what they touch would not be looked at."""
+    if run_limited([shutil.which("nm") or "nm", "-u", "kernel.o"], folder, seconds) != 0:
+        return ["what `nm` would tell, which is not here"]
+    names = [line.split()[-1] for line in (folder / "stderr.txt").read_text().splitlines() if line.split()]
+    return [name for name in names if not _CALLED.fullmatch(name)]
 
 
 def glue(signature: Sequence[str]) -> str:

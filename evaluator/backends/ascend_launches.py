@@ -71,6 +71,8 @@ class Launches:
 
     def __init__(self) -> None:
         self.count = 0
+        self.uncompared = ""
+        """Why some launches were not looked through for races; empty while all were."""
         self._entries: dict[str, tuple[Any, bool]] = {}
         self._wanted: dict[str, dict[str, Any]] = {}
 
@@ -120,6 +122,8 @@ class Launches:
 
     def _run(self, name: str, key: str, size: tuple[int, int, int], given: Mapping[str, Any]) -> None:
         entry, compare = self._entries[key]
+        if not compare:
+            self.uncompared = f"{name} has atomics: its programs are run forwards and backwards, and not compared"
         spans = _spans(given)
         message = ctypes.create_string_buffer(_MESSAGE)
         rows = (_Argument * max(len(given), 1))(*map(_argument, given.values()))

@@ -317,7 +317,8 @@ class Candidate:
             before = self._native_work()
             self._forward(request["key"], arguments)
             self._forward(request["key"], arguments)
-            return {"races": [], "launches": self._native_work() - before, "unchecked": ""}
+            unchecked = "" if self._to_compile is None else self._to_compile.uncompared
+            return {"races": [], "launches": self._native_work() - before, "unchecked": unchecked}
         from kernelwright.evaluator.backends.triton_memory import watch_races
 
         with watch_races() as seen:
