@@ -177,4 +177,7 @@ def steps_problem() -> str:
     if sys.version_info[:2] not in PYTHONS:
         known = ", ".join(".".join(map(str, version)) for version in PYTHONS)
         return f"the vendor's packages are for Python {known}; run kernelwright with one of them"
+    where = place()
+    if where.exists() and not (where / "pyvenv.cfg").exists() and (not where.is_dir() or any(where.iterdir())):
+        return f"{where} is something else; move it, or name another place by {PLACE}"
     return "" if shutil.which("apt-get") else f"no apt-get here; install LLVM 19 with MLIR's tools by hand: {', '.join(APT)}"

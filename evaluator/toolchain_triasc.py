@@ -99,7 +99,7 @@ def compile_linalg(
         folder = Path(scratch)
         hivm, notes = _by_vendor(linalg, toolchain, folder, multibuffer, seconds)
         _lower(linalg, signature, toolchain, folder, seconds)
-        atomic = "atomic" in linalg.lower()
+        atomic = 'GenericAtomicRMW = "' in linalg  # no name of the kernel's can hold this
         found = Compiled(str(library), _instructions(hivm), _memory(hivm), notes, atomic)
         (folder / "facts.json").write_text(json.dumps(asdict(found)))
         (folder / "facts.json").replace(facts)
@@ -149,6 +149,8 @@ def _notes(log: str) -> list[str]:
 def _lower(linalg: str, signature: Sequence[str], toolchain: Toolchain, folder: Path, seconds: float) -> None:
     """``kernel.so`` of the same linalg, with every access looked at."""
     text = re.sub(r" \{hivm\.[a-z_]+\}", "", linalg)
+    if asked := re.search(r"func\.func private @(\w+)", text):
+        raise NotModelled(f"the vendor compiles it, the host cannot run it: it calls {asked[1]} of the vendor's library")
     name = re.search(r"func\.func @(\w+)\(", text)
     if name is None or text.count("func.func @") != 1:
         raise NotModelled("its linalg is not one function")
