@@ -47,7 +47,7 @@ def _do(step: list[str]) -> None:
     sys.stderr.write(f"$ {shlex.join(step)}\n")
     sys.stderr.flush()
     try:
-        code = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False).returncode
+        code = subprocess.run(step, stdin=subprocess.DEVNULL, stdout=2, check=False).returncode
     except OSError as error:
         raise HarnessError(f"{step[0]} cannot be run: {error.strerror}", f"do it by hand: {shlex.join(step)}") from error
     if code:

@@ -153,12 +153,14 @@ void _mlir_memref_to_llvm_free(char *start) {
     }
 }
 
+#ifdef __clang__
 __bf16 __truncsfbf2(float value) { /* to nearest, ties to even; older libraries of the compiler lack it */
   union { float f; uint32_t u; } in = {value};
   union { uint16_t u; __bf16 f; } out;
   out.u = value != value ? in.u >> 16 | 0x40 : (in.u + 0x7fff + (in.u >> 16 & 1)) >> 16;
   return out.f;
 }
+#endif
 
 typedef struct { int64_t rank; void *descriptor; } Unranked;
 typedef struct { char *allocated, *aligned; int64_t offset; int64_t sizes[]; } Ranked;
