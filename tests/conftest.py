@@ -18,6 +18,7 @@ _OPT_IN = {
     "requires_postgres": "starts PostgreSQL and a Chroma server: run it with -m requires_postgres",
     "requires_ray": "starts a Ray cluster: run it with -m requires_ray",
     "requires_jax": "interprets and compiles for a TPU: run it with -m requires_jax",
+    "requires_triton_ascend": "compiles by the vendor's compiler: run it with -m requires_triton_ascend",
     "requires_server": "starts a model server: run it with -m requires_server",
     "requires_browser": "starts a browser: run it with -m requires_browser",
 }
