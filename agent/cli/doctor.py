@@ -28,7 +28,7 @@ app = verb()
 
 
 Install = Annotated[
-    str | None, typer.Option("--install", metavar="NAME", help="Print how to install a backend's toolchain: ascend (for Triton).")
+    str | None, typer.Option("--install", metavar="NAME", help="Print how to install a backend's toolchain: ascend (Triton's).")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="With --install: do it.")]
 

@@ -91,11 +91,13 @@ def test_a_wanted_launch_is_all_that_is_taken_of_an_answer() -> None:
 
 def test_of_a_source_the_worker_executes_jitted_functions_and_constants_alone() -> None:
     text = (
-        "import torch, triton\nfrom os import system\nimport triton.language as tl\nN: tl.constexpr = 2 * 3\nK = tl.constexpr(4)\n"
-        "E = system('x')\nT = tl.float32\n@triton.autotune([], [])\n@triton.jit\ndef f(x): pass\ndef g(): pass\nclass M: pass\nsystem('y')\n"
+        "import torch, triton\nfrom os import system\nimport triton.language as tl\n"
+        "N: tl.constexpr = 2 * 3\nK = tl.constexpr(4)\nE = system('x')\nT = tl.float32\n"
+        "@triton.autotune([], [])\n@triton.jit\ndef f(x): pass\ndef g(): pass\nclass M: pass\nsystem('y')\n"
     )
     kept = [ast.unparse(node) for node in ast.parse(text).body if worker._kept(node)]
-    assert kept[:5] == ["import triton", "import triton.language as tl", "N: tl.constexpr = 2 * 3", "K = tl.constexpr(4)", "T = tl.float32"]
+    constants = ["N: tl.constexpr = 2 * 3", "K = tl.constexpr(4)", "T = tl.float32"]
+    assert kept[:5] == ["import triton", "import triton.language as tl", *constants]
     assert kept[5].splitlines() == ["@triton.jit", "def f(x):", "    pass"]
     assert len(kept) == 6
 

@@ -192,7 +192,8 @@ def test_a_wrong_value_is_incorrect(judge: Judge) -> None:
 def test_a_fallback_to_the_library_where_a_launch_waits_is_seen(judge: Judge) -> None:
     """A runner that swallows the wait answers from the library once; the answer is not taken, and the call is seen."""
     launch = "        softmax[(rows,)](x, out, n, BLOCK=triton.next_power_of_2(n))\n"
-    text = changed((launch, f"        try:\n    {launch}        except RuntimeError:\n            return torch.softmax(x, -1)\n"))
+    fallback = "        except RuntimeError:\n            return torch.softmax(x, -1)\n"
+    text = changed((launch, f"        try:\n    {launch}{fallback}"))
     verdict = judged(judge, text)
     assert verdict.status is Status.CHEATING
     assert "_softmax" in verdict.reason
@@ -232,7 +233,8 @@ def test_a_second_judging_compiles_nothing_again(judge: Judge) -> None:
 def test_double_buffering_can_be_turned_off(judge: Judge) -> None:
     loop = (
         "    for row in range(tl.program_id(0), rows, 4):\n        cols = tl.arange(0, BLOCK)\n"
-        '        v = tl.load(x + row * n + cols, mask=cols < n, other=-float("inf"))\n        e = tl.exp(v - tl.max(v, axis=0))\n'
+        '        v = tl.load(x + row * n + cols, mask=cols < n, other=-float("inf"))\n'
+        "        e = tl.exp(v - tl.max(v, axis=0))\n"
         "        tl.store(o + row * n + cols, e / tl.sum(e, axis=0), mask=cols < n)\n\n\n"
     )
     head, _, tail = SOFTMAX.partition("    row = tl.program_id(0)\n")
