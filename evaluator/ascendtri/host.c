@@ -220,6 +220,11 @@ int kw_run(const Launch *given) {
     shadow[n].writer = calloc(given->span[n].bytes + 1, sizeof(uint32_t));
     shadow[n].reader = calloc(given->span[n].bytes + 1, sizeof(uint32_t));
   }
+  for (int64_t n = 0; given->compare && n < given->spans; n++)
+    if (!shadow || !shadow[n].writer || !shadow[n].reader) {
+      snprintf(given->message, given->capacity, "no memory to keep who touched %lld bytes", (long long)given->span[n].bytes);
+      return 1;
+    }
   int failed = setjmp(out);
   if (!failed) run_all();
   for (int64_t b = 0; b < buffers; b++) free(buffer[b].start);

@@ -73,6 +73,7 @@ class Launches:
         self.count = 0
         self.uncompared = ""
         """Why some launches were not looked through for races; empty while all were."""
+        self._ours: Any = None
         self._entries: dict[str, tuple[Any, bool]] = {}
         self._wanted: dict[str, dict[str, Any]] = {}
 
@@ -88,8 +89,14 @@ class Launches:
         def run(self: Any, *arguments: Any, grid: Any, warmup: bool = False, **named: Any) -> None:
             launch(self, arguments, named, None if warmup else grid)
 
-        JITFunction.run = run
+        JITFunction.run = self._ours = run
         driver.set_active(StandInDriver())
+
+    def replaced(self) -> list[str]:
+        """What stands where launches were sent here, if something else does."""
+        from triton.runtime.jit import JITFunction
+
+        return [] if vars(JITFunction).get("run") is self._ours else ["triton.runtime.jit.JITFunction.run"]
 
     def provide(self, key: str, path: str, compare: bool) -> None:
         """The library of a specialisation. ``compare``: its programs' accesses are compared."""

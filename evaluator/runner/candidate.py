@@ -116,6 +116,7 @@ class Candidate:
     def patched(self, whole: bool = True) -> list[str]:
         """What the kernel changed in this process that is not its own, and what else it did there."""
         done = [f"{rule}: {what}" for rule, what in self._audit.seen.items()]
+        done += self._to_compile.replaced() if self._to_compile is not None else []
         return done + (self._integrity.broken(whole) if self._integrity else [])
 
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,8 @@ from kernelwright.evaluator.ascend_compiler import BadLaunch, checked
 from kernelwright.evaluator.ascendtri import worker
 from kernelwright.evaluator.backends import ascend_launches
 from kernelwright.evaluator.backends.ascend import AscendBackend
+from kernelwright.evaluator.runner.sandbox import Plan
+from kernelwright.evaluator.runner.visible import visible
 from kernelwright.evaluator.specimens import load_corpus
 from kernelwright.evaluator.toolchain_triasc import _host, _instructions, _memory, glue, refused
 from kernelwright.tasks.records import Kernel
@@ -137,6 +141,12 @@ def test_without_a_toolchain_the_self_test_leaves_its_kernels_out(monkeypatch: p
     left = [specimen.name for specimen in corpus if not selftest.tried_here(specimen)]
     assert left == [specimen.name for specimen in corpus if "import triton" in specimen.source]
     assert len(left) >= 16
+
+
+def test_the_environment_is_shown_to_whom_it_is_named_for(tmp_path: Path) -> None:
+    assert str(tmp_path) in visible(False, True, (), (str(tmp_path),)).read
+    assert not any(str(tmp_path).startswith(f"{path}/") or path == str(tmp_path) for path in visible(False, True).read)
+    assert Plan.of(json.loads(json.dumps(asdict(Plan(seen=("/a", "/b")))))).seen == ("/a", "/b")
 
 
 # The machine of ascendtri/host.c, driven by kernels in C that call what an instrumented kernel calls.

@@ -184,6 +184,17 @@ def test_a_launch_while_the_module_loads_does_not_build(judge: Judge) -> None:
     assert "launch in forward" in verdict.reason
 
 
+def test_narrow_floats_go_through_the_cube_unit(judge: Judge, tmp_path: Path) -> None:
+    tasks = REDTEAM / "tasks" / "matmul"
+    for path in tasks.iterdir():
+        (tmp_path / path.name).write_text(path.read_text().replace("dtypes: [float32]", "dtypes: [float16, bfloat16]"))
+    text = (REDTEAM / "ascend" / "honest" / "triton_matmul.py").read_text()
+    verdict = judged(judge, text, str(tmp_path))
+    assert verdict.status is Status.PASSED, verdict.reason
+    kinds = {launch["signature"]["a"] for launch in verdict.evidence["compiled"]["launches"]}
+    assert kinds == {"*fp16", "*bf16"}
+
+
 def test_a_wrong_value_is_incorrect(judge: Judge) -> None:
     verdict = judged(judge, changed(("v - tl.max(v, axis=0)", "v")))
     assert verdict.status is Status.INCORRECT, verdict.reason
