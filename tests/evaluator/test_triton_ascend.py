@@ -19,6 +19,8 @@ from triton_ascend import REDTEAM, SOFTMAX
 
 from kernelwright.evaluator import native_ascend, replies, selftest
 from kernelwright.evaluator.ascend_compiler import BadLaunch, checked
+from kernelwright.evaluator.ascend_scans import defined
+from kernelwright.evaluator.ascend_source import NotModelled
 from kernelwright.evaluator.ascendtri import worker
 from kernelwright.evaluator.backends import ascend_launches
 from kernelwright.evaluator.backends.ascend import AscendBackend
@@ -234,6 +236,19 @@ def test_order_shows_where_programs_are_not_compared(machine: Callable[..., None
         machine(3, x, o, 8, times=times, compare=False)
         seen.append(int(o[0]))
     assert seen == [7, 0]
+
+
+def test_scans_of_the_vendors_library_are_written_out() -> None:
+    declared = "func.func private @triton_cumprod_0(tensor<4x8xi32>, i32, i1) -> tensor<4x8xi32>\n"
+    body = "%c0_i32 = arith.constant 0 : i32\n%2 = call @triton_cumprod_0(%1, %c0_i32, %false) : (…)\n"
+    text = defined(declared + body)
+    assert text.endswith(body)
+    assert "arith.muli %sum, %v : i32" in text
+    assert "scf.for %i = %c0 to %n0" in text
+    assert "tensor.extract %given[%at, %i1]" in text
+    for other in (declared.replace("cumprod", "sort") + body.replace("cumprod", "sort"), declared + body.replace("0 : i32", "x")):
+        with pytest.raises(NotModelled, match="of the vendor's library"):
+            defined(other)
 
 
 def test_the_glue_spells_every_argument() -> None:
