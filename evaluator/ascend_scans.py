@@ -12,6 +12,8 @@ from kernelwright.evaluator.ascend_source import NotModelled
 _DECLARED = re.compile(
     r"func\.func private @((triton_cum(?:sum|prod))_\d+|\w+)\((?:tensor<((?:\d+x)+)(\w+)>, i32, i1\) -> tensor<[^>]*>)?.*"
 )
+SCALARS = frozenset(f"__hmf_{name}f" for name in ("atan", "log1p", "pow", "recip", "relu", "tan", "tanh"))
+"""Functions of one float32 that ``ascendtri/host.c`` defines."""
 _START = {"sum": ("add", "0"), "prod": ("mul", "1")}
 
 
@@ -21,7 +23,7 @@ def defined(linalg: str) -> str:
     Raises:
         NotModelled: it calls another function of the vendor's library.
     """
-    return _DECLARED.sub(lambda match: _definition(match, linalg), linalg)
+    return _DECLARED.sub(lambda match: match[0] if match[1] in SCALARS else _definition(match, linalg), linalg)
 
 
 def _definition(match: re.Match[str], linalg: str) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator.ascend_environment import ARCH, Toolchain
-from kernelwright.evaluator.ascend_scans import defined
+from kernelwright.evaluator.ascend_scans import SCALARS, defined
 from kernelwright.evaluator.ascend_source import NotModelled
 from kernelwright.evaluator.toolchain import BuildError, machine, run_limited
 
@@ -57,6 +57,8 @@ _CALLED = re.compile(
     r"|fma|fmod|fmax|fmin|fabs|atan2|[lt]gamma|copysign|ldexp)f?"
 )
 """What lowered code may call: the functions that look at accesses, those of ``host.c``, arithmetic of the compiler's, libm."""
+_FOREIGN = re.compile(r"\bllvm\.(?!readnone\b)\w+|\basm_\w+")
+"""Operations that the host would run unseen: inline assembly above all."""
 _COUNTED = re.compile(r"hivm\.hir\.(set_flag|wait_flag|pipe_barrier|sync_block_set|sync_block_wait)\b|call @(\w+)\(")
 _BUFFER = re.compile(r"pointer_cast\(([^)]*)\) : memref<([^,>]*), #hivm\.address_space<(\w+)>")
 _WIDTHS = {"i1": 1, "i8": 1, "f16": 2, "bf16": 2, "i16": 2, "f32": 4, "i32": 4, "i64": 8, "f64": 8}
@@ -151,6 +153,8 @@ def _notes(log: str) -> list[str]:
 def _lower(linalg: str, signature: Sequence[str], toolchain: Toolchain, folder: Path, seconds: float) -> None:
     """``kernel.so`` of the same linalg, with every access looked at."""
     text = re.sub(r" \{hivm\.[a-z_]+\}", "", linalg)
+    if foreign := _FOREIGN.search(text):
+        raise NotModelled(f"the vendor compiles it, the host does not run {foreign[0]}")
     text = defined(text)
     name = re.search(r"func\.func @(\w+)\(", text)
     if name is None or text.count("func.func @") != 1:
@@ -195,7 +199,7 @@ def _called(folder: Path, seconds: float) -> list[str]:
     if run_limited([shutil.which("nm") or "nm", "-u", "kernel.o"], folder, seconds) != 0:
         return ["what `nm` would tell, which is not here"]
     names = [line.split()[-1] for line in (folder / "stderr.txt").read_text().splitlines() if line.split()]
-    return [name for name in names if not _CALLED.fullmatch(name)]
+    return [name for name in names if name not in SCALARS and not _CALLED.fullmatch(name)]
 
 
 def glue(signature: Sequence[str]) -> str:

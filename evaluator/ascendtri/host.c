@@ -2,6 +2,7 @@
  *
  * The kernel's code comes with a call before each load and store (`__asan_*`): an address must lie in a tensor of the launch,
  * in a buffer of the program's own, or on its stack. Of global memory it is kept which program read and wrote each byte. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -161,6 +162,15 @@ __bf16 __truncsfbf2(float value) { /* to nearest, ties to even; older libraries 
   return out.f;
 }
 #endif
+
+/* Of the vendor's `libdevice`, as the C library computes them. */
+float __hmf_atanf(float x) { return atanf(x); }
+float __hmf_log1pf(float x) { return log1pf(x); }
+float __hmf_powf(float x, float y) { return powf(x, y); }
+float __hmf_recipf(float x) { return 1.0f / x; }
+float __hmf_reluf(float x) { return x < 0.0f ? 0.0f : x; }
+float __hmf_tanf(float x) { return tanf(x); }
+float __hmf_tanhf(float x) { return tanhf(x); }
 
 typedef struct { int64_t rank; void *descriptor; } Unranked;
 typedef struct { char *allocated, *aligned; int64_t offset; int64_t sizes[]; } Ranked;

@@ -29,7 +29,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"linalg": _lowered(function, job)}
     except subprocess.CalledProcessError as error:
-        return {"problem": _said(error), "known": True}
+        return {"problem": _said(error), "known": error.returncode > 0}  # else it crashed
     except Exception as error:  # noqa: BLE001 - the compiler's errors are of many kinds
         known = type(error).__module__.startswith("triton")
         return {"problem": f"{type(error).__name__}: {error}"[-_MOST:], "known": known}

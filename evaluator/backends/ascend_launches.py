@@ -11,8 +11,10 @@ import functools
 import hashlib
 import json
 import math
+import sys
+import types
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -89,6 +91,7 @@ class Launches:
         def run(self: Any, *arguments: Any, grid: Any, warmup: bool = False, **named: Any) -> None:
             launch(self, arguments, named, None if warmup else grid)
 
+        _know_libdevice()
         JITFunction.run = self._ours = run
         driver.set_active(StandInDriver())
 
@@ -141,6 +144,30 @@ class Launches:
         )  # fmt: skip
         if entry(ctypes.addressof(launch)):
             native_ascend.stop(f"{name}: {message.value.decode(errors='replace')}")
+
+
+def _know_libdevice() -> None:
+    """The vendor's Triton has functions in a module that this one lacks. Here they are but named: nothing calls them."""
+    import triton.language.extra as parent
+
+    if "triton.language.extra.ascend" in sys.modules:
+        return
+    package, functions = (types.ModuleType(f"triton.language.extra.{name}") for name in ("ascend", "ascend.libdevice"))
+    package.__path__ = []
+    package.libdevice = functions  # type: ignore[attr-defined]
+    functions.__getattr__ = _named  # type: ignore[method-assign]
+    parent.ascend = package
+    sys.modules |= {module.__name__: module for module in (package, functions)}
+
+
+def _named(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+
+    def in_a_kernel_only(*_: Any) -> NoReturn:
+        raise RuntimeError(f"libdevice.{name} is called in a @triton.jit function only")
+
+    return in_a_kernel_only
 
 
 def _bind(function: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

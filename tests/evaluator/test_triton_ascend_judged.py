@@ -46,6 +46,10 @@ FUNCTIONS = {
     "tl.cumprod(v * 0.01 + 1, 0)": "(x * 0.01 + 1).cumprod(-1)",
     "tl.reshape(tl.cumsum(tl.reshape(v, (16, 16)), 1), (256,))": "x.view(-1, 16, 16).cumsum(-1).view(-1, 256)",
     "tl.reshape(tl.cumsum(tl.reshape(v, (16, 16)), 0), (256,))": "x.view(-1, 16, 16).cumsum(-2).view(-1, 256)",
+    "libdevice.tanh(v)": "torch.tanh(x)",
+    "libdevice.atan(v) + libdevice.log1p(tl.abs(v))": "torch.atan(x) + torch.log1p(x.abs())",
+    "libdevice.pow(tl.abs(v) + 0.5, v)": "(x.abs() + 0.5).pow(x)",
+    "libdevice.relu(v) + libdevice.tan(v * 0.1)": "torch.relu(x) + torch.tan(x * 0.1)",
     "tl.where(v > 0, v, v * 0.1)": "torch.where(x > 0, x, x * 0.1)",
     "v.to(tl.float16).to(tl.float32)": "x.half().float()",
     "v.to(tl.bfloat16).to(tl.float32)": "x.bfloat16().float()",
@@ -76,6 +80,7 @@ import torch
 import torch.nn as nn
 import triton
 import triton.language as tl
+import triton.language.extra.ascend.libdevice as libdevice
 
 
 @triton.jit
