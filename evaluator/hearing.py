@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kernelwright.evaluator import accidents, binary, honesty
 from kernelwright.evaluator.absent import Absent
+from kernelwright.evaluator.ascend_compiler import launch_compiler
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
@@ -50,7 +51,7 @@ _REFUSED = re.compile(r"vmem|smem|RESOURCE_EXHAUSTED|Mosaic|INVALID_ARGUMENT|UNI
 """libtpu's words for what is the kernel's fault, not the toolchain's."""
 
 _UNCOMPILED = ("ascend", "ttlang")
-"""Simulated backends whose language has no compiler here."""
+"""Simulated backends that compile what is launched as it is launched, or whose language has no compiler."""
 _FLOOR = 0.4
 """Of the least time by the device's measured ceilings: what L2 keeps of a kernel's writes makes no more difference."""
 
@@ -215,6 +216,9 @@ class Hearing:
         stays = honesty.may_stay(self._task.library, cases[0].facts["ops"]) if cases else frozenset()
         self._allowed = [*stays, *map(honesty.base_name, self._task.library)]
         self._trial = trial = self._runner(built)
+        if self._judge.backend.name == "ascend" and "triton" in built.evidence:
+            trial.compiler = compiler = launch_compiler(self._judge, self._kernel)
+            self._evidence["compiled"] = compiler.evidence
         trial.load()
         return trial
 

@@ -47,6 +47,16 @@ _faults: list[str] = []
 _launches = [0]
 
 
+def stop(fault: str) -> NoReturn:
+    """A launch ends here, and its fault is kept.
+
+    Raises:
+        SimulatedFault: always.
+    """
+    _faults.append(fault)
+    raise SimulatedFault(fault)
+
+
 def check() -> None:
     """Raise the first fault of this process again: one that a kernel caught is a fault still.
 
@@ -140,8 +150,7 @@ def _launch(name: str, entry: Any, blocks: int, arguments: tuple[Any, ...], valu
         blocks, _launches[0] % 2 == 0, len(regions), ctypes.addressof(given), ctypes.addressof(message), _MESSAGE
     )
     if entry(ctypes.addressof(launch), *values):
-        _faults.append(f"{name}: {message.value.decode(errors='replace')}")
-        raise SimulatedFault(_faults[-1])
+        stop(f"{name}: {message.value.decode(errors='replace')}")
 
 
 def _regions(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -30,7 +30,7 @@ def parse(op: str, reply: Mapping[str, Any]) -> dict[str, Any]:
     """The reply to ``op`` with every field of its right type.
 
     Also ``tripped`` (operator -> count) where it came with it; a failure is ``outside`` (text) or ``failed``, ``message``
-    and ``traceback``.
+    and ``traceback``. ``wanted``, and then nothing else: launches that need compiling first.
 
     Raises:
         BrokenReply: a field is missing or not what it must be.
@@ -39,8 +39,10 @@ def parse(op: str, reply: Mapping[str, Any]) -> dict[str, Any]:
     if op not in _REPLIES:
         raise HarnessError(f"no reply to {op!r} is described", "add it to replies._REPLIES")
     found: dict[str, Any] = {}
-    for name, check in (("tripped", _operators), ("patched", sequence(text))):
+    for name, check in (("tripped", _operators), ("patched", sequence(text)), ("wanted", sequence(anything))):
         found |= _record({name: check}, reply) if reply.get(name) else {}
+    if "wanted" in found:
+        return found
     if "outside" in reply:
         return found | _record({"outside": text}, reply)
     if "failed" in reply:
@@ -191,6 +193,7 @@ _REPLIES: Mapping[str, Mapping[str, Check]] = {
         "native_calls": count,
     },
     "compile": {"launches": sequence(anything)},
+    "provide": _DONE,
     "record": _DONE,
     "tape": {"bytes": count, "problem": text},
     "races": {"races": sequence(text), "launches": count, "unchecked": text},

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import kernelwright
+from kernelwright.evaluator.ascend_environment import toolchain
+from kernelwright.evaluator.backends.ascend_launches import uses_triton
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.specimens import HONEST, Specimen, load_corpus
@@ -110,7 +112,7 @@ def run(
     environment: dict[str, Any] = {}
     for backend, group in _by_backend(specimens):
         with _Bench(backend, device, cache, settings) as bench:
-            fitting = [specimen for specimen in group if specimen.device in ("any", bench.kind)]
+            fitting = [specimen for specimen in group if specimen.device in ("any", bench.kind) and tried_here(specimen)]
             opened = partial(_Bench, backend, device, cache, settings)
             first = _together(fitting, opened, jobs, done) if jobs > 1 else {}
             for specimen in fitting:
@@ -123,6 +125,11 @@ def run(
     if not rows:
         raise InputError(f"no specimen of the corpus fits {device or 'this device'}", "see --backend, --device and --only")
     return _report(rows, time.monotonic() - began, environment)
+
+
+def tried_here(specimen: Specimen) -> bool:
+    """Whether the toolchain of a specimen's language is here; one that is `unsupported` for want of it tests nothing."""
+    return specimen.backend != "ascend" or not uses_triton(specimen.source) or not isinstance(toolchain(), str)
 
 
 def _by_backend(specimens: Iterable[Specimen]) -> Iterator[tuple[str, list[Specimen]]]:
@@ -261,4 +268,4 @@ def _share(flags: Iterable[bool]) -> float | None:
     return sum(counted) / len(counted) if counted else None
 
 
-__all__ = ["FAILED", "SETTINGS", "Report", "Row", "Specimen", "default_corpus", "layer", "load_corpus", "run"]
+__all__ = ["FAILED", "SETTINGS", "Report", "Row", "Specimen", "default_corpus", "layer", "load_corpus", "run", "tried_here"]

@@ -6,11 +6,13 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator import replies
+from kernelwright.evaluator.ascend_compiler import BadLaunch
+from kernelwright.evaluator.ascend_source import NotModelled
 from kernelwright.evaluator.frozen import Idleness, Unreadable, take
 from kernelwright.evaluator.journal import secret_seed
 from kernelwright.evaluator.runner import sandbox
@@ -18,6 +20,7 @@ from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
 from kernelwright.evaluator.sanitizers.tape_reader import MAX_FILE, writable, written
 from kernelwright.evaluator.session import OpenCase, Pool, Session
 from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.toolchain import BuildError
 from kernelwright.tasks.errors import HarnessError
 from kernelwright.tasks.records import CaseResult, Kernel, Stage, Status, Use
 
@@ -27,6 +30,10 @@ _LIBRARIES = "KERNELWRIGHT_LIBRARIES"
 _IDLE_SECONDS = 0.005
 _IDLE_SHARE = 0.03
 """Of all the runner's CPU time: on a crowded machine going back to wait takes longer."""
+_LAUNCHING = ("build", "call", "trace", "races")
+"""Requests in which a kernel may launch something that is to be compiled first."""
+_ROUNDS = 64
+"""How often one of them is asked again, with what it lacked."""
 _BEFORE_HONEST = (Stage.SMOKE, Stage.SANITIZE, Stage.CORRECT)
 _GONE = {"timeout": Status.TIMEOUT, "memory": Status.OUT_OF_MEMORY, "broken": Status.CHEATING}
 """How a runner was lost -> status; else it is a runtime error."""
@@ -94,6 +101,8 @@ class Trial:
             self._demand_layers()
         self.least_native: int | None = None
         """Fewest native calls and launches that any judged call made."""
+        self.compiler: Callable[[Sequence[Any]], list[tuple[str, str, bool]]] | None = None
+        """Makes the libraries of launches that wait for them: (key, library, whether its programs are compared)."""
         self.must_launch = False
         """The observed call launched by hand: then every timed one must."""
         self._built: set[str] = set()
@@ -132,6 +141,35 @@ class Trial:
 
     def ask(self, op: str, /, seconds: float | None = None, fds: tuple[int, ...] = (), **message: Any) -> dict[str, Any]:
         """One request to the runner; its failure becomes :class:`Rejected` at the present stage."""
+        for _ in range(_ROUNDS):
+            reply = self._ask(op, seconds, fds, message)
+            if "wanted" not in reply:
+                return reply
+            self._supply(op, reply["wanted"])
+        raise Rejected(Status.UNSUPPORTED, Stage.BUILD, f"one {op} needs more than {_ROUNDS} launches to be compiled")
+
+    def _supply(self, op: str, wanted: Sequence[Any]) -> None:
+        """Compile what was launched, and hand the libraries over."""
+        if op == "load":
+            reason = "a kernel is launched while its module is loaded; launch in forward"
+            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, reason)
+        if self.compiler is None or op not in _LAUNCHING:
+            raise Rejected(Status.CHEATING, self.stage, f"{op} wants launches compiled", {"rule": "forged_reply"})
+        try:
+            made = self.compiler(wanted)
+        except BadLaunch as bad:
+            reason = f"the runner wants no launch: {bad}"
+            raise Rejected(Status.CHEATING, self.stage, reason, {"rule": "forged_reply"}) from None
+        except NotModelled as missing:
+            evidence = {"compiler": missing.log[:8000], "rule": "not_modelled"}
+            raise Rejected(Status.UNSUPPORTED, Stage.BUILD, str(missing), evidence) from None
+        except BuildError as error:
+            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, str(error), {"compiler": error.log[:8000]}) from None
+        for key, path, compare in made:
+            mine = shutil.copy(path, self._scratch / "libraries" / f"{key}.so")
+            self._ask("provide", None, (), {"key": key, "path": str(mine), "compare": compare})
+
+    def _ask(self, op: str, seconds: float | None, fds: tuple[int, ...], message: Mapping[str, Any]) -> dict[str, Any]:
         self._idle.ask()
         try:
             reply, _ = self.runner.ask(op, seconds or self.settings.call_seconds, fds, **message)
@@ -156,6 +194,8 @@ class Trial:
         self.tripped = reply.get("tripped", {})
         if self.tripped and self.stage not in _BEFORE_HONEST:
             raise self.library_work()
+        if "wanted" in reply:
+            return reply
         if "outside" in reply:
             raise Outside(str(reply["outside"]))
         if "failed" in reply:

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from kernelwright.agent.cli import defaults
+from kernelwright.agent.cli.install import install
 from kernelwright.agent.cli.options import AsJson, Home, StoreUrl, example, verb, workspace
 from kernelwright.agent.cli.output import Output
 from kernelwright.agent.llm.providers import PROVIDERS, present
@@ -24,9 +27,19 @@ if TYPE_CHECKING:
 app = verb()
 
 
-@app.command(epilog=example("kernelwright doctor\nkernelwright doctor --json"))
-def doctor(home: Home = None, store: StoreUrl = None, as_json: AsJson = False) -> Output:
+Install = Annotated[
+    str | None, typer.Option("--install", metavar="NAME", help="Print how to install a backend's toolchain: ascend (Triton's).")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="With --install: do it.")]
+
+
+@app.command(epilog=example("kernelwright doctor\nkernelwright doctor --install ascend --yes"))
+def doctor(
+    home: Home = None, store: StoreUrl = None, name: Install = None, yes: Yes = False, as_json: AsJson = False
+) -> Output:
     """Say what was detected, what is used by default, and why the rest is unavailable."""
+    if name is not None:
+        return install(name, yes)
     rows = [*_system(), *_packages(), *_backends(), *_sandbox(), *_models(), _place(home, store)]
     kind = defaults.device_kind(None)
     chosen = {"device": kind, "backend": defaults.backend(None), "model": defaults.model()}
@@ -94,6 +107,21 @@ def _backends() -> Iterator[dict[str, Any]]:
         yield _row(f"backend {name}", "" if problem else f"on {kind}", problem)
         if name == "pallas" and not problem:
             yield _libtpu()
+        if name == "ascend":
+            yield from _ascend()
+
+
+def _ascend() -> Iterator[dict[str, Any]]:
+    """Whether Triton kernels are compiled for a 910B and run here; tried, since half an installation is common."""
+    from kernelwright.evaluator.ascend_environment import ARCH, cann, toolchain
+
+    found = toolchain()
+    if isinstance(found, str):
+        yield _row("Triton-Ascend", "", f"{found} (Ascend C needs none of it)")
+    else:
+        yield _row("Triton-Ascend", f"{found.versions}, LLVM 19: compiles for {ARCH}, numerics on the host; in {found.place}")
+    if at := cann():
+        yield _row("CANN", f"at {at}; found, and not used: no kernel is run on an NPU, none timed")
 
 
 def _libtpu() -> dict[str, Any]:

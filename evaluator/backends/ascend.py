@@ -1,19 +1,23 @@
-"""Ascend C for a 910B vector core, run by our own functional model of one: no vendor compiler, no device, no timing."""
+"""Kernels for a 910B with no NPU: Ascend C in our own functional model of a vector core, and Triton-Ascend, compiled by the
+vendor's compiler and run on the host. No timing."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.ascend_environment import ARCH, toolchain
 from kernelwright.evaluator.backends.backend import Built
+from kernelwright.evaluator.backends.triton import jit_functions
 from kernelwright.evaluator.build import build_native
 from kernelwright.evaluator.toolchain import missing_compiler
 from kernelwright.tasks.records import Kernel
 
 
 class AscendBackend:
-    """Kernels whose work is done by ``load(ascend=…)``, simulated on the CPU."""
+    """Kernels whose work is done by ``load(ascend=…)``, or by ``@triton.jit`` functions."""
 
     name = "ascend"
 
@@ -23,14 +27,20 @@ class AscendBackend:
         return missing_compiler()
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
+        """Compile the Ascend C; Triton-Ascend is compiled when it is launched, since only then its constants are known."""
         built = build_native(kernel.source, cache)
-        languages = [report.get("language") for report in built.evidence.get("native", ())]
-        if built.ok and ("ascend" not in languages or set(languages) != {"ascend"}):
+        if not built.ok:
+            return built
+        languages = {report.get("language") for report in built.evidence.get("native", ())}
+        functions = jit_functions(kernel.source)
+        if functions and not languages:
+            return _triton(kernel.source, functions, built)
+        if functions or languages != {"ascend"}:
             return Built(
                 ok=False,
-                log="an ascend kernel loads Ascend C and no other native code; it needs "
+                log="an ascend kernel loads Ascend C and no other native code, or has @triton.jit functions; it needs "
                 "`lib = load(ascend=r'''#include \"kernel_operator.h\" … extern \"C\" __global__ __aicore__ void …''')` "
-                "with `from kernelwright.evaluator.native import load`",
+                "with `from kernelwright.evaluator.native import load`, or `import triton` and `@triton.jit`, and not both",
                 seconds=built.seconds,
             )
         return built
@@ -39,5 +49,19 @@ class AscendBackend:
         return {}
 
     def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
-        """The kernels and where they stand; a functional model says nothing of speed."""
-        return {"native": [dict(report) for report in built.evidence.get("native", ())], "warnings": built.log}
+        """The kernels and where they stand; neither a functional model nor the host says anything of speed."""
+        found = {"native": [dict(report) for report in built.evidence.get("native", ())], "warnings": built.log}
+        return found | {name: built.evidence[name] for name in ("triton",) if name in built.evidence}
+
+
+def _triton(source: str, functions: list[dict[str, Any]], built: Built) -> Built:
+    found = toolchain()
+    if isinstance(found, str):
+        return Built(ok=False, log=f"a Triton-Ascend kernel, and {found}", seconds=built.seconds, unsupported=True)
+    top = {node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    inner = [f"{function['name']} (line {function['line']})" for function in functions if function["name"] not in top]
+    if inner:
+        log = f"@triton.jit functions stand at the top level of the source; {', '.join(inner)} does not"
+        return Built(ok=False, log=log, seconds=built.seconds)
+    evidence = {**built.evidence, "triton": {"functions": functions, "target": ARCH, "compiler": found.versions}}
+    return Built(ok=True, log=built.log, evidence=evidence, seconds=built.seconds)

@@ -113,6 +113,10 @@ class Audit:
         self._libraries = (*self._ours, *_PACKAGES)
         self._reasons = Reasons(libraries or {}, _PACKAGES, self._passes_on)
 
+    def admit(self, path: str, defined: frozenset[str]) -> None:
+        """A library that was built since: it may be opened, and these of its names bound."""
+        self._reasons.admit(path, defined)
+
     def start(self) -> None:
         """For the rest of the process's life."""
         sys.addaudithook(self._hook)

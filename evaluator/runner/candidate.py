@@ -49,6 +49,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "call": candidate.call,
         "trace": candidate.trace,
         "compile": candidate.compile,
+        "provide": candidate.provide,
         "prepare": candidate.prepare,
         "time": candidate.time,
         "account": candidate.account,
@@ -71,6 +72,8 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
             reply = handlers[request["op"]](request, fds)
         except BaseException as error:  # noqa: BLE001 - process boundary: a candidate's failure is data for the judge
             reply = failure(error)
+        if wanted := candidate.wanted():
+            reply["wanted"] = wanted
         if candidate.tripped:
             reply["tripped"] = candidate.tripped
         if request["op"] in _WATCHED and (patched := candidate.patched(whole=request["op"] != "call")):
@@ -104,6 +107,7 @@ class Candidate:
         self._pallas: Any = None
         self._ttlang: Any = None
         self._ascend = False
+        self._to_compile: Any = None
         torch.set_grad_enabled(False)
         if self._cuda:
             torch.cuda.set_device(torch.device(device).index or 0)
@@ -113,6 +117,7 @@ class Candidate:
     def patched(self, whole: bool = True) -> list[str]:
         """What the kernel changed in this process that is not its own, and what else it did there."""
         done = [f"{rule}: {what}" for rule, what in self._audit.seen.items()]
+        done += self._to_compile.replaced() if self._to_compile is not None else []
         return done + (self._integrity.broken(whole) if self._integrity else [])
 
     @property
@@ -131,6 +136,8 @@ class Candidate:
         elif request["backend"] == "ttlang":
             self._ttlang = self._install_ttlang()
         self._ascend = request["backend"] == "ascend"
+        if self._ascend:
+            self._install_triton_ascend(request["source"])
         self._wire.install(request["library"])
         self._integrity = Integrity()
         path = Path.cwd() / f"{_MODULE}.py"
@@ -166,6 +173,26 @@ class Candidate:
         ttlang.use(launches.launch)
         self._launches = lambda: launches.count
         return launches
+
+    def _install_triton_ascend(self, source: str) -> None:
+        """Where the kernel has Triton's functions, send their launches to the host libraries of what the vendor compiled."""
+        from kernelwright.evaluator.backends.ascend_launches import Launches, uses_triton
+
+        if uses_triton(source):
+            self._to_compile = launches = Launches()
+            launches.install()
+            self._launches = lambda: launches.count
+
+    def wanted(self) -> list[dict[str, Any]]:
+        """Launches since the last request that need compiling first."""
+        return [] if self._to_compile is None else list(self._to_compile.wanted())
+
+    def provide(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Take a compiled launch's library, which the judge has put where this process may read."""
+        path = request["path"]
+        self._audit.admit(path, frozenset({"kw_run"}))
+        self._to_compile.provide(request["key"], path, request["compare"])
+        return {"ok": True}
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """Map an arena under a name, once."""
@@ -311,7 +338,8 @@ class Candidate:
             before = self._native_work()
             self._forward(request["key"], arguments)
             self._forward(request["key"], arguments)
-            return {"races": [], "launches": self._native_work() - before, "unchecked": ""}
+            unchecked = "" if self._to_compile is None else self._to_compile.uncompared
+            return {"races": [], "launches": self._native_work() - before, "unchecked": unchecked}
         from kernelwright.evaluator.backends.triton_memory import watch_races
 
         with watch_races() as seen:

@@ -105,6 +105,10 @@ class Reasons:
         scratch = (Path.cwd(), tempfile.gettempdir(), home)  # asked now: looking for the folder writes a file
         self._scratch = tuple({f"{Path(folder).resolve()}/" for folder in scratch})
 
+    def admit(self, path: str, defined: frozenset[str]) -> None:
+        """One more library that was built for this kernel."""
+        self._libraries[path] = defined
+
     def covers(self, frame: FrameType, event: str, arguments: tuple[Any, ...]) -> bool:
         """Whether the code of ``frame`` raises this event on its own account."""
         name, function = frame.f_code.co_filename, frame.f_code.co_name

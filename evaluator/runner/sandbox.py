@@ -50,12 +50,14 @@ class Plan:
     processes: bool = False
     """The kernel's language needs to start processes."""
     hidden: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()
+    """Folders that it may read besides."""
     off: Mapping[str, str] = field(default_factory=dict)
     """Layer that is not applied -> why."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Plan:
-        return cls(**{**data, "namespaces": tuple(data["namespaces"]), "hidden": tuple(data["hidden"])})
+        return cls(**{**data, **{name: tuple(data[name]) for name in ("namespaces", "hidden", "seen")}})
 
 
 def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidden: Sequence[str] = ()) -> Plan:
@@ -240,7 +242,7 @@ class Sandbox:
         return landlock.restrict(landlock.Access(read, seen.listed, (*seen.write, self.work), seen.devices))
 
     def _seen(self) -> Visible:
-        return visible(self._plan.gpu, self._own_proc, self._plan.hidden)
+        return visible(self._plan.gpu, self._own_proc, self._plan.hidden, self._plan.seen)
 
     def _apply(self, layer: str, step: Callable[[], int | None]) -> int:
         try:

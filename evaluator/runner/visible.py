@@ -49,12 +49,12 @@ class Visible:
     devices: tuple[str, ...]
 
 
-def visible(gpu: bool, own_proc: bool, hidden: Sequence[str] = ()) -> Visible:
+def visible(gpu: bool, own_proc: bool, hidden: Sequence[str] = (), seen: Sequence[str] = ()) -> Visible:
     """What a runner on this device sees. ``own_proc``: its ``/proc`` shows its own processes only.
 
-    ``hidden``: folders to leave out beside this package's own, should they lie inside what is seen.
+    ``hidden``: folders to leave out beside this package's own, should they lie inside what is seen. ``seen``: folders besides.
     """
-    read, listed = _folders(gpu, tuple(hidden))
+    read, listed = _folders(gpu, tuple(hidden), tuple(seen))
     proc = ("/proc",) if own_proc else _PROC
     devices = [*_DEVICES, *(_gpu_devices() if gpu else ()), *(_GPU_WRITES if gpu else ())]
     # The GPU's driver keeps there what processes share.
@@ -62,9 +62,9 @@ def visible(gpu: bool, own_proc: bool, hidden: Sequence[str] = ()) -> Visible:
 
 
 @functools.cache  # the fork-server asks once, before it forks
-def _folders(gpu: bool, hidden: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _folders(gpu: bool, hidden: tuple[str, ...], seen: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     out = [os.path.realpath(path) for path in (*hidden, *own_folders())]
-    read, listed = _around([*_SYSTEM, *_toolchain(), *(_GPU if gpu else ())], out)
+    read, listed = _around([*_SYSTEM, *_toolchain(), *seen, *(_GPU if gpu else ())], out)
     return tuple(read), tuple(listed)
 
 

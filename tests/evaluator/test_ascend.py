@@ -77,7 +77,7 @@ def test_blocks_that_touch_the_same_bytes_are_a_race(faults: Any, name: str) -> 
 
 
 def test_every_exemplar_has_its_task_and_says_so() -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} == set(TASKS)
+    assert {path.stem for path in FOLDER.glob("*.py") if not path.stem.endswith("_triton")} == set(TASKS)
     assert set(TASKS) == {path.name for path in LIBRARY.iterdir() if any(path.glob("*/task.yaml"))}
     for stem, task in TASKS.items():
         assert solves("ascend", stem, load_task(f"{stem}/{task}"))

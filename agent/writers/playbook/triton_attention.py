@@ -46,7 +46,7 @@ def attention_tile(wide, m):
 
 
 def attention_splits(tiles, n, bn, device):
-    """Among how many programs the keys of a tile are split: two for each multiprocessor, four blocks of keys or more in each."""
+    """Among how many programs the keys of a tile are split: two a multiprocessor, each with four blocks of keys or more."""
     few = units(device)
     return 1 if tiles >= few else max(1, min(-(-2 * few // tiles), n // (4 * bn), 128))
 

@@ -1,0 +1,27 @@
+# task: row_softmax
+# family: semantics
+# about: Triton-Ascend: tiles of 256 KB, more than a core's unified buffer
+# expect: build_failed
+# device: cpu
+import torch
+import torch.nn as nn
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def softmax(x, o, stride, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    cols = tl.arange(0, BLOCK)
+    v = tl.load(x + row * stride + cols, mask=cols < n, other=-float("inf"))
+    e = tl.exp(v - tl.max(v, axis=0))
+    tl.store(o + row * n + cols, e / tl.sum(e, axis=0), mask=cols < n)
+
+
+class ModelNew(nn.Module):
+    def forward(self, x):
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        rows, n = x.shape
+        softmax[(rows,)](x, out, x.stride(0), n, BLOCK=65536)
+        return out
