@@ -27,10 +27,10 @@ _MOVES: dict[str, Sequence[str]] = {
 }
 """What threads do besides computing; watched for faults."""
 _INNER = {
-    "ttl.sim.dfb.Block": "__init__ to_list to_tensor from_list from_tensor copy_as_dest get_item raw_tensor",
-    "ttl.sim.ttnnsim.Tensor": "__init__ __setitem__ to_torch",
+    "ttl.sim.dfb.Block": "__init__ __repr__ to_list to_tensor from_list from_tensor copy_as_dest get_item raw_tensor",
+    "ttl.sim.ttnnsim.Tensor": "__init__ __repr__ __setitem__ to_torch",
 }
-"""Members that only the simulator uses."""
+"""Members that only the simulator uses, besides those whose names begin with an underscore."""
 _FIELDS = {"ttl.sim.dfb.Block": "_buf", "ttl.sim.ttnnsim.Tensor": "_tensor"}
 """What holds the values."""
 _GRID = 8
@@ -202,7 +202,7 @@ class Language:
         for owner, name in _FIELDS.items():
             setattr(_class(owner), name, self._field(name, vars(_class(owner)).get(name)))
         for owner, hidden in _INNER.items():
-            for name in hidden.split():
+            for name in [*hidden.split(), *_private(_class(owner))]:
                 _wrap(_class(owner), name, self._hidden)
         for owner, moves in _MOVES.items():
             for name in moves:
@@ -240,6 +240,13 @@ def is_simulators(filename: str) -> bool:
 def _class(path: str) -> Any:
     module, _, name = path.rpartition(".")
     return getattr(MODULES[module], name)
+
+
+def _private(owner: Any) -> list[str]:
+    """The methods of a class that are no part of its interface."""
+    return [
+        name for name, value in vars(owner).items() if name[:1] == "_" != name[1:2] and isinstance(value, types.FunctionType)
+    ]
 
 
 def _wrap(owner: Any, name: str, wrapper: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

@@ -217,10 +217,17 @@ class Launches:
         return through
 
 
+class _Nowhere(io.TextIOBase):
+    """Where a thread prints values to, and reads none back."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """What threads and the simulator print goes nowhere; what does not fit a core is an error."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    with contextlib.redirect_stdout(_Nowhere()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message=_LIMITS)
         yield

@@ -122,6 +122,11 @@ WRONG = {
     "a tensor of torch": ((STORE, "out.store(block + torch.ones(1))"), "Misuse: __add__ takes blocks and numbers, not Tensor"),
     "behind a block": ((STORE, "out.store(block + block.raw_tensor)"), "Misuse: raw_tensor belongs to the simulator"),
     "its field": ((STORE, "out.store(block + getattr(block, '_buf'))"), "Misuse: _buf belongs to the simulator"),
+    "a block of a whole tensor": (
+        (STORE, "out.store(block._create_temporary_result(x, (1, 1)))"),
+        "Misuse: _create_temporary_result belongs to the simulator",
+    ),
+    "values as text": ((STORE, "out.store(ttl.block.fill(len(repr(block)), shape=(1, 1)))"), "Misuse: __repr__ belongs"),
     "a mover that adds": (
         ("                tx = ttl.copy(block, y", "                block + block\n                tx = ttl.copy(block, y"),
         "Misuse: __add__ computes outside a compute thread",
