@@ -43,7 +43,10 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
     samples: Annotated[int, typer.Option(help="Independent samples a task.")] = 1,
     attempts: Annotated[int | None, typer.Option(help="Attempts a task and sample; default 30, or the suite's own.")] = None,
     policy: Annotated[str, typer.Option(help="evokernel, greedy, beam, mcts or evolve.")] = "evokernel",
-    backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device, or a solution's text.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="cpp, triton, cuda, pallas, ascend, ttlang; default by the device, or a solution's text."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     seed: Annotated[int, typer.Option(help="Of the first sample; each further one has the next.")] = 0,
     jobs: Annotated[int, typer.Option(help="Ideas in flight a task.")] = 1,

@@ -17,7 +17,10 @@ app = verb()
 
 @app.command(epilog=example("kernelwright mcp\nkernelwright mcp --home runs --backend triton --device cuda:0"))
 def mcp(
-    backend: Annotated[str | None, typer.Option(help="cpp or triton, where a tool names none; default by the device.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="cpp, triton, cuda, pallas, ascend, ttlang, where a tool names none; default by the device."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N, where a tool names none.")] = None,
     root: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Tools read task files below these; default: the current folder.")

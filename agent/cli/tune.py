@@ -38,7 +38,7 @@ def tune(  # noqa: PLR0913  one argument an option is how typer reads a command 
     ] = None,
     mode: Annotated[str, typer.Option(help="inference or training.")] = "inference",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the result goes.")] = Path("tuned"),
-    backend: Annotated[str | None, typer.Option(help="cpp or triton; default by the device.")] = None,
+    backend: Annotated[str | None, typer.Option(help="cpp, triton or cuda; default by the device.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; default: what is there.")] = None,
     model: Annotated[str | None, typer.Option(help="Writer, as for optimize; default by your keys.")] = None,
     budget: Annotated[int, typer.Option(help="Attempts over all groups.")] = 60,
