@@ -5,8 +5,8 @@ its calls in the first one, or keep what it has seen and compute only what chang
 baseline's, which met the same machine.
 
 Thresholds (docs/adr/0005): a run's rest may exceed the baseline's by a fifth of the calls' own time; new inputs may cost 1.4
-times inputs that were seen just before. All readings but one must say so, or the lower end of a bootstrap interval: one may be
-a busy machine's.
+times inputs that were seen just before. Two thirds of the readings must say so of the rest, against all but one of the baseline's,
+and all but one of the inputs: the others may be a busy machine's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
     baseline = samples.readings["eager"]
     if len(readings) < _LEAST:
         return
-    rest, usual = [r.rest_us for r in readings], max(float(np.median([r.rest_us for r in baseline])), 0.0)
+    rest, usual = [r.rest_us for r in readings], max(sorted(r.rest_us for r in baseline)[-2], 0.0)
     call = float(np.median([r.us for r in readings]))
     # a baseline's rest below nothing is a noisy minute, no figure to hold a kernel to
     if _low(rest) - usual > max(_REST * calls * max(call, 0.0), _REST_US):
@@ -61,10 +61,10 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
 
 
 def _low(values: Sequence[float]) -> float:
-    """The lower end of the median's bootstrap interval, or the second least value where that is more.
+    """The lower end of the median's bootstrap interval, or what two thirds of the values reach where that is more.
 
-    Of few values one that is far off would decide alone.
+    Of few values one or two that are far off would decide alone.
     """
     rng = np.random.default_rng(0)
     medians = np.median(rng.choice(np.asarray(values), size=(_RESAMPLES, len(values))), axis=1)
-    return max(float(np.percentile(medians, 2.5)), sorted(values)[1])
+    return max(float(np.percentile(medians, 2.5)), sorted(values)[len(values) // 3])

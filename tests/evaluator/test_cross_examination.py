@@ -55,6 +55,17 @@ def test_what_eager_pays_too_or_noise_is_no_burst(us: float, rest: float, usual:
     cross_examine(samples(us, rest, usual), CALLS, {})
 
 
+def test_a_machine_so_busy_that_eager_pays_as_much_now_and_then_convicts_nobody() -> None:
+    """Two judges and five other jobs on two cores: 4.6 ms besides the calls, while eager's median was below nothing."""
+    found = samples(20.0, 4_600.0, -200.0)
+    for place in (2, 9):
+        found.readings["eager"][place] = Reading(1000.0, 4_000.0, None)
+    cross_examine(found, CALLS, {})
+    found.readings["eager"][2] = Reading(1000.0, -200.0, None)  # once is an accident
+    with pytest.raises(Rejected):
+        cross_examine(found, CALLS, {})
+
+
 def test_one_outlier_decides_nothing() -> None:
     found = samples(500.0, 100.0)
     found.readings["candidate"][3] = Reading(500.0, 1e6, None)
