@@ -1,6 +1,6 @@
-"""nvcc: one CUDA C++ source in, one cached cubin out, with what ptxas says of each kernel. Standard library only.
+"""nvcc, or NVRTC where there is none: one CUDA C++ source in, one cached cubin out, with what ptxas says of each kernel.
 
-Only device code is compiled (``-cubin``): host code in the source never becomes anything that can be run.
+Standard library only. Only device code is compiled (``-cubin``): host code in the source never becomes anything that is run.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator import toolchain_nvrtc as nvrtc
 from kernelwright.evaluator.toolchain import ERROR_LINES, TIMEOUT_S, BuildError, compiler_version, run_limited
 
 ARCH = "sm_90a"
@@ -59,45 +60,46 @@ def find_nvcc() -> str:
     return shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(home) / "bin")) or ""
 
 
-def missing_nvcc() -> str:
+def missing_cuda_compiler() -> str:
     """Why nothing can be compiled here, in one line with the remedy; empty when it can."""
-    return "" if find_nvcc() else "no nvcc found; install the CUDA toolkit and put its bin folder on PATH, or set CUDA_HOME"
+    if find_nvcc() or nvrtc.find_nvrtc():
+        return ""
+    return (
+        "neither nvcc nor NVRTC found; `pip install nvidia-cuda-nvrtc`, or install the CUDA toolkit and put its bin folder on "
+        "PATH or set CUDA_HOME"
+    )
 
 
 def build_cubin(source: str, cache: Path, arch: str = ARCH, timeout: float = TIMEOUT_S) -> Cubin:
     """Compile ``source`` for ``arch`` into ``cache``, or find it there. Safe to call from many processes at once.
 
     Raises:
-        BuildError: no nvcc, a refused header, a compiler error or a timeout; ``log`` holds nvcc's own first lines.
+        BuildError: no compiler, a refused header, a compiler error or a timeout; ``log`` holds its own first lines.
     """
     cache = cache.absolute()
-    for include in _INCLUDE.finditer(_SPLICED.sub(" ", source.replace("\\\n", ""))):
-        name = include[1] or include[2]
-        if not include[1] or not _ALLOWED.fullmatch(name):
-            raise BuildError(
-                f"#include {name}: CUDA kernels include CUDA's own device headers only (cuda_fp16.h, cuda_bf16.h, mma.h, "
-                "cooperative_groups.h, cuda/…, cub/…); no torch headers, no host libraries"
-            )
-    if reason := missing_nvcc():
+    _check_includes(source)
+    if reason := missing_cuda_compiler():
         raise BuildError(reason)
     nvcc = find_nvcc()
-    version = _release(nvcc)
-    key = hashlib.sha256("\0".join((source, PRELUDE, arch, *FLAGS, nvcc, version)).encode()).hexdigest()[:24]
+    if nvcc:
+        prelude, parts = PRELUDE, (*FLAGS, nvcc, _release(nvcc))
+    else:
+        library = nvrtc.find_nvrtc()
+        prelude, parts = nvrtc.PRELUDE, (*nvrtc.FLAGS, library, nvrtc.identity(library), json.dumps(nvrtc.HEADERS))
+    key = hashlib.sha256("\0".join((source, prelude, arch, *parts)).encode()).hexdigest()[:24]
     cubin, facts = cache / f"{key}.cubin", cache / f"{key}.json"
     if (known := _known(cubin, facts)) is not None:
         return known
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as name:
         folder = Path(name)
-        (folder / "kernel.cu").write_text(PRELUDE + source + "\n")
-        started = time.perf_counter()
-        code = run_limited([nvcc, *FLAGS, f"-arch={arch}", "kernel.cu", "-o", "kernel.cubin"], folder, timeout)
-        seconds = time.perf_counter() - started
-        said = (folder / "stderr.txt").read_text(errors="replace")[:1_000_000]
-        if code is None:
-            raise BuildError(f"nvcc ran past {timeout:g} s and was stopped; make the source smaller", _head(said))
-        if code != 0:
-            raise BuildError(_headline(said, code), _head(said))
+        (folder / "kernel.cu").write_text(prelude + source + "\n")
+        if nvcc:
+            command = [nvcc, *FLAGS, f"-arch={arch}", "kernel.cu", "-o", "kernel.cubin"]
+        else:
+            command = nvrtc.command(library, arch, folder, cache)
+        said, seconds = _run(command, folder, timeout, "nvcc" if nvcc else "NVRTC")
+        version = _release(nvcc) if nvcc else (folder / "version.txt").read_text()
         warnings = _head("\n".join(line for line in said.splitlines() if "warning" in line))
         made = Cubin(str(cubin), arch, warnings, resources(said), version, seconds)
         # The cubin goes last: whoever finds it finds its facts too.
@@ -105,6 +107,29 @@ def build_cubin(source: str, cache: Path, arch: str = ARCH, timeout: float = TIM
         (folder / "facts.json").replace(facts)
         (folder / "kernel.cubin").replace(cubin)
     return made
+
+
+def _check_includes(source: str) -> None:
+    for include in _INCLUDE.finditer(_SPLICED.sub(" ", source.replace("\\\n", ""))):
+        name = include[1] or include[2]
+        if not include[1] or not _ALLOWED.fullmatch(name):
+            raise BuildError(
+                f"#include {name}: CUDA kernels include CUDA's own device headers only (cuda_fp16.h, cuda_bf16.h, mma.h, "
+                "cooperative_groups.h, cuda/…, cub/…); no torch headers, no host libraries"
+            )
+
+
+def _run(command: Sequence[str], folder: Path, timeout: float, name: str) -> tuple[str, float]:
+    """What the compiler said, and its seconds."""
+    started = time.perf_counter()
+    code = run_limited(command, folder, timeout)
+    seconds = time.perf_counter() - started
+    said = (folder / "stderr.txt").read_text(errors="replace")[:1_000_000]
+    if code is None:
+        raise BuildError(f"{name} ran past {timeout:g} s and was stopped; make the source smaller", _head(said))
+    if code != 0:
+        raise BuildError(_headline(said, code, name), _head(said))
+    return said, seconds
 
 
 def resources(said: str) -> dict[str, dict[str, int]]:
@@ -139,9 +164,9 @@ def _known(cubin: Path, facts: Path) -> Cubin | None:
         return None
 
 
-def _headline(said: str, code: int) -> str:
+def _headline(said: str, code: int, name: str) -> str:
     first = next((line.strip() for line in said.splitlines() if "error" in line), "")
-    return first or f"nvcc ended with status {code}"
+    return first or f"{name} ended with status {code}"
 
 
 def _head(said: str) -> str:

@@ -11,10 +11,10 @@ from forked import run_forked
 from kernelwright.evaluator.build import build_native
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.specimens import CHEAT, FAMILIES, HONEST, Specimen, load_corpus
-from kernelwright.evaluator.toolchain_cuda import missing_nvcc
+from kernelwright.evaluator.toolchain_cuda import missing_cuda_compiler
 from kernelwright.tasks.records import Kernel
 
-nvcc = pytest.mark.skipif(bool(missing_nvcc()), reason="nvcc is not installed")
+nvcc = pytest.mark.skipif(bool(missing_cuda_compiler()), reason="nvcc is not installed")
 CORPUS = load_corpus(Path(__file__).parent.parent / "redteam", "cuda")
 REJECTED = {"launcher_stream_replaced": {"patching"}}
 """All that the screen's text rules decide: the rest is for the other layers."""

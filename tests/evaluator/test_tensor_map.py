@@ -15,7 +15,7 @@ from kernelwright.evaluator.native import calls, load
 from kernelwright.evaluator.prototypes import kernel_prototypes
 from kernelwright.evaluator.tensor_map import TensorMap, tensor_map
 from kernelwright.evaluator.toolchain import BuildError, build_library
-from kernelwright.evaluator.toolchain_cuda import missing_nvcc
+from kernelwright.evaluator.toolchain_cuda import missing_cuda_compiler
 
 told: list[tuple[Any, ...]] = []
 
@@ -175,7 +175,7 @@ TILES = Path(__file__).parent.parent / "redteam" / "cuda" / "honest" / "tiles_by
 
 
 @pytest.mark.requires_cuda
-@pytest.mark.skipif(bool(missing_nvcc()), reason="nvcc is not installed")
+@pytest.mark.skipif(bool(missing_cuda_compiler()), reason="nvcc is not installed")
 @pytest.mark.parametrize("shape", [(16, 64), (1, 4), (33, 516), (1000, 1032)])
 def test_the_tma_moves_tiles_on_a_gpu(shape: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Boxes that reach beyond the tensor are cut, and nothing beside it is written."""
@@ -196,7 +196,7 @@ def test_the_tma_moves_tiles_on_a_gpu(shape: tuple[int, int], tmp_path: Path, mo
 
 
 @pytest.mark.requires_cuda
-@pytest.mark.skipif(bool(missing_nvcc()), reason="nvcc is not installed")
+@pytest.mark.skipif(bool(missing_cuda_compiler()), reason="nvcc is not installed")
 def test_a_swizzled_tile_with_its_fill_lies_as_the_manual_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     text = TILES.read_text().split('r"""')[1].split('"""')[0]
