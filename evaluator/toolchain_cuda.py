@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from kernelwright.evaluator import toolchain_nvrtc as nvrtc
 from kernelwright.evaluator.toolchain import ERROR_LINES, TIMEOUT_S, BuildError, compiler_version, run_limited
 
 ARCH = "sm_90a"
-"""With the ``a``: wgmma and TMA multicast exist for this very architecture only, and nothing newer loads it."""
+"""Where there is no GPU to ask."""
 FLAGS = ("-cubin", "-O3", "-std=c++17", "-lineinfo", "-Xptxas", "-v")
 """Never ``-use_fast_math``: it would change what the kernel computes."""
 PRELUDE = '#include <cstdint>\n#line 1 "kernel.cu"\n'
@@ -70,17 +71,35 @@ def missing_cuda_compiler() -> str:
     )
 
 
-def build_cubin(source: str, cache: Path, arch: str = ARCH, timeout: float = TIMEOUT_S) -> Cubin:
-    """Compile ``source`` for ``arch`` into ``cache``, or find it there. Safe to call from many processes at once.
+@functools.lru_cache(maxsize=1)
+def device_arch() -> str:
+    """The architecture of the first GPU that is visible, :data:`ARCH` where none is.
+
+    From Hopper on with the ``a``: wgmma and the like exist for one architecture only, and nothing newer loads such a cubin.
+    """
+    job = Path(__file__).with_name("cuda_arch_job.py")
+    try:
+        done = subprocess.run([sys.executable, "-I", "-S", str(job)], capture_output=True, text=True, timeout=60, check=True)
+        major, minor = map(int, done.stdout.split())
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ARCH
+    return f"sm_{major}{minor}{'a' if major >= 9 else ''}"
+
+
+def build_cubin(source: str, cache: Path, arch: str = "", timeout: float = TIMEOUT_S) -> Cubin:
+    """Compile ``source`` into ``cache``, or find it there. Safe to call from many processes at once.
+
+    ``arch``: as nvcc names it; that of the device here unless it is given.
 
     Raises:
         BuildError: no compiler, a refused header, a compiler error or a timeout; ``log`` holds its own first lines.
     """
-    cache = cache.absolute()
+    cache, arch = cache.absolute(), arch or device_arch()
     _check_includes(source)
     if reason := missing_cuda_compiler():
         raise BuildError(reason)
     nvcc = find_nvcc()
+    parts: tuple[str, ...]
     if nvcc:
         prelude, parts = PRELUDE, (*FLAGS, nvcc, _release(nvcc))
     else:

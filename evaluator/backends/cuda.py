@@ -1,4 +1,4 @@
-"""CUDA C++: raw kernels, compiled by nvcc to a cubin and launched by :mod:`~kernelwright.evaluator.native`."""
+"""CUDA C++: raw kernels, compiled by nvcc or NVRTC to a cubin and launched by :mod:`~kernelwright.evaluator.native`."""
 
 from __future__ import annotations
 
