@@ -99,7 +99,7 @@ def _include(library: Path) -> Iterator[Path]:
     """Folders of CUDA's headers that came with the library: its own neighbours, or those of the packages beside it."""
     own = [library.parent.parent / "include", *sorted(library.parents[2].glob("*/include"))]
     for folder in dict.fromkeys(own):
-        if (folder / "cuda_fp16.h").is_file():
+        if (folder / "cuda_fp16.h").is_file() or (folder / "nv" / "target").is_file():
             yield folder
-            if (folder / "cccl").is_dir():
-                yield folder / "cccl"
+        if (folder / "cccl").is_dir():
+            yield folder / "cccl"

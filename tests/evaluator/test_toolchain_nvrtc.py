@@ -104,9 +104,15 @@ def test_headers_that_came_with_the_library_are_used(packages: Path, tmp_path: P
     runtime = packages / "nvidia" / "runtime" / "include"
     (runtime / "cccl").mkdir(parents=True)
     (runtime / "cuda_fp16.h").touch()
+    other = packages / "nvidia" / "cccl" / "include"
+    (other / "nv").mkdir(parents=True)
+    (other / "nv" / "target").touch()
+    (packages / "nvidia" / "cublas" / "include").mkdir(parents=True)
     text = Path(build_cubin(KERNEL, tmp_path / "cache").path).read_text()
     assert f"option -I{runtime}\n" in text
     assert f"option -I{runtime}/cccl" in text
+    assert f"option -I{other}\n" in text
+    assert "cublas" not in text
 
 
 @pytest.mark.usefixtures("packages")
@@ -163,7 +169,12 @@ extern "C" __global__ void f(float* x, int64_t n, size_t m, const __grid_constan
 
 @real
 def test_nvrtc_compiles_every_header_that_is_allowed(tmp_path: Path) -> None:
-    made = build_cubin(SPELLED, tmp_path)
+    try:
+        made = build_cubin(SPELLED, tmp_path)
+    except BuildError as error:
+        if 'cannot open source file "cuda/std/' in str(error):
+            pytest.skip("CUDA's C++ headers are in no package here")
+        raise
     assert made.compiler.startswith("NVRTC ")
     assert 0 < made.kernels["f"]["registers"] < 64
 
