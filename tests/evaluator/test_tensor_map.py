@@ -12,6 +12,7 @@ import torch
 from forked import run_forked
 
 from kernelwright.evaluator.native import calls, load
+from kernelwright.evaluator.native_cuda import CudaLibrary
 from kernelwright.evaluator.prototypes import kernel_prototypes
 from kernelwright.evaluator.tensor_map import TensorMap, tensor_map
 from kernelwright.evaluator.toolchain import BuildError, build_library
@@ -97,6 +98,12 @@ def test_a_map_is_a_parameter_of_kernels_by_value() -> None:
     for wrong in (source.replace("__grid_constant__ ", ""), source.replace("CUtensorMap", "CUtensorMap*")):
         with pytest.raises(BuildError, match="const __grid_constant__ CUtensorMap name"):
             kernel_prototypes(wrong)
+
+
+def test_no_kernel_takes_the_name_of_what_makes_maps() -> None:
+    taken = kernel_prototypes('extern "C" __global__ void tensor_map(float* y) { }')
+    with pytest.raises(BuildError, match="may not be called tensor_map"):
+        CudaLibrary("", taken, {}, {}, [0])
 
 
 DRIVER = """
