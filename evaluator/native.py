@@ -23,6 +23,7 @@ from kernelwright.evaluator.native_ascend import AscendLibrary
 from kernelwright.evaluator.native_cuda import CudaLibrary
 from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, kernel_prototypes, prototypes
 from kernelwright.evaluator.symbols import exported
+from kernelwright.evaluator.tensor_map import Encoded, TensorMap, held
 from kernelwright.evaluator.toolchain import BuildError, build_library, source_hash
 from kernelwright.evaluator.toolchain_ascend import build_simulated
 from kernelwright.evaluator.toolchain_cuda import build_cubin
@@ -170,7 +171,7 @@ def _launched(functions: Mapping[str, Prototype], device: str) -> tuple[dict[str
     """Converters and ctypes types of each kernel's arguments, by name."""
     converters = {n: tuple(_converter(p, n, device) for p in f.parameters) for n, f in functions.items()}
     storage = {
-        n: tuple(ctypes.c_void_p if p.type.pointer else _CTYPES[p.type.kind] for p in f.parameters)
+        n: tuple(ctypes.c_void_p if p.type.pointer else _CTYPES.get(p.type.kind, held) for p in f.parameters)
         for n, f in functions.items()
     }
     return converters, storage
@@ -214,6 +215,8 @@ def _converter(parameter: Parameter, function: str, device: str = "cpu") -> Call
         return _tensor_converter(parameter.type, where, device)
     if parameter.type.kind in ("float32", "float64"):
         return _float_converter(parameter.type, where)
+    if parameter.type.kind == "tensor_map":
+        return functools.partial(_map_converter, where)
     return _int_converter(parameter.type, where)
 
 
@@ -236,6 +239,12 @@ def _tensor_converter(kind: CType, where: str, device: str) -> Callable[[Any], i
         return value.data_ptr()
 
     return convert
+
+
+def _map_converter(where: str, value: Any) -> Encoded:
+    if not isinstance(value, TensorMap):
+        raise TypeError(f"{where} takes what lib.tensor_map(tensor, box) gives, not {type(value).__name__}")
+    return value.encoded
 
 
 def _int_converter(kind: CType, where: str) -> Callable[[Any], int]:

@@ -7,20 +7,20 @@ Bound kernels keep their driver functions to themselves: what a caller gives is 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
 from kernelwright.evaluator.prototypes import Prototype
+from kernelwright.evaluator.tensor_map import TensorMap, tensor_map
 from kernelwright.evaluator.toolchain import BuildError
 
-_DEFAULT_SHARED = 48 << 10
-"""Dynamic shared memory, in bytes, that a kernel may have without asking for more."""
 _DYNAMIC_SHARED_ATTRIBUTE = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _MAX_GRID = (2**31 - 1, 65535, 65535)
 _MAX_BLOCK = (1024, 1024, 64)
@@ -52,8 +52,16 @@ class CudaLibrary:
         self._functions = tuple(functions)
         modules = _modules(path)
         for name, prototype in functions.items():
+            if hasattr(type(self), name):
+                raise BuildError(f"a kernel may not be called {name}: the library has something else of that name")
             launch = _launcher(modules, name, storage[name], count)
             setattr(self, name, CudaKernel(prototype, converters[name], launch))
+
+    def tensor_map(
+        self, tensor: torch.Tensor, box: Sequence[int], *, swizzle: int = 0, l2_promotion: int = 0, fill: str = "zeros"
+    ) -> TensorMap:
+        """See :func:`~kernelwright.evaluator.tensor_map.tensor_map`."""
+        return tensor_map(_encode, tensor, box, swizzle, l2_promotion, fill)
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"the library has no kernel {name!r}; it has: {', '.join(self._functions)}")
@@ -149,7 +157,7 @@ def _launcher(modules: Callable[[str], Any], name: str, storage: tuple[Any, ...]
     def launch(grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, arguments: list[Any]) -> None:
         stream = torch.cuda.current_stream().cuda_stream  # makes torch's context current too
         driver, function = _driver(), modules(name)
-        if shared > max(_DEFAULT_SHARED, allowed.get(function.value, 0)):
+        if shared > allowed.get(function.value, 0):  # 48 KiB come unasked, less what is static
             code = driver.cuFuncSetAttribute(function, _DYNAMIC_SHARED_ATTRIBUTE, shared)
             _check(driver, code, f"{name}: {shared} bytes of dynamic shared memory")
             allowed[function.value] = shared
@@ -175,7 +183,19 @@ def _driver() -> Any:
     driver.cuFuncSetAttribute.argtypes = [pointer, ctypes.c_int, ctypes.c_int]
     driver.cuLaunchKernel.argtypes = [pointer, *[unsigned] * 7, pointer, ctypes.POINTER(pointer), pointer]
     driver.cuGetErrorString.argtypes = [ctypes.c_int, ctypes.POINTER(ctypes.c_char_p)]
+    with contextlib.suppress(AttributeError):  # since CUDA 12
+        number = ctypes.c_int
+        driver.cuTensorMapEncodeTiled.argtypes = [pointer, number, unsigned, *[pointer] * 5, *[number] * 4]
     return driver
+
+
+def _encode(*arguments: Any) -> None:
+    """Fill a tensor map."""
+    driver = _driver()
+    function = vars(driver).get("cuTensorMapEncodeTiled")
+    if function is None:
+        raise RuntimeError("tensor_map(): this driver has no tensor maps; they need CUDA 12 and Hopper")
+    _check(driver, function(*arguments), "encoding a tensor map")
 
 
 def _check(driver: Any, code: int, what: str) -> None:

@@ -45,6 +45,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "bfloat16": ("__bf16", "__nv_bfloat16"),
     "float32": ("float",),
     "float64": ("double",),
+    "tensor_map": ("CUtensorMap",),
     "void": ("void",),
 }
 _BY_SPELLING = {" ".join(sorted(name.split())): kind for kind, names in _KINDS.items() for name in names}
@@ -63,6 +64,7 @@ _QUALIFIERS = frozenset(
         "__inline__",
         "noexcept",
         "__global__",
+        "__grid_constant__",
     }
 )
 _SPECIFIERS = frozenset({"static", "inline", "constexpr", "typedef", "using", "struct", "class", "enum", "union", "namespace"})
@@ -291,6 +293,10 @@ def _prototype(declaration: Sequence[str], opening: int, aliases: Mapping[str, s
         kind, label = _type(part, aliases, where)
         if kind.kind == "void" and not kind.pointer:
             raise BuildError(f"{where} has type void")
+        if kind.kind == "tensor_map" and (
+            kind.pointer or not {"__grid_constant__", "__global__"} <= {*part, *declaration[:opening]}
+        ):
+            raise BuildError(f"{where}: a kernel takes a tensor map as `const __grid_constant__ CUtensorMap name`")
         parameters.append(Parameter(label or f"argument {position + 1}", kind))
     return Prototype(name, result, tuple(parameters))
 

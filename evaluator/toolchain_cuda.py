@@ -1,6 +1,6 @@
-"""nvcc: one CUDA C++ source in, one cached cubin out, with what ptxas says of each kernel. Standard library only.
+"""nvcc, or NVRTC where there is none: one CUDA C++ source in, one cached cubin out, with what ptxas says of each kernel.
 
-Only device code is compiled (``-cubin``): host code in the source never becomes anything that can be run.
+Standard library only. Only device code is compiled (``-cubin``): host code in the source never becomes anything that is run.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator import toolchain_nvrtc as nvrtc
 from kernelwright.evaluator.toolchain import ERROR_LINES, TIMEOUT_S, BuildError, compiler_version, run_limited
 
 ARCH = "sm_90a"
-"""With the ``a``: wgmma and TMA multicast exist for this very architecture only, and nothing newer loads it."""
+"""Where there is no GPU to ask."""
 FLAGS = ("-cubin", "-O3", "-std=c++17", "-lineinfo", "-Xptxas", "-v")
 """Never ``-use_fast_math``: it would change what the kernel computes."""
 PRELUDE = '#include <cstdint>\n#line 1 "kernel.cu"\n'
@@ -59,45 +61,64 @@ def find_nvcc() -> str:
     return shutil.which("nvcc") or shutil.which("nvcc", path=str(Path(home) / "bin")) or ""
 
 
-def missing_nvcc() -> str:
+def missing_cuda_compiler() -> str:
     """Why nothing can be compiled here, in one line with the remedy; empty when it can."""
-    return "" if find_nvcc() else "no nvcc found; install the CUDA toolkit and put its bin folder on PATH, or set CUDA_HOME"
+    if find_nvcc() or nvrtc.find_nvrtc():
+        return ""
+    return (
+        "neither nvcc nor NVRTC found; `pip install nvidia-cuda-nvrtc`, or install the CUDA toolkit and put its bin folder on "
+        "PATH or set CUDA_HOME"
+    )
 
 
-def build_cubin(source: str, cache: Path, arch: str = ARCH, timeout: float = TIMEOUT_S) -> Cubin:
-    """Compile ``source`` for ``arch`` into ``cache``, or find it there. Safe to call from many processes at once.
+@functools.lru_cache(maxsize=1)
+def device_arch() -> str:
+    """The architecture of the first GPU that is visible, :data:`ARCH` where none is.
+
+    From Hopper on with the ``a``: wgmma and the like exist for one architecture only, and nothing newer loads such a cubin.
+    """
+    job = Path(__file__).with_name("cuda_arch_job.py")
+    try:
+        done = subprocess.run([sys.executable, "-I", "-S", str(job)], capture_output=True, text=True, timeout=60, check=True)
+        major, minor = map(int, done.stdout.split())
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ARCH
+    return f"sm_{major}{minor}{'a' if major >= 9 else ''}"
+
+
+def build_cubin(source: str, cache: Path, arch: str = "", timeout: float = TIMEOUT_S) -> Cubin:
+    """Compile ``source`` into ``cache``, or find it there. Safe to call from many processes at once.
+
+    ``arch``: as nvcc names it; that of the device here unless it is given.
 
     Raises:
-        BuildError: no nvcc, a refused header, a compiler error or a timeout; ``log`` holds nvcc's own first lines.
+        BuildError: no compiler, a refused header, a compiler error or a timeout; ``log`` holds its own first lines.
     """
-    cache = cache.absolute()
-    for include in _INCLUDE.finditer(_SPLICED.sub(" ", source.replace("\\\n", ""))):
-        name = include[1] or include[2]
-        if not include[1] or not _ALLOWED.fullmatch(name):
-            raise BuildError(
-                f"#include {name}: CUDA kernels include CUDA's own device headers only (cuda_fp16.h, cuda_bf16.h, mma.h, "
-                "cooperative_groups.h, cuda/…, cub/…); no torch headers, no host libraries"
-            )
-    if reason := missing_nvcc():
+    cache, arch = cache.absolute(), arch or device_arch()
+    _check_includes(source)
+    if reason := missing_cuda_compiler():
         raise BuildError(reason)
     nvcc = find_nvcc()
-    version = _release(nvcc)
-    key = hashlib.sha256("\0".join((source, PRELUDE, arch, *FLAGS, nvcc, version)).encode()).hexdigest()[:24]
+    parts: tuple[str, ...]
+    if nvcc:
+        prelude, parts = PRELUDE, (*FLAGS, nvcc, _release(nvcc))
+    else:
+        library = nvrtc.find_nvrtc()
+        prelude, parts = nvrtc.PRELUDE, (*nvrtc.FLAGS, library, nvrtc.identity(library), json.dumps(nvrtc.HEADERS))
+    key = hashlib.sha256("\0".join((source, prelude, arch, *parts)).encode()).hexdigest()[:24]
     cubin, facts = cache / f"{key}.cubin", cache / f"{key}.json"
     if (known := _known(cubin, facts)) is not None:
         return known
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as name:
         folder = Path(name)
-        (folder / "kernel.cu").write_text(PRELUDE + source + "\n")
-        started = time.perf_counter()
-        code = run_limited([nvcc, *FLAGS, f"-arch={arch}", "kernel.cu", "-o", "kernel.cubin"], folder, timeout)
-        seconds = time.perf_counter() - started
-        said = (folder / "stderr.txt").read_text(errors="replace")[:1_000_000]
-        if code is None:
-            raise BuildError(f"nvcc ran past {timeout:g} s and was stopped; make the source smaller", _head(said))
-        if code != 0:
-            raise BuildError(_headline(said, code), _head(said))
+        (folder / "kernel.cu").write_text(prelude + source + "\n")
+        if nvcc:
+            command = [nvcc, *FLAGS, f"-arch={arch}", "kernel.cu", "-o", "kernel.cubin"]
+        else:
+            command = nvrtc.command(library, arch, folder, cache)
+        said, seconds = _run(command, folder, timeout, "nvcc" if nvcc else "NVRTC")
+        version = _release(nvcc) if nvcc else (folder / "version.txt").read_text()
         warnings = _head("\n".join(line for line in said.splitlines() if "warning" in line))
         made = Cubin(str(cubin), arch, warnings, resources(said), version, seconds)
         # The cubin goes last: whoever finds it finds its facts too.
@@ -105,6 +126,29 @@ def build_cubin(source: str, cache: Path, arch: str = ARCH, timeout: float = TIM
         (folder / "facts.json").replace(facts)
         (folder / "kernel.cubin").replace(cubin)
     return made
+
+
+def _check_includes(source: str) -> None:
+    for include in _INCLUDE.finditer(_SPLICED.sub(" ", source.replace("\\\n", ""))):
+        name = include[1] or include[2]
+        if not include[1] or not _ALLOWED.fullmatch(name):
+            raise BuildError(
+                f"#include {name}: CUDA kernels include CUDA's own device headers only (cuda_fp16.h, cuda_bf16.h, mma.h, "
+                "cooperative_groups.h, cuda/…, cub/…); no torch headers, no host libraries"
+            )
+
+
+def _run(command: Sequence[str], folder: Path, timeout: float, name: str) -> tuple[str, float]:
+    """What the compiler said, and its seconds."""
+    started = time.perf_counter()
+    code = run_limited(command, folder, timeout)
+    seconds = time.perf_counter() - started
+    said = (folder / "stderr.txt").read_text(errors="replace")[:1_000_000]
+    if code is None:
+        raise BuildError(f"{name} ran past {timeout:g} s and was stopped; make the source smaller", _head(said))
+    if code != 0:
+        raise BuildError(_headline(said, code, name), _head(said))
+    return said, seconds
 
 
 def resources(said: str) -> dict[str, dict[str, int]]:
@@ -139,9 +183,9 @@ def _known(cubin: Path, facts: Path) -> Cubin | None:
         return None
 
 
-def _headline(said: str, code: int) -> str:
+def _headline(said: str, code: int, name: str) -> str:
     first = next((line.strip() for line in said.splitlines() if "error" in line), "")
-    return first or f"nvcc ended with status {code}"
+    return first or f"{name} ended with status {code}"
 
 
 def _head(said: str) -> str:

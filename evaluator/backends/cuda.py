@@ -1,4 +1,4 @@
-"""CUDA C++: raw kernels, compiled by nvcc to a cubin and launched by :mod:`~kernelwright.evaluator.native`."""
+"""CUDA C++: raw kernels, compiled by nvcc or NVRTC to a cubin and launched by :mod:`~kernelwright.evaluator.native`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.build import build_native
-from kernelwright.evaluator.toolchain_cuda import missing_nvcc
+from kernelwright.evaluator.toolchain_cuda import missing_cuda_compiler
 from kernelwright.tasks.records import Kernel
 
 UNPROVEN = "KERNELWRIGHT_CUDA_UNPROVEN"
@@ -29,8 +29,8 @@ class CudaBackend:
 
             if os.environ.get(UNPROVEN) != "1":
                 return f"it only compiles so far (--device cpu): no hostile kernel was tried on a GPU; {UNPROVEN}=1 allows it"
-            return missing_nvcc() or driver_problem()
-        return missing_nvcc()
+            return missing_cuda_compiler() or driver_problem()
+        return missing_cuda_compiler()
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
         built = build_native(kernel.source, cache)

@@ -17,11 +17,11 @@ from kernelwright.evaluator.prototypes import kernel_prototypes
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.toolchain import BuildError
-from kernelwright.evaluator.toolchain_cuda import build_cubin, missing_nvcc
+from kernelwright.evaluator.toolchain_cuda import build_cubin, missing_cuda_compiler
 from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Assurance, Kernel, Stage, Status
 
-nvcc = pytest.mark.skipif(bool(missing_nvcc()), reason="nvcc is not installed")
+nvcc = pytest.mark.skipif(bool(missing_cuda_compiler()), reason="nvcc is not installed")
 
 SOURCE = """
 extern "C" __global__ void __launch_bounds__(256) twice(const float* __restrict__ x, float* y, int64_t n) {
