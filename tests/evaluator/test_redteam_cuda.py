@@ -25,8 +25,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cubins")
 
 
+EIGHTH = [pytest.param(s, marks=[pytest.mark.slow] if n % 8 else []) for n, s in enumerate(CORPUS)]
+"""A build takes one to three seconds: of the whole corpus they are run by name."""
+
+
 @nvcc
-@pytest.mark.parametrize("specimen", CORPUS, ids=lambda s: s.name)
+@pytest.mark.parametrize("specimen", EIGHTH, ids=lambda s: s.name)
 def test_each_kernel_builds_without_spills(specimen: Specimen, cache: Path) -> None:
     built = build_native(specimen.source, cache)
     assert built.ok, built.log
