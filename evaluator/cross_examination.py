@@ -5,8 +5,8 @@ its calls in the first one, or keep what it has seen and compute only what chang
 baseline's, which met the same machine.
 
 Thresholds (docs/adr/0005): a run's rest may exceed the baseline's by a fifth of the calls' own time; new inputs may cost 1.4
-times inputs that were seen just before. Two thirds of the readings must say so of the rest, against all but one of the baseline's,
-and all but one of the inputs: the others may be a busy machine's.
+times inputs that were seen just before. Two thirds of the readings must say so of the rest, against all but one of the
+baseline's, and all but one of the inputs: the others may be a busy machine's.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ _REPLACEABLE = (
     classmethod,
     property,
 )
+_NEAR = ("time", "kernelwright.evaluator.runner.", *(f"{kind.__module__}.{kind.__name__}" for kind in _CLASSES))
+"""Owners of what the runner calls between a kernel's calls."""
 _OURS = ("kernelwright.", "ttl.")
 """Also the simulator that TT-Lang kernels run in."""
 _ENVIRONMENT_FREE = frozenset(
@@ -67,8 +69,10 @@ class Integrity:
     """A snapshot, and what differs from it."""
 
     def __init__(self) -> None:
-        self._places = list(_places())
-        pairs = [(f"{place.owner}.{name}", was) for place in self._places for name, was in place.entries]
+        places = list(_places())
+        self._near = [place for place in places if place.owner.startswith(_NEAR)]
+        self._far = [place for place in places if not place.owner.startswith(_NEAR)]
+        pairs = [(f"{place.owner}.{name}", was) for place in places for name, was in place.entries]
         self._coded = [(name, was) for name, was in pairs if _is_function(was)]
         self._codes = _codes(self._coded)
         self._turn = 0
@@ -77,10 +81,12 @@ class Integrity:
         self._environment = dict(os.environ)
 
     def broken(self, whole: bool = True) -> list[str]:
-        """Names of what was changed since the snapshot. Not ``whole``: of functions a part is looked at, each time another."""
+        """Names of what was changed since the snapshot. Not ``whole``: of what the runner itself calls, and of a part of all else,
+        each time another."""
         part = slice(None) if whole else slice(self._turn, None, _TURNS)
         self._turn = (self._turn + 1) % _TURNS
-        found = [name for place in self._places[part] for name in place.changed()] + self._recoded(part)
+        found = [name for place in self._near for name in place.changed()]
+        found += [name for place in self._far[part] for name in place.changed()] + self._recoded(part)
         for kind, names in self._names.items():
             found += [f"{kind.__module__}.{kind.__name__}.{name}" for name in frozenset(vars(kind)) - names]
         switches = _switches()
