@@ -81,8 +81,10 @@ class Integrity:
         self._environment = dict(os.environ)
 
     def broken(self, whole: bool = True) -> list[str]:
-        """Names of what was changed since the snapshot. Not ``whole``: of what the runner itself calls and of a part of the rest,
-        each time another."""
+        """Names of what was changed since the snapshot.
+
+        Not ``whole``: of what the runner itself calls, and of a part of the rest, each time another.
+        """
         part = slice(None) if whole else slice(self._turn, None, _TURNS)
         self._turn = (self._turn + 1) % _TURNS
         found = [name for place in self._near for name in place.changed()]
