@@ -52,8 +52,8 @@ _REPLACEABLE = (
     classmethod,
     property,
 )
-_NEAR = ("time", "kernelwright.evaluator.runner.", *(f"{kind.__module__}.{kind.__name__}" for kind in _CLASSES))
-"""Owners of what the runner calls between a kernel's calls."""
+_NEAR = ("time", "kernelwright.", *(f"{kind.__module__}.{kind.__name__}" for kind in _CLASSES))
+"""Owners of what the runner calls between a kernel's calls, and of what counts its launches."""
 _OURS = ("kernelwright.", "ttl.")
 """Also the simulator that TT-Lang kernels run in."""
 _ENVIRONMENT_FREE = frozenset(
