@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from kernelwright.evaluator import nvrtc_job
+
 FLAGS = ("-std=c++17", "-lineinfo", "--ptxas-options=-v")
 """What nvcc is given, as NVRTC says it; it optimises by itself. Never ``--use_fast_math``."""
 _INTEGERS = "".join(
@@ -82,8 +84,7 @@ def command(library: str, arch: str, folder: Path, cache: Path) -> list[str]:
     options = [*FLAGS, f"--gpu-architecture={arch}"]
     include = [str(path) for path in _include(Path(library))]
     (folder / "job.json").write_text(json.dumps({"options": options, "include": include, "headers": HEADERS}))
-    job = Path(__file__).with_name("nvrtc_job.py")
-    return [sys.executable, "-I", "-S", str(job), library, str(cache / f"headers-{Path(library).stat().st_mtime_ns:x}")]
+    return [sys.executable, "-I", "-S", str(nvrtc_job.__file__), library, str(cache / f"headers-{Path(library).stat().st_mtime_ns:x}")]
 
 
 def _packages() -> Iterator[Path]:

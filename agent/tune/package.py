@@ -24,7 +24,7 @@ from kernelwright.evaluator import native
 from kernelwright.tasks.carve import capture
 from kernelwright.tasks.codec import to_json
 
-_OWN = re.compile(r"\bkernelwright\.(?:evaluator|tasks\.carve|agent\.tune)\.(\w+)\b")
+_OWN = re.compile(r"\bkernelwright\.(?:evaluator|tasks\.carve|agent\.tune)(?:\.(\w+))?\b")
 _RUNTIME = (capture, patch_module, native)
 """What a package runs by; with whatever of this project they import."""
 
@@ -99,7 +99,7 @@ def _write(folder: Path, patched: Patched, target: Target, search: Search, repor
     for key in patched.used():
         won = search.won[key]
         module = f"{won.candidate.group.name}_{key[:6]}"
-        text = _OWN.sub(r".._runtime.\1", won.source)
+        text = _relative(won.source, ".._runtime")
         write_text(folder / "kernels" / f"{module}.py", text)
         rows[key] = {
             "module": module,
@@ -122,7 +122,7 @@ def _write(folder: Path, patched: Patched, target: Target, search: Search, repor
         "end_to_end": {name: report.get(name) for name in ("numerics", "latency_ms", "speedup", "contribution_ms")},
     }
     for name, text in _runtime().items():
-        write_text(folder / "_runtime" / name, _OWN.sub(r".\1", text))
+        write_text(folder / "_runtime" / name, _relative(text, ""))
     write_text(folder / "_runtime" / "__init__.py", "")
     write_text(folder / "kernels" / "__init__.py", "")
     write_text(folder / "__init__.py", _INIT.format(model=target.name))
@@ -130,6 +130,11 @@ def _write(folder: Path, patched: Patched, target: Target, search: Search, repor
     write_text(folder / "report.json", json.dumps(report, indent=1) + "\n")
     write_text(folder / "report.md", markdown(report))
     write_text(folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+
+
+def _relative(text: str, package: str) -> str:
+    """``text`` with what it has of this project as modules of ``package``, a sibling's or its own."""
+    return _OWN.sub(lambda found: f"{package}.{found[1]}" if found[1] else package or ".", text)
 
 
 def _runtime() -> dict[str, str]:
@@ -141,6 +146,8 @@ def _runtime() -> dict[str, str]:
         if path.name in found:
             continue
         found[path.name] = text = path.read_text(encoding="utf-8")
-        names = {n.module for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom) and n.module}
-        left += [importlib.import_module(name) for name in sorted(names) if _OWN.fullmatch(name)]
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (own := _OWN.fullmatch(node.module or "")):
+                names = [node.module] if own[1] else [f"{node.module}.{alias.name}" for alias in node.names]
+                left += [importlib.import_module(str(name)) for name in names]
     return found
