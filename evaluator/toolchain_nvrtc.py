@@ -84,7 +84,8 @@ def command(library: str, arch: str, folder: Path, cache: Path) -> list[str]:
     options = [*FLAGS, f"--gpu-architecture={arch}"]
     include = [str(path) for path in _include(Path(library))]
     (folder / "job.json").write_text(json.dumps({"options": options, "include": include, "headers": HEADERS}))
-    return [sys.executable, "-I", "-S", str(nvrtc_job.__file__), library, str(cache / f"headers-{Path(library).stat().st_mtime_ns:x}")]
+    unpacked = cache / f"headers-{Path(library).stat().st_mtime_ns:x}"
+    return [sys.executable, "-I", "-S", str(nvrtc_job.__file__), library, str(unpacked)]
 
 
 def _packages() -> Iterator[Path]:

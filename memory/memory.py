@@ -13,18 +13,17 @@ from kernelwright.memory import archive, catalog, experiences, lessons, portable
 from kernelwright.memory.catalog import Entry, Filter
 from kernelwright.memory.chroma_folder import Folder
 from kernelwright.memory.chroma_server import Server
-from kernelwright.memory.embed import embed
-from kernelwright.memory.index import Index, Near
+from kernelwright.memory.finder import Finder
+from kernelwright.memory.index import Index
 from kernelwright.memory.portable import Moved
 from kernelwright.memory.recall import Candidate, Settings
 from kernelwright.memory.records import Context, Experience, Recalled, Stats, Step
-from kernelwright.memory.scan import Scan
 from kernelwright.memory.schema import ANY, item_values, steps
 from kernelwright.memory.static import ranked
 from kernelwright.memory.store import Store
 from kernelwright.memory.values import StoredValues, Values
 from kernelwright.tasks.errors import HarnessError
-from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Status, Task
+from kernelwright.tasks.records import Attempt, Idea, IdeaStage, Task
 
 __all__ = ["Context", "Experience", "Memory", "Recalled", "Settings", "Stats", "Values", "open_memory"]
 
@@ -62,13 +61,9 @@ class Memory:
     def __init__(self, store: Store, index: Index, settings: Settings | None = None, exclude: Collection[str] = ()) -> None:
         self.store = store
         self.settings = settings or Settings()
-        self._index = index
-        self._exclude = frozenset(exclude)
-        self._ready = False
+        self._finder = Finder(store, index, exclude)
         self._budgets: dict[str, int] = {}
         self._apis: dict[str, dict[str, tuple[Experience, set[str]]]] = {}
-        self._scans: dict[tuple[str, ...], Scan] = {}
-        """Where tasks are excluded: scopes -> the vectors of the rest."""
         self._held: int | None = None
         """Learned experiences that may be recalled, as far as this process knows."""
 
@@ -78,18 +73,17 @@ class Memory:
         Raises:
             WorkspaceError: another process is; its number is in the message.
         """
-        self._index.hold()
+        self._finder.index.hold()
 
     def close(self) -> None:
         """Close index and store. May be repeated."""
-        self._index.close()
-        self._ready = False
+        self._finder.close()
         self.store.close()
 
     def notes(self) -> tuple[str, ...]:
         """What had to be repaired since the last call, a line each."""
-        said = tuple(self._index.notes)
-        self._index.notes.clear()
+        said = tuple(self._finder.index.notes)
+        self._finder.index.notes.clear()
         return said
 
     # Recall
@@ -112,7 +106,7 @@ class Memory:
         text = recall.query_text(idea, task, backend, start, history)
         share = recall.progress(idea.number, self._budget(idea.run))
         wanted = round(recall.between(self.settings.pool, share) * self.settings.places)
-        near = self._current(text, experiences.usable(backend), wanted, shown)
+        near = self._finder.near(text, experiences.usable(backend), wanted, shown)
         with self.store.read() as tx:
             worth = values.lookup(tx, idea.stage.value, backend, task.family, [n.id for n, _ in near])
         pool = [Candidate(n.id, n.similarity, worth.get(n.id, 0.0), limit) for n, limit in near]
@@ -139,7 +133,7 @@ class Memory:
         What was not timed comes last, by the compiler's estimate where it has one. Speedups of different devices do not
         compare: give ``device`` to see only its own.
         """
-        only = run if recall.excluded(task.name, self._exclude) else None
+        only = run if recall.excluded(task.name, self._finder.exclude) else None
         return ranked(self.store.variants(task.task_id, backend, device, only))
 
     def values(self) -> Values:
@@ -174,7 +168,7 @@ class Memory:
                 )
             if row.learned:
                 return experiences.Changed()
-            target = self._reward(tx, attempt, task, backend, device)
+            target = values.earned(tx, attempt, task, backend, device)
             if target is not None:
                 moved = step.context.valued
                 recalled = {r.experience.id for r in step.context.items} | {e.id for e in step.context.knowledge}
@@ -197,39 +191,13 @@ class Memory:
         return experiences.Changed(changed.added, (*changed.gone, *gone))
 
     def _follow(self, changed: experiences.Changed) -> None:
-        """Once it is committed: tell the index, if it is open; else it catches up when it is opened."""
+        """Once it is committed: count what is held, and tell the index."""
         if self._held is not None:
             self._held += len(changed.added) - len(changed.gone)
         if self._held is None or self._held < 0:
             with self.store.read() as tx:
                 self._held = archive.held(tx)
-        if not self._ready:
-            return
-        for new in changed.added:
-            scope = experiences.scope(new.kind, new.backend)
-            self._index.add(scope, {new.id: new.text})
-            if not recall.excluded(new.task, self._exclude):
-                for scan in [scan for scopes, scan in self._scans.items() if scope in scopes]:
-                    scan.add(new.id, embed([new.text])[0])
-        for old in changed.gone:
-            self._index.remove(old.scope, [old.id])
-
-    def _reward(self, tx: Connection, attempt: Attempt, task: Task, backend: str, device: str) -> float | None:
-        """The reward of an attempt; b is the best that this search had before: its own attempts and the start point.
-
-        A start point may come from an earlier run; what that run reached beyond it was no choice of this one. A duplicate
-        earns nothing that its original earned: a draft's success is not counted again (None), a refinement's reward is at
-        most 0 and no observation for the normaliser.
-        """
-        idea, again = attempt.idea, attempt.duplicate_of is not None
-        if again and attempt.feasible and idea.stage is IdeaStage.DRAFT:
-            return None
-        where = {"of_task": task.task_id, "of_backend": backend, "of_device": device}
-        best = tx.execute(_BEST, {**where, "of_run": idea.run, "of_start": idea.parent or ""}).scalar_one()
-        raw = values.reward(attempt.idea.stage, attempt.feasible, attempt.speedup, best)
-        if idea.stage is IdeaStage.DRAFT:
-            return raw
-        return min(0.0, values.compared(tx, backend, raw)) if again else values.normalised(tx, backend, raw)
+        self._finder.follow(changed)
 
     # For people
 
@@ -244,7 +212,7 @@ class Memory:
                 scopes = tuple(experiences.scopes(tx))
         else:
             scopes = (*experiences.usable(backend), *experiences.api_scopes(backend))
-        near = [item for item, _ in self._current(text, scopes, n, (), only)]
+        near = [item for item, _ in self._finder.near(text, scopes, n, only=only)]
         with self.store.read() as tx:
             found = experiences.load(tx, [item.id for item in near], self.store.artifacts)
             by_stage = [values.lookup(tx, stage.value, ANY, ANY, list(found)) for stage in IdeaStage]
@@ -312,7 +280,7 @@ class Memory:
         """
         self.hold()
         self._open()
-        return self._index.rebuild()
+        return self._finder.index.rebuild()
 
     def stats(self) -> Stats:
         """What memory holds."""
@@ -325,20 +293,18 @@ class Memory:
                 sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(item_values.c.visits), 0)).where(own)
             ).one()
         runs, attempts = self.store.count()
-        return Stats(sum(kinds.values()), kinds, backends, of_values, visits, self._index.count(), runs, attempts, old)
+        return Stats(sum(kinds.values()), kinds, backends, of_values, visits, self._finder.index.count(), runs, attempts, old)
 
     # How it is done
 
     def _open(self) -> None:
         """Knowledge from files, then the index. A process that only looks while another one learns changes neither."""
-        if self._ready:
-            return
-        self._index.sync(_Source(self.store), exact=self._planted())
-        self._ready = True
+        if not self._finder.ready:
+            self._finder.open(exact=self._planted())
 
     def _planted(self) -> bool:
         """Bring the store level with the knowledge files, unless another process learns; whether anything changed."""
-        if self._ready or not self._index.claim():
+        if self._finder.ready or not self._finder.index.claim():
             return False
         known = seeds.read(self.settings.seeds) if self.settings.seeds else ()
         return self.store.write(lambda tx: seeds.plant(tx, known, self.store.artifacts))
@@ -358,41 +324,6 @@ class Memory:
             raise HarnessError(f"idea {idea.id} refines {idea.parent!r}, which is not in the store", "resume the run")
         return start
 
-    def _current(
-        self, text: str, scopes: Sequence[str], wanted: int, shown: Collection[str], only: Filter | None = None
-    ) -> list[tuple[Near, str]]:
-        """The nearest that may be recalled, with their bottlenecks: current, each kernel once, of no excluded task.
-
-        ``shown`` are contents that stand in the context already.
-        """
-        clause = None if only is None else only.clause()
-        n = 2 * (wanted + len(shown)) + 8  # a kernel has a trace and a lesson
-        vector, scan = embed([text])[0], self._scans.get(tuple(scopes))
-        while True:
-            near = self._index.near(vector, scopes, n) if scan is None else scan.near(vector, n)
-            with self.store.read() as tx:
-                outlines = experiences.outlines(tx, [item.id for item in near], clause)
-            pool: list[tuple[Near, str]] = []
-            seen = set(shown)
-            for item in near:
-                outline = outlines.get(item.id)
-                if outline is None or outline["content"] in seen or recall.excluded(outline["task"], self._exclude):
-                    continue
-                seen.add(outline["content"])
-                pool.append((item, outline["bottleneck"]))
-            if len(pool) >= wanted or len(near) < n:
-                return pool[:wanted]
-            if self._exclude and scan is None:  # what is near is excluded: go through the rest
-                scan = self._scans[tuple(scopes)] = self._scan(scopes)
-            else:
-                n *= 4
-
-    def _scan(self, scopes: Sequence[str]) -> Scan:
-        with self.store.read() as tx:
-            names = [name for name in experiences.tasks(tx) if recall.excluded(name, self._exclude)]
-            without = experiences.ids_of_tasks(tx, names)
-        return Scan(self._index, scopes, without)
-
     def _api_items(self, backend: str) -> Mapping[str, tuple[Experience, set[str]]]:
         if backend not in self._apis:
             with self.store.read() as tx:
@@ -407,31 +338,3 @@ class Memory:
 
 # Built once: building a statement costs more than SQLite takes to run it.
 _STEP = sa.select(steps.c.learned, steps.c.status).where(steps.c.id == sa.bindparam("of_id")).with_for_update()
-_BEST = sa.select(sa.func.max(steps.c.speedup)).where(
-    steps.c.task_id == sa.bindparam("of_task"),
-    steps.c.backend == sa.bindparam("of_backend"),
-    steps.c.device == sa.bindparam("of_device"),
-    steps.c.learned,
-    steps.c.status == Status.PASSED.value,
-    (steps.c.run == sa.bindparam("of_run")) | (steps.c.id == sa.bindparam("of_start")),
-)
-
-
-class _Source:
-    """The store's experiences, as the index sees them."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.identity = store.identity
-
-    def counts(self) -> Mapping[str, int]:
-        with self._store.read() as tx:
-            return experiences.scopes(tx)
-
-    def ids(self, scope: str) -> set[str]:
-        with self._store.read() as tx:
-            return experiences.ids_of_scope(tx, scope)
-
-    def texts(self, ids: Collection[str]) -> Mapping[str, str]:
-        with self._store.read() as tx:
-            return experiences.texts(tx, ids)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from kernelwright.memory.schema import ANY, item_values, rewards
-from kernelwright.tasks.records import IdeaStage
+from kernelwright.memory.schema import ANY, item_values, rewards, steps
+from kernelwright.tasks.records import Attempt, IdeaStage, Status, Task
 
 if TYPE_CHECKING:
     from kernelwright.memory.store import Store
@@ -45,6 +45,24 @@ def reward(stage: IdeaStage, feasible: bool, speedup: float | None, best_before:
     if speedup is None or best_before is None:
         return 0.0
     return math.tanh(math.log(speedup / best_before))
+
+
+def earned(tx: Connection, attempt: Attempt, task: Task, backend: str, device: str) -> float | None:
+    """The reward of an attempt; b is the best that this search had before: its own attempts and the start point.
+
+    A start point may come from an earlier run; what that run reached beyond it was no choice of this one. A duplicate
+    earns nothing that its original earned: a draft's success is not counted again (None), a refinement's reward is at
+    most 0 and no observation for the normaliser.
+    """
+    idea, again = attempt.idea, attempt.duplicate_of is not None
+    if again and attempt.feasible and idea.stage is IdeaStage.DRAFT:
+        return None
+    where = {"of_task": task.task_id, "of_backend": backend, "of_device": device}
+    best = tx.execute(_BEST, {**where, "of_run": idea.run, "of_start": idea.parent or ""}).scalar_one()
+    raw = reward(attempt.idea.stage, attempt.feasible, attempt.speedup, best)
+    if idea.stage is IdeaStage.DRAFT:
+        return raw
+    return min(0.0, compared(tx, backend, raw)) if again else normalised(tx, backend, raw)
 
 
 @dataclass(frozen=True)
@@ -180,3 +198,11 @@ _KEYS: dict[str, Any] = {name: sa.bindparam(f"of_{name}") for name in ("item", "
 _INSERT = item_values.insert().values(**_KEYS, **_NEW)
 _UPDATE = item_values.update().where(*(_COLUMN[name] == key for name, key in _KEYS.items())).values(**_NEW)
 _STATISTICS = sa.select(rewards).where(rewards.c.backend == sa.bindparam("of_backend")).with_for_update()
+_BEST = sa.select(sa.func.max(steps.c.speedup)).where(
+    steps.c.task_id == sa.bindparam("of_task"),
+    steps.c.backend == sa.bindparam("of_backend"),
+    steps.c.device == sa.bindparam("of_device"),
+    steps.c.learned,
+    steps.c.status == Status.PASSED.value,
+    (steps.c.run == sa.bindparam("of_run")) | (steps.c.id == sa.bindparam("of_start")),
+)

@@ -75,9 +75,9 @@ def _check(home: Path, folder: Path, acknowledged: int, scenes: Any) -> None:
     assert len(done) - len(learned) <= 1, "at most the step in flight is open"
     _assert_as_if_never_killed(memory, learned, folder, scenes)
     memory.search("softmax")  # opens the index
-    for scope in memory._index._required_source().counts():
-        held = set(memory._index._collection(scope).get(include=[])["ids"])
-        assert held == memory._index._required_source().ids(scope), scope
+    for scope in memory._finder.index._required_source().counts():
+        held = set(memory._finder.index._collection(scope).get(include=[])["ids"])
+        assert held == memory._finder.index._required_source().ids(scope), scope
     memory.close()
 
 

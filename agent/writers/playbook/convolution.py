@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Load, Masked, Op, Position
 from kernelwright.agent.writers.playbook.index import ZERO, Axis, FloorDiv, Mod, Poly
-from kernelwright.agent.writers.playbook.ir import Const, Conv, Expr, Load, Loop, Masked, Nest, Op, Position, Reduce, Store
+from kernelwright.agent.writers.playbook.ir import Conv, Loop, Nest, Reduce, Store
 from kernelwright.agent.writers.playbook.walks import map_poly, substitute
 
 _ZERO = Const(0, "int")
@@ -47,7 +48,7 @@ class Image:
     def read(self, buffer: str, channels: Axis) -> Expr:
         """What the convolution reads in ``buffer``, a matrix of rows of all ``channels``; 0 outside the image."""
         at = ZERO
-        for axis, position in zip(self.rows, (*map(Poly.of, self.rows[:-len(self.positions)]), *self.positions), strict=True):
+        for axis, position in zip(self.rows, (*map(Poly.of, self.rows[: -len(self.positions)]), *self.positions), strict=True):
             at = at * axis.extent + position
         return masked(self.inside, Load(buffer, at * channels.extent + Poly.of(channels), "float"))
 

@@ -9,8 +9,9 @@ from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
 from kernelwright.agent.writers.playbook.cpp_loops import NestWriter, poly
 from kernelwright.agent.writers.playbook.cpp_mask import Bounds, bounds
 from kernelwright.agent.writers.playbook.cpp_reduce import Lane, Stream, accumulators
+from kernelwright.agent.writers.playbook.expr import Expr, Load, Op
 from kernelwright.agent.writers.playbook.index import Axis, product
-from kernelwright.agent.writers.playbook.ir import Expr, Load, Loop, Op
+from kernelwright.agent.writers.playbook.ir import Loop
 from kernelwright.agent.writers.playbook.simplify import exprs_of
 from kernelwright.agent.writers.playbook.walks import DEAR, children, expr_axes, expr_scalars, poly_axes, walk
 

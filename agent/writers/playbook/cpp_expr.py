@@ -7,17 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kernelwright.agent.writers.playbook.cpp_math import CALLS
+from kernelwright.agent.writers.playbook.expr import Arg, Const, Expr, Load, Masked, Op, Position, Scalar
 from kernelwright.agent.writers.playbook.index import Atom, Axis, FloorDiv, Poly, Sym, Value
-from kernelwright.agent.writers.playbook.ir import (
-    Arg,
-    Const,
-    Expr,
-    Load,
-    Masked,
-    Op,
-    Position,
-    Scalar,
-)
 from kernelwright.agent.writers.playbook.walks import expr_axes, expr_scalars
 
 TYPES = {"float": "float", "int": "i64", "bool": "bool"}

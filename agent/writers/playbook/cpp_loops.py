@@ -7,14 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope
+from kernelwright.agent.writers.playbook.expr import Op, Scalar
 from kernelwright.agent.writers.playbook.index import Axis, Poly, product, text
-from kernelwright.agent.writers.playbook.ir import (
-    Buffer,
-    Nest,
-    Op,
-    Scalar,
-    Store,
-)
+from kernelwright.agent.writers.playbook.ir import Buffer, Nest, Store
 
 PARALLEL_FROM = 1 << 16
 """Points below which threads cost more than they give."""

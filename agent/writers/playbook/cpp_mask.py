@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Masked, Op, Position
 from kernelwright.agent.writers.playbook.index import Axis, Poly
-from kernelwright.agent.writers.playbook.ir import (
-    Const,
-    Expr,
-    Masked,
-    Op,
-    Position,
-)
 from kernelwright.agent.writers.playbook.simplify import coefficient
 from kernelwright.agent.writers.playbook.walks import expr_axes, expr_scalars, poly_axes
 

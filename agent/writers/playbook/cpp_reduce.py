@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kernelwright.agent.writers.playbook.expr import Expr
 from kernelwright.agent.writers.playbook.index import Poly
-from kernelwright.agent.writers.playbook.ir import Expr, Reduce
+from kernelwright.agent.writers.playbook.ir import Reduce
 
 _CLAUSE = {"sum": "+", "prod": "*", "max": "max", "min": "min", "argmax": "max", "argmin": "min", "any": "|", "all": "&"}
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from kernelwright.agent.writers.playbook.cpp_expr import Printer, Scope
 from kernelwright.agent.writers.playbook.cpp_loops import PARALLEL_FROM, NestWriter, poly
 from kernelwright.agent.writers.playbook.cpp_reduce import Lane, Stream, accumulators
+from kernelwright.agent.writers.playbook.expr import Expr, Op
 from kernelwright.agent.writers.playbook.index import ZERO, Axis, Poly, product, strides
-from kernelwright.agent.writers.playbook.ir import Expr, Loop, Op, Reduce
+from kernelwright.agent.writers.playbook.ir import Loop, Reduce
 from kernelwright.agent.writers.playbook.simplify import exprs_of
 from kernelwright.agent.writers.playbook.walks import DEAR, expr_axes, walk
 

@@ -11,15 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Kind, Load, Op, Ref
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, Polyish
-from kernelwright.agent.writers.playbook.ir import (
-    Const,
-    Expr,
-    Kind,
-    Load,
-    Op,
-    Ref,
-)
 
 Index = tuple[Poly, ...]
 

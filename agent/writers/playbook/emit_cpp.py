@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kernelwright.agent.writers.playbook import cpp_gemm
+from kernelwright.agent.writers.playbook import cpp_gemm, cpp_gemm_core
 from kernelwright.agent.writers.playbook.convolution import conv_nest
 from kernelwright.agent.writers.playbook.cpp_expr import TYPES, Printer, Scope, constant
 from kernelwright.agent.writers.playbook.cpp_loops import poly
@@ -137,7 +137,7 @@ class _Emitter:
             isinstance(k, Matmul) or (isinstance(k, Conv) and cpp_gemm.suits(k, self.hint)) for k in self.program.kernels
         )
         wide = '#pragma GCC target("prefer-vector-width=512")\n' if self.point.get("width", 256) == 512 else ""
-        parts = [wide + PREAMBLE, cpp_gemm.core(self.point) if gemm else "", self.constants()]
+        parts = [wide + PREAMBLE, cpp_gemm_core.core(self.point) if gemm else "", self.constants()]
         parts += [self.kernel(k) for k in self.program.kernels]
         parts += [self.entry(d) for d in self.program.dtypes if d in _WORK]
         return "\n".join(p for p in parts if p)

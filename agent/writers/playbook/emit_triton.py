@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from kernelwright.agent.writers.playbook import triton_attention, triton_dense, triton_packed, triton_spectrum, triton_tiles
+from kernelwright.agent.writers.playbook.attention import attentions
 from kernelwright.agent.writers.playbook.convolution import conv_nest
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.index import product
@@ -24,14 +25,16 @@ from kernelwright.agent.writers.playbook.ir import (
     Spectrum,
 )
 from kernelwright.agent.writers.playbook.module import given, render
+from kernelwright.agent.writers.playbook.products import as_product
 from kernelwright.agent.writers.playbook.specialise import specialised, structural
 from kernelwright.agent.writers.playbook.triton_attention import TUNING as ATTENTION_TUNING
-from kernelwright.agent.writers.playbook.triton_attention import AttentionWriter, attentions
+from kernelwright.agent.writers.playbook.triton_attention import AttentionWriter
+from kernelwright.agent.writers.playbook.triton_code import Code, Group, size_text
 from kernelwright.agent.writers.playbook.triton_count import TUNING as COUNT_TUNING
 from kernelwright.agent.writers.playbook.triton_count import count_pieces, counts
 from kernelwright.agent.writers.playbook.triton_dot import TUNING as DOT_TUNING
-from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, as_product
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, size_text
+from kernelwright.agent.writers.playbook.triton_dot import ProductWriter
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import RUNTIME, Piece, Shape, launch
 from kernelwright.agent.writers.playbook.triton_launch import TUNING as NEST_TUNING
 from kernelwright.agent.writers.playbook.triton_math import HELPERS, helper_source

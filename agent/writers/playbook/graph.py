@@ -9,16 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kernelwright.agent.writers.playbook.expr import Arg, Const, Expr, Op, Position
 from kernelwright.agent.writers.playbook.index import Poly, Sym, evaluate, product
-from kernelwright.agent.writers.playbook.ir import (
-    Arg,
-    Const,
-    Expr,
-    Number,
-    Op,
-    Position,
-    Size,
-)
+from kernelwright.agent.writers.playbook.ir import Number, Size
 
 SMALL = 16
 """A dimension equal in all traces and at most this is a constant (channels of an image, taps), with a guard."""

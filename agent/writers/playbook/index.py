@@ -6,6 +6,7 @@ Floor division and remainder are those of Python; every axis and symbol is non-n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
@@ -47,7 +48,7 @@ class Mod(Node):
 
 @dataclass(frozen=True, eq=False)
 class Value(Node):
-    """An index read from data: ``expr`` is an :data:`~kernelwright.agent.writers.playbook.ir.Expr` of kind ``int``."""
+    """An index read from data: ``expr`` is an :data:`~kernelwright.agent.writers.playbook.expr.Expr` of kind ``int``."""
 
     expr: Any
 
@@ -305,3 +306,31 @@ def text(poly: Poly, atom_text: Callable[[Atom], str] | None = None, divide: str
             factors.append(str(weight) if weight >= 0 else f"({weight})")
         parts.append(" * ".join(factors))
     return " + ".join(parts) or "0"
+
+
+def not_negative(poly: Poly) -> bool:
+    """Whether ``poly`` can be seen to be at least 0."""
+
+    def atom(a: Atom) -> bool:
+        if isinstance(a, FloorDiv):
+            return not_negative(a.num) and not_negative(a.den)
+        return not isinstance(a, Value)
+
+    return all(weight > 0 and all(atom(a) for a in monomial) for monomial, weight in poly.terms)
+
+
+def estimate(poly: Poly, hints: Mapping[str, tuple[int, ...]], default: int = 1024) -> int:
+    """``poly`` at the traced sizes; ``default`` for what was not traced. For schedules only."""
+
+    def atom(a: Atom) -> int:
+        if isinstance(a, Sym):
+            return hints[a.name][0] if hints.get(a.name) else default
+        if isinstance(a, FloorDiv):
+            return estimate(a.num, hints, default) // max(estimate(a.den, hints, default), 1)
+        if isinstance(a, Mod):
+            return estimate(a.den, hints, default) - 1
+        if isinstance(a, Axis):
+            return estimate(a.extent, hints, default)
+        return default
+
+    return sum(weight * math.prod(atom(a) for a in monomial) for monomial, weight in poly.terms)

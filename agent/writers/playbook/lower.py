@@ -21,15 +21,18 @@ from kernelwright.agent.writers.playbook.defs import (
     point,
     source,
 )
+from kernelwright.agent.writers.playbook.expr import Expr, Kind, Position, Ref
 from kernelwright.agent.writers.playbook.graph import Call, Graph, Symbols, Unsupported, varies
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, product, strides
-from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Guard, Kind, Position, Ref
+from kernelwright.agent.writers.playbook.ir import Buffer, Guard
 from kernelwright.agent.writers.playbook.simplify import FEW, move
 from kernelwright.agent.writers.playbook.walks import walk
 
 Value = Any
 """A tensor, a tuple of values, or a Python value."""
-Rule = Callable[["Lowering", Mapping[str, Any], Call], Value]
+Args = Mapping[str, Any]
+"""A call's arguments by the operator's own names."""
+Rule = Callable[["Lowering", Args, Call], Value]
 RULES: dict[str, Rule] = {}
 """ATen operator (``name`` or ``name.overload``) -> how it is lowered."""
 

@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from kernelwright.agent.writers.playbook.expr import Expr, Load, Op, Scalar
 from kernelwright.agent.writers.playbook.index import Axis, Poly
-from kernelwright.agent.writers.playbook.ir import (
-    Expr,
-    Kernel,
-    Load,
-    Loop,
-    Nest,
-    Op,
-    Reduce,
-    Scalar,
-    Store,
-)
+from kernelwright.agent.writers.playbook.ir import Kernel, Loop, Nest, Reduce, Store
 from kernelwright.agent.writers.playbook.simplify import exprs_of, map_nest, move
 from kernelwright.agent.writers.playbook.walks import DEAR, expr_scalars, loads, walk
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from kernelwright.agent.writers.playbook.defs import Map, Put, Red, Tensor, as_kind, fop, num, op, point
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Masked, Position
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, Axis, Poly
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Position
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, rule, size_float
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, rule, size_float
 from kernelwright.agent.writers.playbook.ops_index import loaded
 
-Args = Mapping[str, Any]
 _MODES = ("sum", "mean", "max")
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from kernelwright.agent.writers.playbook.defs import Index, Put, Red, Tensor, as_kind, fop, num, op, point, where
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Masked, Position
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly, strides
 from kernelwright.agent.writers.playbook.index import Value as Loaded
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Position
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, axis_of, element, rule
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, axis_of, element, rule
 from kernelwright.agent.writers.playbook.ops_view import from_end
-
-Args = Mapping[str, Any]
 
 
 def loaded(expr: Expr, size: Poly | None = None) -> Poly:

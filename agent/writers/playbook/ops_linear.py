@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from kernelwright.agent.writers.playbook.defs import Convolution, Index, Mat, Red, Tensor, as_kind, fop, num, op, point, where
+from kernelwright.agent.writers.playbook.expr import Expr, Position
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Poly
-from kernelwright.agent.writers.playbook.ir import Expr, Position
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, element, rule, size_float, unsqueeze
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, element, rule, size_float, unsqueeze
 from kernelwright.agent.writers.playbook.ops_reduce import softmax
 from kernelwright.agent.writers.playbook.ops_view import reshape
-
-Args = Mapping[str, Any]
 
 
 def product_of(low: Lowering, a: Tensor, b: Tensor) -> Tensor:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from kernelwright.agent.writers.playbook.defs import Sorted, Tensor, point
+from kernelwright.agent.writers.playbook.expr import Const
 from kernelwright.agent.writers.playbook.graph import Call
 from kernelwright.agent.writers.playbook.index import Poly
-from kernelwright.agent.writers.playbook.ir import Const
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, axis_of, rule
-
-Args = Mapping[str, Any]
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, axis_of, rule
 
 
 @rule("sort")

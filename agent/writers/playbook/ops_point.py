@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from kernelwright.agent.writers.playbook.defs import Tensor, as_kind, fop, kind_of, num, op, where
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Kind, Op
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Kind, Op
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, rule
-
-Args = Mapping[str, Any]
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, rule
 
 _FLOAT = (
     "sqrt", "rsqrt", "reciprocal", "exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "asin", "acos",
@@ -328,35 +325,3 @@ def identity(low: Lowering, args: Args, call: Call) -> Value:
         raise Unsupported("a random dropout")
     x = args.get("self") if "self" in args else args["input"]
     return (x, x) if "native" in call.op else x
-
-
-@rule(
-    "full",
-    "full_like",
-    "zeros",
-    "zeros_like",
-    "ones",
-    "ones_like",
-    "new_zeros",
-    "new_full",
-    "new_ones",
-    "empty",
-    "empty_like",
-    "new_empty",
-)
-def full(low: Lowering, args: Args, call: Call) -> Value:
-    name = call.op.removeprefix("aten.").split(".")[0]
-    dtype = low.dtype(call)
-    like = args.get("self")
-    near = like.shape if isinstance(like, Tensor) else ()
-    shape = near if name.endswith("_like") else tuple(low.size(v, near) for v in args["size"])
-    filled = args.get("fill_value", 1 if "ones" in name else 0)
-    value = as_kind(low.expr(filled), kind_of(dtype))
-    return Tensor(shape, dtype, lambda index: value)
-
-
-@rule("scalar_tensor")
-def scalar_tensor(low: Lowering, args: Args, call: Call) -> Value:
-    dtype = low.dtype(call)
-    value = as_kind(low.expr(args["s"]), kind_of(dtype))
-    return Tensor((), dtype, lambda index: value)

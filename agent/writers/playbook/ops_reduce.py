@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from kernelwright.agent.writers.playbook.defs import Index, Run, Tensor, as_kind, fop, kind_of, num, op, point, where
+from kernelwright.agent.writers.playbook.expr import Expr
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, Poly
-from kernelwright.agent.writers.playbook.ir import Expr
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, axis_of, element, rule, size_float
-from kernelwright.agent.writers.playbook.ops_view import reshape
-
-Args = Mapping[str, Any]
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, axis_of, element, rule, size_float
 
 
 def dims_of(args: Args) -> list[int]:
@@ -63,14 +57,14 @@ def centred(low: Lowering, x: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
     middle = low.mean(x, dims, True)
 
     def body(index: Index) -> Expr:
-        d = op("sub", as_kind(x.at(index), "float"), middle.at(_kept(index, middle.shape, x.shape)))
+        d = op("sub", as_kind(x.at(index), "float"), middle.at(at_kept(index, middle.shape, x.shape)))
         return op("mul", d, d)
 
     lazy = Tensor(x.shape, "float32", body)
     return middle, low.reduce(lazy, dims, True, ("sum", "float32"), lambda e: e)
 
 
-def _kept(index: Index, shape: Index, full: Index) -> Index:
+def at_kept(index: Index, shape: Index, full: Index) -> Index:
     """``index`` with 0 along the dimensions that ``shape`` has reduced."""
     return tuple(Poly.of(0) if s is ONE and f is not ONE else i for i, s, f in zip(index, shape, full, strict=True))
 
@@ -91,11 +85,11 @@ def _spread(low: Lowering, args: Args, root: bool) -> tuple[Tensor, Tensor]:
     result = low.defs.map(squares.shape, "float32", body)
     if not args.get("keepdim"):
         over = sorted({d % len(x.shape) for d in dims}) if dims else list(range(len(x.shape)))
-        return _drop(result, over), _drop(middle, over)
+        return without(result, over), without(middle, over)
     return result, middle
 
 
-def _drop(x: Tensor, over: list[int]) -> Tensor:
+def without(x: Tensor, over: list[int]) -> Tensor:
     """``x`` without its (extent 1) dimensions ``over``."""
     kept = [d for d in range(len(x.shape)) if d not in over]
 
@@ -127,7 +121,7 @@ def logsumexp(low: Lowering, args: Args, call: Call) -> Value:
         return op("add", fop("log", total.at(index)), top.at(index))
 
     result = low.defs.map(total.shape, low.dtype(call), body)
-    return result if keep else _drop(result, sorted(d % len(x.shape) for d in dims or range(len(x.shape))))
+    return result if keep else without(result, sorted(d % len(x.shape) for d in dims or range(len(x.shape))))
 
 
 def _log_parts(low: Lowering, x: Tensor, dims: list[int]) -> tuple[Tensor, Tensor]:
@@ -142,7 +136,7 @@ def _log_parts(low: Lowering, x: Tensor, dims: list[int]) -> tuple[Tensor, Tenso
     shifted = Tensor(
         x.shape,
         "float32",
-        lambda i: fop("exp", op("sub", as_kind(x.at(i), "float"), top.at(_kept(i, top.shape, x.shape)))),
+        lambda i: fop("exp", op("sub", as_kind(x.at(i), "float"), top.at(at_kept(i, top.shape, x.shape)))),
     )
     return top, low.reduce(shifted, dims, True, ("sum", "float32"), lambda e: e)
 
@@ -175,7 +169,7 @@ def softmax(low: Lowering, args: Args, call: Call) -> Value:
     top, total = _softmax_parts(low, x, args["dim"])
 
     def body(index: Index) -> Expr:
-        kept = _kept(index, top.shape, x.shape)
+        kept = at_kept(index, top.shape, x.shape)
         return fop("div", fop("exp", op("sub", as_kind(x.at(index), "float"), top.at(kept))), total.at(kept))
 
     return low.defs.map(x.shape, low.dtype(call), body)
@@ -186,7 +180,7 @@ def _softmax_parts(low: Lowering, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     shifted = Tensor(
         x.shape,
         "float32",
-        lambda i: fop("exp", op("sub", as_kind(x.at(i), "float"), top.at(_kept(i, top.shape, x.shape)))),
+        lambda i: fop("exp", op("sub", as_kind(x.at(i), "float"), top.at(at_kept(i, top.shape, x.shape)))),
     )
     return top, low.reduce(shifted, [dim], True, ("sum", "float32"), lambda e: e)
 
@@ -197,130 +191,10 @@ def log_softmax(low: Lowering, args: Args, call: Call) -> Value:
     top, total = _softmax_parts(low, x, args["dim"])
 
     def body(index: Index) -> Expr:
-        kept = _kept(index, top.shape, x.shape)
+        kept = at_kept(index, top.shape, x.shape)
         return op("sub", op("sub", as_kind(x.at(index), "float"), top.at(kept)), fop("log", total.at(kept)))
 
     return low.defs.map(x.shape, low.dtype(call), body)
-
-
-def normalise(
-    low: Lowering, x: Tensor, dims: list[int], eps: Expr, scale: Callable[[Index, Expr], Expr]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """``scale(index, (x - mean) / sqrt(var + eps))`` over ``dims``, with mean and 1/std (dimensions kept)."""
-    middle, squares = centred(low, x, dims)
-    count = low.count(x, dims)
-    inverse = low.defs.map(
-        squares.shape,
-        "float32",
-        lambda i: fop("rsqrt", op("add", fop("div", squares.at(i), size_float(count)), eps)),
-    )
-
-    def body(index: Index) -> Expr:
-        kept = _kept(index, middle.shape, x.shape)
-        value = op("mul", op("sub", as_kind(x.at(index), "float"), middle.at(kept)), inverse.at(kept))
-        return scale(index, value)
-
-    return low.defs.map(x.shape, "work", body), middle, inverse
-
-
-@rule("layer_norm", "native_layer_norm")
-def layer_norm(low: Lowering, args: Args, call: Call) -> Value:
-    x: Tensor = args["input"]
-    count = len(args["normalized_shape"])
-    dims = list(range(len(x.shape) - count, len(x.shape)))
-    weight, bias = args["weight"], args["bias"]
-
-    def scale(index: Index, value: Expr) -> Expr:
-        return affine(value, weight, bias, index[len(index) - count :])
-
-    y, middle, inverse = normalise(low, x, dims, low.expr(args["eps"]), scale)
-    return (y, middle, inverse) if "native" in call.op else y
-
-
-def affine(value: Expr, weight: Tensor | None, bias: Tensor | None, index: Index) -> Expr:
-    """``value * weight[index] + bias[index]``."""
-    if weight is not None:
-        value = fop("mul", value, weight.at(index))
-    return value if bias is None else fop("add", value, bias.at(index))
-
-
-@rule("rms_norm")
-def rms_norm(low: Lowering, args: Args, call: Call) -> Value:
-    x: Tensor = args["input"]
-    count = len(args["normalized_shape"])
-    dims = list(range(len(x.shape) - count, len(x.shape)))
-    eps = args["eps"] if args["eps"] is not None else 1.1920928955078125e-07
-    square = low.mean(x, dims, True, lambda e: fop("mul", e, e))
-
-    def body(index: Index) -> Expr:
-        kept = _kept(index, square.shape, x.shape)
-        inverse = fop("rsqrt", op("add", square.at(kept), low.expr(eps)))
-        return affine(fop("mul", x.at(index), inverse), args["weight"], None, index[len(index) - count :])
-
-    return low.defs.map(x.shape, "work", body)
-
-
-@rule("group_norm", "native_group_norm")
-def group_norm(low: Lowering, args: Args, call: Call) -> Value:
-    x: Tensor = args["input"]
-    groups = low.number(args.get("num_groups", args.get("group")))
-    width = x.shape[1] // groups
-    split = reshape(low, x, (x.shape[0], groups, width, *x.shape[2:]))
-    dims = list(range(2, len(split.shape)))
-
-    def scale(index: Index, value: Expr) -> Expr:
-        return affine(value, args["weight"], args["bias"], (index[1] * width + index[2],))
-
-    y, middle, inverse = normalise(low, split, dims, low.expr(args["eps"]), scale)
-    whole = reshape(low, y, x.shape)
-    return (whole, _drop(middle, dims), _drop(inverse, dims)) if "native" in call.op else whole
-
-
-@rule("instance_norm")
-def instance_norm(low: Lowering, args: Args, call: Call) -> Value:
-    x: Tensor = args["input"]
-    if not args["use_input_stats"]:
-        return _batch_norm(low, args, call)
-    dims = list(range(2, len(x.shape)))
-
-    def scale(index: Index, value: Expr) -> Expr:
-        return affine(value, args["weight"], args["bias"], (index[1],))
-
-    return normalise(low, x, dims, low.expr(args["eps"]), scale)[0]
-
-
-@rule("_native_batch_norm_legit_no_training")
-def batch_norm_eval(low: Lowering, args: Args, call: Call) -> Value:
-    return _batch_norm(low, args, call), None, None
-
-
-@rule("_native_batch_norm_legit", "_native_batch_norm_legit.no_stats")
-def batch_norm_train(low: Lowering, args: Args, call: Call) -> Value:
-    if "running_mean" in args and not args["training"]:
-        return _batch_norm(low, args, call), None, None
-    x: Tensor = args["input"]
-    dims = [0, *range(2, len(x.shape))]
-
-    def scale(index: Index, value: Expr) -> Expr:
-        return affine(value, args["weight"], args["bias"], (index[1],))
-
-    y, middle, inverse = normalise(low, x, dims, low.expr(args["eps"]), scale)
-    return y, _drop(middle, dims), _drop(inverse, dims)
-
-
-def _batch_norm(low: Lowering, args: Args, call: Call) -> Tensor:
-    x: Tensor = args["input"]
-    eps = low.expr(args["eps"])
-
-    def body(index: Index) -> Expr:
-        c = (index[1],)
-        inverse = fop("rsqrt", fop("add", args["running_var"].at(c), eps))
-        if args["weight"] is not None:
-            inverse = fop("mul", inverse, args["weight"].at(c))
-        value = fop("mul", fop("sub", x.at(index), args["running_mean"].at(c)), inverse)
-        return affine(value, None, args["bias"], c)
-
-    return low.defs.map(x.shape, "work", body)
 
 
 def _scan(names: tuple[str, ...], operator: str) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from kernelwright.agent.writers.playbook.defs import Complex, Fourier, Tensor, as_kind, point
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported
 from kernelwright.agent.writers.playbook.index import Poly, text
 from kernelwright.agent.writers.playbook.ir import Guard
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, axis_of, rule
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, axis_of, rule
 
-Args = Mapping[str, Any]
 LIMITS = (4, 32768)
 """Least and greatest length of a row."""
 

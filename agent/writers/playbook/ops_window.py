@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from kernelwright.agent.writers.playbook.defs import Index, Red, Tensor, as_kind, fop, num, op, point
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Masked, Position
 from kernelwright.agent.writers.playbook.graph import Call, Unsupported, Varying
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly
 from kernelwright.agent.writers.playbook.index import Value as Loaded
-from kernelwright.agent.writers.playbook.ir import Const, Expr, Masked, Position
-from kernelwright.agent.writers.playbook.lower import Lowering, Value, rule, size_float
-from kernelwright.agent.writers.playbook.ops_view import all_of
+from kernelwright.agent.writers.playbook.lower import Args, Lowering, Value, rule, size_float
+from kernelwright.agent.writers.playbook.ops_move import all_of
 from kernelwright.agent.writers.playbook.walks import substitute
-
-Args = Mapping[str, Any]
 
 
 def _geometry(low: Lowering, args: Args, rank: int) -> list[tuple[Poly, ...]]:

@@ -7,28 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernelwright.agent.writers.playbook.defs import Complex, Defs, Map, Tensor, as_kind, kind_of, point
+from kernelwright.agent.writers.playbook.expr import Expr, Load, Ref
 from kernelwright.agent.writers.playbook.graph import Graph, Unsupported, Varying, unify
 from kernelwright.agent.writers.playbook.holder import forward_arguments, holder
 from kernelwright.agent.writers.playbook.index import ZERO, product, strides, text
-from kernelwright.agent.writers.playbook.ir import (
-    Buffer,
-    Expr,
-    Guard,
-    Kernel,
-    Load,
-    Matmul,
-    Nest,
-    Output,
-    Program,
-    Ref,
-)
+from kernelwright.agent.writers.playbook.ir import Buffer, Guard, Kernel, Matmul, Nest, Output, Program
 from kernelwright.agent.writers.playbook.lower import Lowering
 from kernelwright.agent.writers.playbook.merge import merge
 from kernelwright.agent.writers.playbook.schedule import Scheduler
 from kernelwright.agent.writers.playbook.simplify import collapse, exprs_of, rename, tidy, unroll
 from kernelwright.agent.writers.playbook.walks import loads
 
-for _name in ("point", "view", "reduce", "linear", "index", "bag", "order", "spectrum", "window"):
+for _name in ("point", "make", "view", "move", "reduce", "norm", "linear", "index", "bag", "order", "spectrum", "window"):
     importlib.import_module(f"kernelwright.agent.writers.playbook.ops_{_name}")
 
 

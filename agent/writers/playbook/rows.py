@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from kernelwright.agent.writers.playbook.defs import Def, Red, as_kind, kind_of
+from kernelwright.agent.writers.playbook.expr import Expr, Ref, Scalar
 from kernelwright.agent.writers.playbook.graph import Symbols
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly
-from kernelwright.agent.writers.playbook.ir import (
-    Expr,
-    Loop,
-    Reduce,
-    Ref,
-    Scalar,
-)
+from kernelwright.agent.writers.playbook.ir import Loop, Reduce
 from kernelwright.agent.writers.playbook.simplify import move, move_poly, split_all
 from kernelwright.agent.writers.playbook.walks import poly_axes, walk
 

@@ -9,22 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kernelwright.agent.writers.playbook.defs import Convolution, Def, Fourier, Map, Mat, Put, Red, Run, Sorted, kind_of, point
+from kernelwright.agent.writers.playbook.expr import Expr, Load, Masked, Op, Ref, Scalar
 from kernelwright.agent.writers.playbook.graph import Symbols, Unsupported
 from kernelwright.agent.writers.playbook.index import ONE, ZERO, Axis, Poly, product, strides
 from kernelwright.agent.writers.playbook.ir import (
     Buffer,
     Conv,
-    Expr,
     Kernel,
-    Load,
     Loop,
-    Masked,
     Matmul,
     Nest,
-    Op,
     Order,
-    Ref,
-    Scalar,
     Scan,
     Scatter,
     Spectrum,

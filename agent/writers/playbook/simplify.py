@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from kernelwright.agent.writers.playbook.expr import Expr, Load, Op, Position, Ref, Scalar
 from kernelwright.agent.writers.playbook.index import ZERO, Axis, FloorDiv, Mod, Poly, Value, atoms, rewrite
-from kernelwright.agent.writers.playbook.ir import (
-    Expr,
-    Load,
-    Loop,
-    Nest,
-    Op,
-    Position,
-    Reduce,
-    Ref,
-    Scalar,
-    Scan,
-    Store,
-)
+from kernelwright.agent.writers.playbook.ir import Loop, Nest, Reduce, Scan, Store
 from kernelwright.agent.writers.playbook.walks import DEAR, expr_axes, map_expr, map_poly, walk
 
 Change = dict[Axis, Poly]

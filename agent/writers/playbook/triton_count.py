@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kernelwright.agent.writers.playbook.expr import Const
 from kernelwright.agent.writers.playbook.index import Poly, Value, product
-from kernelwright.agent.writers.playbook.ir import Const, Program, Scatter
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope
-from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.ir import Program, Scatter
+from kernelwright.agent.writers.playbook.triton_code import Code, Group
+from kernelwright.agent.writers.playbook.triton_code import size_text as text
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 
 TUNING: dict[str, list[Any]] = {

@@ -15,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kernelwright.agent.writers.playbook.expr import Expr, Load
 from kernelwright.agent.writers.playbook.index import Axis, flat, product
-from kernelwright.agent.writers.playbook.ir import Expr, Load, Program
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope
-from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.ir import Program
+from kernelwright.agent.writers.playbook.triton_code import Code, Group
+from kernelwright.agent.writers.playbook.triton_code import size_text as text
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 
 WIDE = (128, 256, 64, 8, 3)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group
-from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.triton_code import Code, Group
+from kernelwright.agent.writers.playbook.triton_code import size_text as text
 
 TUNING: dict[str, list[Any]] = {
     "schedule": ["auto", "row", "loop", "split"],

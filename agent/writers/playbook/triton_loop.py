@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from kernelwright.agent.writers.playbook.expr import Load, Masked, Scalar
 from kernelwright.agent.writers.playbook.index import Axis, Poly, product
-from kernelwright.agent.writers.playbook.ir import (
-    Load,
-    Loop,
-    Masked,
-    Reduce,
-    Scalar,
-    Scan,
-)
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
+from kernelwright.agent.writers.playbook.ir import Loop, Reduce, Scan
+from kernelwright.agent.writers.playbook.triton_code import Code, Group, Val
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import Piece, tuned
 from kernelwright.agent.writers.playbook.triton_math import identity
 from kernelwright.agent.writers.playbook.triton_plan import online_pair, roots, running, spread

@@ -5,7 +5,7 @@ Nothing here calls libdevice: its functions do not exist in Triton's interpreter
 
 from __future__ import annotations
 
-from kernelwright.agent.writers.playbook.ir import Const, Op
+from kernelwright.agent.writers.playbook.expr import Const, Op
 
 HELPERS: dict[str, str] = {
     "kw_sum": "return a + b",

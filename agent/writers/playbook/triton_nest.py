@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from kernelwright.agent.writers.playbook.expr import Scalar
 from kernelwright.agent.writers.playbook.index import Axis, Poly, product
-from kernelwright.agent.writers.playbook.ir import Loop, Reduce, Scalar
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
-from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.ir import Loop, Reduce
+from kernelwright.agent.writers.playbook.triton_code import Code, Group, Val
+from kernelwright.agent.writers.playbook.triton_code import size_text as text
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, Piece, block_lines, tile_count, tuned
 from kernelwright.agent.writers.playbook.triton_loop import LoopWriter
 from kernelwright.agent.writers.playbook.triton_math import identity

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kernelwright.agent.writers.playbook.expr import Scalar
 from kernelwright.agent.writers.playbook.graph import Unsupported
-from kernelwright.agent.writers.playbook.index import Poly, product
-from kernelwright.agent.writers.playbook.ir import Order, Program, Scalar
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val, estimate
-from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.index import Poly, estimate, product
+from kernelwright.agent.writers.playbook.ir import Order, Program
+from kernelwright.agent.writers.playbook.triton_code import Code, Group, Val
+from kernelwright.agent.writers.playbook.triton_code import size_text as text
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 
 TUNING: dict[str, list[Any]] = {
@@ -31,7 +33,7 @@ FEW = 128
 SORTED = "tl.reshape(kw_sort(tl.reshape({}, [BR * BK]), BR * BK, LK), [BR, BK])"
 """Text of a tile of keys [BR, BK] in order."""
 
-MERGE = '''
+MERGE = """
 @triton.jit
 def {name}_merge(SOURCE, TARGET, n, width, steps, BM: tl.constexpr):
     blocks = tl.cdiv(n, BM)
@@ -54,7 +56,7 @@ def {name}_merge(SOURCE, TARGET, n, width, steps, BM: tl.constexpr):
         high = tl.where(open & (before == 0), mid, high)
     place = i - tl.where(left, 0, middle - start) + low - first
     tl.store(TARGET + base + place, key, mask=inside)
-'''
+"""
 
 
 def tuned(point: Mapping[str, Any], name: str) -> int:

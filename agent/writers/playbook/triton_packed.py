@@ -20,11 +20,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import Axis, Poly, flat, product
-from kernelwright.agent.writers.playbook.ir import Buffer, Expr, Load, Program
-from kernelwright.agent.writers.playbook.triton_dot import Product, ProductWriter, tile_of
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, estimate
-from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.expr import Expr, Load
+from kernelwright.agent.writers.playbook.index import Axis, Poly, estimate, flat, product
+from kernelwright.agent.writers.playbook.ir import Buffer, Program
+from kernelwright.agent.writers.playbook.products import Product
+from kernelwright.agent.writers.playbook.triton_code import Code, Group
+from kernelwright.agent.writers.playbook.triton_code import size_text as text
+from kernelwright.agent.writers.playbook.triton_dot import ProductWriter, tile_of
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 from kernelwright.agent.writers.playbook.triton_tiles import name_of
 from kernelwright.agent.writers.playbook.walks import expr_axes, loads

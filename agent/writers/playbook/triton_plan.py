@@ -6,18 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kernelwright.agent.writers.playbook.index import Axis, Poly, product
-from kernelwright.agent.writers.playbook.ir import (
-    Expr,
-    Load,
-    Loop,
-    Nest,
-    Op,
-    Program,
-    Reduce,
-    Scalar,
-)
-from kernelwright.agent.writers.playbook.triton_expr import Group, estimate
+from kernelwright.agent.writers.playbook.expr import Expr, Load, Op, Scalar
+from kernelwright.agent.writers.playbook.index import Axis, Poly, estimate, product
+from kernelwright.agent.writers.playbook.ir import Loop, Nest, Program, Reduce
+from kernelwright.agent.writers.playbook.triton_code import Group
 from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, tuned
 from kernelwright.agent.writers.playbook.walks import expr_axes, poly_axes, walk
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kernelwright.agent.writers.playbook.ir import Program, Spectrum
-from kernelwright.agent.writers.playbook.triton_expr import size_text as text
+from kernelwright.agent.writers.playbook.triton_code import size_text as text
 from kernelwright.agent.writers.playbook.triton_launch import Piece
 
 TUNING: dict[str, list[Any]] = {"spectrum_lane": [16, 32], "spectrum_tile": [2048, 1024, 4096]}

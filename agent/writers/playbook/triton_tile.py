@@ -6,17 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kernelwright.agent.writers.playbook.expr import Const, Scalar
 from kernelwright.agent.writers.playbook.index import Axis
-from kernelwright.agent.writers.playbook.ir import (
-    Const,
-    Loop,
-    Nest,
-    Program,
-    Reduce,
-    Scalar,
-    Scan,
-)
-from kernelwright.agent.writers.playbook.triton_expr import Code, Group, Scope, Val
+from kernelwright.agent.writers.playbook.ir import Loop, Nest, Program, Reduce, Scan
+from kernelwright.agent.writers.playbook.triton_code import Code, Group, Val
+from kernelwright.agent.writers.playbook.triton_expr import Scope
 from kernelwright.agent.writers.playbook.triton_launch import Piece, Shape, block_lines, launch
 from kernelwright.agent.writers.playbook.triton_math import identity
 from kernelwright.agent.writers.playbook.triton_plan import Plan, online_pair, roots, running, spread

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from kernelwright.agent.writers.playbook.expr import Expr, Load, Masked, Op, Position, Scalar
 from kernelwright.agent.writers.playbook.index import Atom, Axis, Poly, Value, atoms, rewrite
-from kernelwright.agent.writers.playbook.ir import (
-    Expr,
-    Load,
-    Loop,
-    Masked,
-    Matmul,
-    Nest,
-    Op,
-    Position,
-    Reduce,
-    Scalar,
-)
+from kernelwright.agent.writers.playbook.ir import Loop, Matmul, Nest, Reduce
 
 DEAR = frozenset(
     (
