@@ -177,7 +177,27 @@ CASES: dict[str, tuple[str, list[str], str, list[dict[str, Any]]]] = {
         reference("b, c, h, w = 8, 32, 28, 28", "F.max_pool2d(x, 3, 2, 1)", "torch.randn(b, c, h, w)"),
         ["b, c, h, w = 8, 32, 28, 28", "b, c, h, w = 2, 5, 7, 9"],
         "b, c, h, w = 2, 5, 11, 14",
-        [{}],
+        [{}, {"outer_tile": "flat"}],
+    ),
+    "stencil": (
+        reference(
+            "b, h, w = 4, 256, 256",
+            "x - (lambda p: p[:, 1:-1, :-2] + p[:, 1:-1, 2:] + p[:, :-2, 1:-1] + p[:, 2:, 1:-1])(F.pad(x, (1, 1, 1, 1)))",
+            "torch.randn(b, h, w)",
+        ),
+        ["b, h, w = 4, 256, 256", "b, h, w = 2, 7, 9"],
+        "b, h, w = 2, 11, 33",
+        [{}, {"outer_tile": "flat"}],
+    ),
+    "resize": (
+        reference(
+            "b, h, w = 16, 64, 128",
+            "F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)",
+            "torch.randn(b, 3, h, w)",
+        ),
+        ["b, h, w = 16, 64, 128", "b, h, w = 2, 5, 9"],
+        "b, h, w = 2, 7, 21",
+        [{}, {"outer_tile": "flat"}],
     ),
     "scatter": (
         reference(
@@ -420,6 +440,7 @@ COMPILED: dict[str, tuple[str, dict[str, Any], str]] = {
     "linear_relu": ("n, k, m = 2048, 2048, 2048", {}, "HGMMA"),
     "product": ("n, k, m = 2048, 2048, 2048", {}, "UTMALDG.*"),
     "product_left_transposed": ("n, k, m = 2048, 2048, 2048", {}, "UTMALDG.*"),
+    "stencil": ("b, h, w = 2, 64, 256", {}, "LDG.E.(64|128)"),
     "transposed_map": ("n, m = 64, 64", {}, "STG.E.128"),
     "sort": ("n, m = 64, 1024", {}, "LDG.E.(64|128)"),
     "topk": ("n, m = 64, 256", {}, "SHFL.BFLY"),

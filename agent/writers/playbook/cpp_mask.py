@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernelwright.agent.writers.playbook.expr import Const, Expr, Masked, Op, Position
+from kernelwright.agent.writers.playbook.expr import Const, Expr, Masked, Op
 from kernelwright.agent.writers.playbook.index import Axis, Poly
+from kernelwright.agent.writers.playbook.known import conjuncts, difference
 from kernelwright.agent.writers.playbook.simplify import coefficient
 from kernelwright.agent.writers.playbook.walks import expr_axes, expr_scalars, poly_axes
 
@@ -32,13 +33,6 @@ class Bounds:
         return [first(*b) for b in self.lower], [first(*b) for b in self.upper]
 
 
-def conjuncts(expr: Expr) -> list[Expr]:
-    """The conditions that ``expr`` joins by and."""
-    if isinstance(expr, Op) and expr.name == "and":
-        return [c for a in expr.args for c in conjuncts(a)]
-    return [expr]
-
-
 def bounds(expr: Expr, lane: Axis, outside: float) -> Bounds | None:
     """``expr`` as a value with bounds, where its masks give the constant ``outside``; None where they do not fit."""
     conditions: list[Expr] = []
@@ -56,27 +50,12 @@ def bounds(expr: Expr, lane: Axis, outside: float) -> Bounds | None:
         if lane not in expr_axes(condition):
             tests.append(condition)
             continue
-        difference = _difference(condition)
-        step = None if difference is None else coefficient(difference, lane)
-        if difference is None or step is None or step.const is None or step.const <= 0:
+        apart = difference(condition)
+        step = None if apart is None else coefficient(apart, lane)
+        if apart is None or step is None or step.const is None or step.const <= 0:
             return None
-        rest = difference - step * Poly.of(lane)
+        rest = apart - step * Poly.of(lane)
         if lane in poly_axes(rest) or not isinstance(condition, Op):
             return None
         (lower if condition.name == "ge" else upper).append((rest, step.const))
     return Bounds(expr, tuple(tests), tuple(lower), tuple(upper))
-
-
-def _difference(condition: Expr) -> Poly | None:
-    """``a - b`` of a comparison ``a >= b`` or ``a < b`` of positions."""
-    if not isinstance(condition, Op) or condition.name not in ("ge", "lt"):
-        return None
-    sides = []
-    for side in condition.args:
-        if isinstance(side, Position):
-            sides.append(side.poly)
-        elif isinstance(side, Const) and side.kind == "int":
-            sides.append(Poly.of(int(side.value)))
-        else:
-            return None
-    return sides[0] - sides[1]

@@ -43,7 +43,7 @@ from kernelwright.agent.writers.playbook.triton_order import OrderWriter
 from kernelwright.agent.writers.playbook.triton_order import space as order_space
 from kernelwright.agent.writers.playbook.triton_packed import TUNING as PACKED_TUNING
 from kernelwright.agent.writers.playbook.triton_packed import packed
-from kernelwright.agent.writers.playbook.triton_plan import plan
+from kernelwright.agent.writers.playbook.triton_plan import plan, strided
 from kernelwright.agent.writers.playbook.walks import matmul_nest
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -310,6 +310,7 @@ def nest_parameters(nest: Nest, program: Program) -> list[str]:
     """Names of the parameters that matter to ``nest``."""
     chosen = plan(nest, program, {})
     names = ["window_tile"] if chosen.loops else ["map_tile", "lane_elements"]
+    names += ["outer_tile"] if any(g.block == "BR" for g in chosen.outer) and not chosen.square and strided(nest) else []
     if any(p.vector for p in chosen.loops.values()):
         names = ["schedule", "row_tile", "lane_elements", "loop_tile", "stages", "online_unroll", "split_programs"]
         names += ["column_block"] if any(g.dim == 1 for g in chosen.outer) else []

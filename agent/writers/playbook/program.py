@@ -12,6 +12,7 @@ from kernelwright.agent.writers.playbook.graph import Graph, Unsupported, Varyin
 from kernelwright.agent.writers.playbook.holder import forward_arguments, holder
 from kernelwright.agent.writers.playbook.index import ZERO, product, strides, text
 from kernelwright.agent.writers.playbook.ir import Buffer, Guard, Kernel, Matmul, Nest, Output, Program
+from kernelwright.agent.writers.playbook.known import known
 from kernelwright.agent.writers.playbook.lower import Lowering
 from kernelwright.agent.writers.playbook.merge import merge
 from kernelwright.agent.writers.playbook.schedule import Scheduler
@@ -115,7 +116,7 @@ def _guards(low: Lowering) -> tuple[Guard, ...]:
 
 
 def _finish(kernel: Kernel) -> Kernel:
-    return rename(collapse(unroll(kernel))) if isinstance(kernel, Nest) else kernel
+    return rename(collapse(unroll(known(kernel)))) if isinstance(kernel, Nest) else kernel
 
 
 def _read(kernel: Kernel) -> set[str]:

@@ -93,6 +93,9 @@ class Scope:
             self.groups[group.axes[-1]] = group
         left = group.index
         for i, axis in enumerate(group.axes):
+            if axis.extent.const == 1 and len(group.axes) > 1:
+                self.axes[axis] = Val("0")
+                continue
             rest = product(a.extent for a in group.axes[i + 1 :])
             text = left if rest.const == 1 else self.let(f"{left} // ({self.size(rest)})")
             if i:
@@ -216,14 +219,14 @@ class Scope:
         index = self.poly(offset)
         return Val(f"{self.code.buffer(buffer)} + ({index.text})", index.dims)
 
-    def _load(self, expr: Load) -> Val:
+    def _load(self, expr: Load, other: str = "0") -> Val:
         address = self.pointer(expr.buffer, expr.offset)
         mask = self.mask(address.dims)
         dims = address.dims | mask.dims
         where = address.text
         if dims != address.dims:  # the guard varies where the address does not
             where = f"{where} + tl.where({mask.text}, 0, 0)"
-        guard = f", mask={mask.text}, other=0" if mask.text else ""
+        guard = f", mask={mask.text}, other={other}" if mask.text else ""
         text = f"tl.load({where}{guard})"
         if expr.kind == "float":
             text += ".to(tl.float32)"
@@ -239,9 +242,19 @@ class Scope:
         outside = self.guard
         both = self.let(f"{outside.text} & {cond.text}") if outside.text else self.let(cond.text)
         self.guard = Val(both, outside.dims | cond.dims)
-        value = self.expr(expr.value)
+        loaded = self._loaded_or(expr)
+        value = self.expr(expr.value) if loaded is None else loaded
         self.guard = outside
+        if loaded is not None:
+            return Val(value.text, cond.dims | value.dims)
         return Val(self.let(f"tl.where({cond.text}, {value.text}, {other.text})"), cond.dims | value.dims | other.dims)
+
+    def _loaded_or(self, expr: Masked) -> Val | None:
+        """``expr`` as one load that gives the other value by itself, where it can: a load, else a constant of every dtype."""
+        if not isinstance(expr.value, Load) or not isinstance(expr.other, Const) or self.find((expr.value, self.guard.text)):
+            return None
+        everywhere = expr.kind == "float" and (expr.other.value == 0 or math.isinf(expr.other.value))
+        return self._load(expr.value, const_text(expr.other.value)) if everywhere else None
 
     def _compared(self, expr: Expr) -> Val:
         """An operand of a comparison: positions stay in the index type."""

@@ -15,6 +15,7 @@ TUNING: dict[str, list[Any]] = {
     "lane_elements": [16, 8, 32, 64],
     "loop_tile": [4096, 2048, 8192, 1024],
     "column_block": [64, 32, 128, 256],
+    "outer_tile": ["rows", "flat"],
     "map_tile": [1024, 2048, 512, 4096],
     "span_tile": [16, 8, 32, 64],
     "window_tile": [256, 512, 128, 1024],

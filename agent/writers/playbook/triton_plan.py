@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kernelwright.agent.writers.playbook.expr import Expr, Load, Op, Scalar
-from kernelwright.agent.writers.playbook.index import Axis, Poly, estimate, product
+from kernelwright.agent.writers.playbook.index import ONE, Axis, Poly, estimate, product
 from kernelwright.agent.writers.playbook.ir import Loop, Nest, Program, Reduce
+from kernelwright.agent.writers.playbook.simplify import coefficient
 from kernelwright.agent.writers.playbook.triton_code import Group
 from kernelwright.agent.writers.playbook.triton_launch import ROW_LIMIT, tuned
 from kernelwright.agent.writers.playbook.walks import expr_axes, poly_axes, walk
@@ -62,6 +63,16 @@ def roots(loop: Loop) -> list[Expr]:
     return [*(r.value for r in loop.reduces), *(s.value for s in loop.scans), *(s.value for s in loop.stores)]
 
 
+def strided(nest: Nest) -> bool:
+    """Whether some load is not of neighbours for neighbouring points of the last outer axis.
+
+    Triton cannot tell then which way to lay such a tile among threads: versions to 3.6 let them run down its rows.
+    """
+    last = nest.outer[-1]
+    reads = [offset for offset, stored in accesses(nest) if not stored and last in poly_axes(offset)]
+    return any(coefficient(offset, last) is not ONE for offset in reads)
+
+
 def fastest(nest: Nest) -> Axis | None:
     """The axis along which most accesses are contiguous; wide accesses count for more."""
     votes: dict[Axis, int] = {}
@@ -77,7 +88,7 @@ def plan(nest: Nest, program: Program, point: Mapping[str, Any]) -> Plan:
     """Choose a schedule for ``nest`` from its accesses, the traced sizes and ``point``."""
     loops = list(dict.fromkeys(loop.axes for loop in nest.phases if loop.axes))
     if not loops:
-        return Plan("map", *_map_groups(nest, program))
+        return Plan("map", *_map_groups(nest, program, point))
     if any(loop.span is not None for loop in nest.phases):
         return _span_plan(nest, loops)
     hints = program.hints
@@ -88,7 +99,7 @@ def plan(nest: Nest, program: Program, point: Mapping[str, Any]) -> Plan:
     windows = all(_window(nest, axes) for axes in loops)
     scans = any(loop.scans for loop in nest.phases)
     if windows and not scans and nest.outer and (fast not in inner or _overlapping(nest, inner)):
-        outer_groups, _, square = _map_groups(nest, program)
+        outer_groups, _, square = _map_groups(nest, program, point)
         return Plan("loop", outer_groups, {axes: LoopPlan((), (), axes, 1) for axes in loops}, square)
     if fast in inner or not nest.outer or fast is None:
         return _row_plan(nest, program, point, loops, extents, outer)
@@ -110,11 +121,13 @@ def _window(nest: Nest, axes: tuple[Axis, ...]) -> bool:
     return size is not None and size <= UNROLL
 
 
-def _map_groups(nest: Nest, program: Program) -> tuple[tuple[Group, ...], Mapping[tuple[Axis, ...], LoopPlan], bool]:
+def _map_groups(
+    nest: Nest, program: Program, point: Mapping[str, Any]
+) -> tuple[tuple[Group, ...], Mapping[tuple[Axis, ...], LoopPlan], bool]:
     axes = nest.outer
     if not axes:
         return (), {}, False
-    if len(axes) == 1 or estimate(axes[-1].extent, program.hints) < 32:
+    if len(axes) == 1 or estimate(axes[-1].extent, program.hints) < 32 or tuned(point, "outer_tile") == "flat":
         return (Group(axes, 1, "c", "BC"),), {}, False
     last = axes[-1]
     unit = [
