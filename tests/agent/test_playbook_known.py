@@ -11,7 +11,7 @@ from kernelwright.agent.writers.playbook.index import Axis, Poly, Sym
 from kernelwright.agent.writers.playbook.known import NO, YES, decided
 
 N, M = Poly.of(Sym("n")), Poly.of(Sym("m"))
-I, J, T = Axis("i", N), Axis("j", M), Axis("t", Poly.of(3))
+ROW, COLUMN, TAP = Axis("i", N), Axis("j", M), Axis("t", Poly.of(3))
 
 
 def compare(name: str, a: Poly | int, b: Poly | int) -> Op:
@@ -21,20 +21,20 @@ def compare(name: str, a: Poly | int, b: Poly | int) -> Op:
 @pytest.mark.parametrize(
     ("condition", "outcome"),
     [
-        (compare("ge", Poly.of(I) + 1, 1), YES),
-        (compare("lt", Poly.of(I) + 1, N + 1), YES),
-        (compare("lt", Poly.of(I) * M + Poly.of(J), N * M), YES),
-        (compare("lt", Poly.of(I) * Poly.of(J), N * M), None),  # two axes in a product are not looked through
-        (compare("lt", Poly.of(I) + Poly.of(J), N + M - 1), YES),
-        (compare("lt", Poly.of(I) - Poly.of(J), N), YES),
-        (compare("ge", Poly.of(I) - Poly.of(J) + M - 1, 0), YES),
-        (compare("lt", Poly.of(T), 2), None),
-        (compare("lt", Poly.of(T), 3), YES),
-        (compare("ge", Poly.of(T), 3), NO),
-        (compare("ge", Poly.of(I), 1), None),
-        (compare("lt", Poly.of(I) + 2, N + 1), None),
-        (compare("ge", Poly.of(I), N), NO),
-        (compare("lt", Poly.of(I) % 4, 4), YES),
+        (compare("ge", Poly.of(ROW) + 1, 1), YES),
+        (compare("lt", Poly.of(ROW) + 1, N + 1), YES),
+        (compare("lt", Poly.of(ROW) * M + Poly.of(COLUMN), N * M), YES),
+        (compare("lt", Poly.of(ROW) * Poly.of(COLUMN), N * M), None),  # two axes in a product are not looked through
+        (compare("lt", Poly.of(ROW) + Poly.of(COLUMN), N + M - 1), YES),
+        (compare("lt", Poly.of(ROW) - Poly.of(COLUMN), N), YES),
+        (compare("ge", Poly.of(ROW) - Poly.of(COLUMN) + M - 1, 0), YES),
+        (compare("lt", Poly.of(TAP), 2), None),
+        (compare("lt", Poly.of(TAP), 3), YES),
+        (compare("ge", Poly.of(TAP), 3), NO),
+        (compare("ge", Poly.of(ROW), 1), None),
+        (compare("lt", Poly.of(ROW) + 2, N + 1), None),
+        (compare("ge", Poly.of(ROW), N), NO),
+        (compare("lt", Poly.of(ROW) % 4, 4), YES),
     ],
 )
 def test_a_comparison_is_decided_where_every_point_agrees(condition: Op, outcome: Const | None) -> None:
@@ -57,7 +57,7 @@ def truth(condition: Op, values: dict[str, int]) -> bool:
 def test_no_decision_is_wrong_at_any_point_of_small_loops() -> None:
     decisions = 0
     for name, i, j, n, m, c in itertools.product(("ge", "lt"), (-1, 0, 1), (-1, 0, 2), (-1, 0, 1), (0, 1), (-2, -1, 0, 1)):
-        condition = compare(name, Poly.of(I) * i + Poly.of(J) * j + c, N * n + M * m)
+        condition = compare(name, Poly.of(ROW) * i + Poly.of(COLUMN) * j + c, N * n + M * m)
         outcome = decided(condition)
         if not isinstance(outcome, Const):
             continue
@@ -69,8 +69,8 @@ def test_no_decision_is_wrong_at_any_point_of_small_loops() -> None:
 
 
 def test_what_a_decided_condition_guards_stands_alone() -> None:
-    load, zero = Load("x", Poly.of(I), "float"), Const(0.0, "float")
-    open_, always, never = compare("ge", Poly.of(I), 1), compare("ge", Poly.of(I), 0), compare("ge", Poly.of(I), N)
+    load, zero = Load("x", Poly.of(ROW), "float"), Const(0.0, "float")
+    open_, always, never = compare("ge", Poly.of(ROW), 1), compare("ge", Poly.of(ROW), 0), compare("ge", Poly.of(ROW), N)
 
     def masked(*conditions: Expr) -> Expr:
         cond = conditions[0]
