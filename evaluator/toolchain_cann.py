@@ -50,8 +50,8 @@ extern "C" __global__ __aicore__ void plain(GM_ADDR x, GM_ADDR y) {
 }
 """
 """A kernel that every working toolchain compiles."""
-_SOURCE, _OBJECT = "kernel.cpp", "kernel.o"
-_COMMON = ("-c", "-O2", "-std=c++17", _SOURCE, "-o", _OBJECT)
+_SOURCE, _OBJECT, _LIBRARY = "kernel.cpp", "kernel.o", "kernel.so"
+_COMMON = ("-O2", "-std=c++17")
 _STACK = tuple(
     word
     for option in ("stack-size=0x8000", "function-stack-size=0x8000", "record-overflow=true", "addr-transform",
@@ -85,20 +85,22 @@ class Form:
     arch: str
     programs: tuple[str, ...]
     options: tuple[str, ...]
-    headers: bool
-    """It does not find the headers of its toolkit by itself."""
+    alone: tuple[str, ...] = ()
+    """More of them where only device code is wanted."""
+    finds: bool = False
+    """It finds the headers and libraries of its toolkit by itself."""
 
 
 FORMS = (
-    Form("asc", "dav-2201", ("bisheng",), ("-x", "asc", "--npu-arch=dav-2201"), False),
+    Form("asc", "dav-2201", ("bisheng",), ("-x", "asc", "--npu-arch=dav-2201"), finds=True),
     Form(
         "cce", "dav-c220-vec", ("bisheng", "ccec"),
-        ("-x", "cce", "--cce-aicore-only", "--cce-aicore-arch=dav-c220-vec", "--cce-auto-sync", *_STACK, "-DTILING_KEY_VAR=0"),
-        True,
+        ("-x", "cce", "--cce-aicore-arch=dav-c220-vec", "--cce-auto-sync", *_STACK, "-DTILING_KEY_VAR=0"),
+        ("--cce-aicore-only",),
     ),
     Form(
         "soc", "Ascend910B1", ("bisheng", "ccec"),
-        ("-x", "cce", "--cce-soc-version=Ascend910B1", "--cce-soc-core-type=VecCore"), True,
+        ("-x", "cce", "--cce-soc-version=Ascend910B1", "--cce-soc-core-type=VecCore"),
     ),
 )  # fmt: skip
 """Newest first."""
@@ -114,10 +116,14 @@ class Compiler:
     versions: str
     """Of the toolkit and of the compiler."""
 
-    def command(self) -> list[str]:
-        """That compiles ``kernel.cpp`` to ``kernel.o``, where it is run."""
-        headers = [f"-I{folder}" for folder in _headers(self.home)] if self.form.headers else []
-        return [self.path, *self.form.options, *headers, *_COMMON]
+    def command(self, shared: bool = False) -> list[str]:
+        """That compiles ``kernel.cpp`` to ``kernel.o``, or to a library that a host can open, in the folder where it is run."""
+        form, found = self.form, self.form.finds
+        headers = [] if found else [f"-I{folder}" for folder in _headers(self.home)]
+        libraries = [] if found else [f"-L{self.home / 'lib64'}", "-lruntime", "-lascendcl"]
+        if shared:
+            return [self.path, *form.options, *headers, *_COMMON, "-shared", "-fPIC", _SOURCE, "-o", _LIBRARY, *libraries]
+        return [self.path, *form.options, *form.alone, *headers, *_COMMON, "-c", _SOURCE, "-o", _OBJECT]
 
     @property
     def identity(self) -> str:
@@ -156,10 +162,10 @@ def _tried(where: str, path: str) -> Compiler | str:
     return f"the CANN at {home} does not compile a plain kernel ({'; '.join(said)}); {cann.REMEDY}"
 
 
-def _run(using: Compiler, source: str, folder: Path, timeout: float) -> tuple[int | None, str]:
+def _run(using: Compiler, source: str, folder: Path, timeout: float, shared: bool = False) -> tuple[int | None, str]:
     """Status, and what it said."""
     (folder / _SOURCE).write_text(source + "\n")
-    code = run_limited(using.command(), folder, timeout, cann.variables(using.home, using.path))
+    code = run_limited(using.command(shared), folder, timeout, cann.variables(using.home, using.path))
     return code, (folder / "stderr.txt").read_text(errors="replace")[:1_000_000]
 
 
@@ -200,6 +206,29 @@ def compile_ascendc(source: str, using: Compiler, cache: Path, timeout: float = 
         (folder / "facts.json").write_text(json.dumps(found))
         (folder / "facts.json").replace(facts)
     return found
+
+
+def build_launchers(source: str, cache: Path, timeout: float = TIMEOUT_S) -> str:
+    """Path of a library of an Ascend C source that holds host functions too, as :func:`.ascend_source.launched` writes them.
+
+    Raises:
+        BuildError: no CANN, or its compiler makes none.
+    """
+    using = compiler()
+    if isinstance(using, str):
+        raise BuildError(using or f"no CANN is here, whose compiler makes what runs on an NPU; {cann.REMEDY}")
+    key = hashlib.sha256("\0".join((source, using.identity, *using.command(shared=True))).encode()).hexdigest()[:24]
+    library = cache / f"{key}.so"
+    if library.exists():
+        return str(library)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as name:
+        code, log = _run(using, source, Path(name), timeout, shared=True)
+        made = Path(name) / _LIBRARY
+        if code != 0 or not made.exists():
+            raise BuildError(f"{Path(using.path).name}: {_ended(code, log)}", log[:8000])
+        made.replace(library)
+    return str(library)
 
 
 def _blame(using: Compiler, code: int | None, log: str, timeout: float) -> None:

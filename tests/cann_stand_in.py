@@ -1,6 +1,7 @@
 """A folder that is laid out as CANN is, with a `bisheng` that says what the vendor's compiler is documented to say.
 
-It knows no Ascend C: what it takes and refuses stands in files beside it, and in the text that it is given.
+It knows no Ascend C: what it takes and refuses stands in files beside it, and in the text that it is given. A library it makes
+by g++, of a source whose kernels are plain C++ but for the launch in angle brackets; the blocks run one after another.
 """
 
 from __future__ import annotations
@@ -39,8 +40,30 @@ if said.exists():
         import time
         time.sleep(60)
     end(text, int(code))
+if "-shared" in arguments:
+    import re, subprocess
+    host = re.sub(r"(\w+)<<<(\w+), nullptr, (\w+)>>>\(([^)]*)\)", r"each(\2, \3, [&] {{ \1(\4); }})", source)
+    Path("host.cpp").write_text((here / "host.h").read_text() + host.replace('#include "kernel_operator.h"', ""))
+    made = subprocess.run(["g++", "-shared", "-fPIC", "-std=c++17", "host.cpp", "-o", arguments[arguments.index("-o") + 1]])
+    sys.exit(made.returncode)
 sys.stderr.write("kernel.cpp:2:3: warning: unused variable 'a' [-Wunused-variable]\n")
 Path(arguments[arguments.index("-o") + 1]).write_bytes(b"\x7fELF" + source.encode())
+"""
+
+_HOST = """
+#include <cstdint>
+#define GM_ADDR uint8_t*
+#define __gm__
+#define __aicore__
+#define __global__
+static uint32_t block;
+static void* stream_given;
+namespace AscendC { static uint32_t GetBlockIdx() { return block; } }
+template <class F> void each(uint32_t blocks, void* stream, F kernel) {
+  stream_given = stream;
+  for (block = 0; block < blocks; ++block) kernel();
+}
+#line 1
 """
 
 
@@ -55,6 +78,7 @@ class StandIn:
         path.write_text(_PROGRAM.format(python=sys.executable))
         path.chmod(0o755)
         (self.folder / "forms").write_text(forms)
+        (self.folder / "host.h").write_text(_HOST)
         info = home / "x86_64-linux" / "ascend_toolkit_install.info"
         info.parent.mkdir(exist_ok=True)
         info.write_text("package_name=Ascend-cann-toolkit\nversion=8.5.0\narch=x86_64\n")

@@ -139,7 +139,7 @@ def _cann() -> Iterator[dict[str, Any]]:
     if isinstance(found, str):
         yield _row("CANN", "", f"{found} (kernels are judged without it)")
     else:
-        what = f"compiles Ascend C for {found.form.arch} ({found.form.name}); no kernel is run on an NPU, none timed"
+        what = f"compiles Ascend C for {found.form.arch} ({found.form.name}); no kernel is judged or timed on an NPU"
         yield _row("CANN", f"{found.versions}: {what}")
 
 
