@@ -4,7 +4,8 @@ Written from the vendor's documentation and **not run**: no CANN was here. Which
 but tried, with :data:`PLAIN`; what refuses that one says nothing of a kernel. Command lines:
 
 - ``asc``, from CANN 8.3: Ascend C operator development guide, "compiling by bisheng's command line", and
-  `asc-devkit`, `cmake/asc/asc_modules/CMakeASCInformation.cmake`; 910B is architecture 2201.
+  `asc-devkit`, `cmake/asc/asc_modules/CMakeASCInformation.cmake`; 910B is architecture 2201. ``asc with headers``: as
+  MultiKernelBench gives them (`backends/ascendc_direct_launch_backend.py`), should a release not find its own.
 - ``cce``, earlier ones: `asc-devkit`, `cmake/asc/legacy_modules/bisheng_intf.cmake`, the options of `c220_aiv_intf_pub`.
 - ``soc``, CANN 8.0: BiSheng compiler guide, `--cce-soc-version`, `--cce-soc-core-type`.
 """
@@ -93,6 +94,7 @@ class Form:
 
 FORMS = (
     Form("asc", "dav-2201", ("bisheng",), ("-x", "asc", "--npu-arch=dav-2201"), finds=True),
+    Form("asc with headers", "dav-2201", ("bisheng",), ("-x", "asc", "--npu-arch=dav-2201")),
     Form(
         "cce", "dav-c220-vec", ("bisheng", "ccec"),
         ("-x", "cce", "--cce-aicore-arch=dav-c220-vec", "--cce-auto-sync", *_STACK, "-DTILING_KEY_VAR=0"),

@@ -25,11 +25,11 @@ def end(text, code=1):
     sys.exit(code)
 forms = (here / "forms").read_text().split()
 form = "asc" if "asc" in arguments else "soc" if any("soc-version" in a for a in arguments) else "cce"
-if form not in forms:
+if form not in forms and (form, *forms) != ("asc", "asc-headers"):
     option = next(a for a in arguments if a.startswith(("--npu-arch", "--cce-soc-version", "--cce-aicore-arch")))
     end(f"bisheng: error: unsupported option '{{option}}'")
 headers = [Path(a[2:]) for a in arguments if a.startswith("-I")]
-if form != "asc" and not any((folder / "kernel_operator.h").exists() for folder in headers):
+if (form != "asc" or "asc-headers" in forms) and not any((folder / "kernel_operator.h").exists() for folder in headers):
     end("kernel.cpp:1:10: fatal error: 'kernel_operator.h' file not found\n#include \"kernel_operator.h\"\n1 error generated.")
 source = Path("kernel.cpp").read_text()
 plain = "void plain(" in source

@@ -105,8 +105,9 @@ def test_an_older_one_is_given_the_options_and_the_headers_that_it_wants(
     monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(tmp_path / "cann"))
     toolkit = StandIn(tmp_path / "cann", forms="cce", below="compiler/ccec_compiler/bin")
     assert found().form.arch == "dav-c220-vec"
-    asc, cce = toolkit.calls()
-    assert "--npu-arch" in asc
+    asc, again, cce = toolkit.calls()
+    assert ("--npu-arch" in asc, "-I" in asc) == (True, False)
+    assert ("--npu-arch" in again, "-I" in again) == (True, True)
     assert cce.startswith("-x cce --cce-aicore-arch=dav-c220-vec --cce-auto-sync -mllvm -cce-aicore-stack-size=0x8000 -mllvm ")
     assert " -DTILING_KEY_VAR=0 --cce-aicore-only -I" in cce
     assert f"-I{tmp_path}/cann/compiler/tikcpp/tikcfw " in cce
@@ -114,8 +115,11 @@ def test_an_older_one_is_given_the_options_and_the_headers_that_it_wants(
     assert cce.endswith(" -O2 -std=c++17 -c kernel.cpp -o kernel.o")
 
 
-@pytest.mark.parametrize(("forms", "program", "arch"), [("soc", "bisheng", "Ascend910B1"), ("cce soc", "ccec", "dav-c220-vec")])
-def test_the_oldest_and_the_compiler_of_another_name(
+@pytest.mark.parametrize(
+    ("forms", "program", "arch"),
+    [("asc-headers", "bisheng", "dav-2201"), ("soc", "bisheng", "Ascend910B1"), ("cce soc", "ccec", "dav-c220-vec")],
+)
+def test_others_and_the_compiler_of_another_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forms: str, program: str, arch: str
 ) -> None:
     monkeypatch.setenv("ASCEND_HOME_PATH", str(tmp_path / "cann"))
@@ -269,5 +273,5 @@ def test_doctor_has_tried_it(toolkit: StandIn) -> None:
     toolchain._tried.cache_clear()
     (row,) = _cann()
     assert not row["ok"]
-    assert "(asc: kernel.cpp:1:1: error: no licence; cce: " in row["problem"]
+    assert "(asc: kernel.cpp:1:1: error: no licence; asc with headers: " in row["problem"]
     assert row["problem"].endswith("(kernels are judged without it)")
