@@ -22,6 +22,7 @@ from kernelwright.evaluator.backends.ascend_launches import key_of
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
 from kernelwright.evaluator.toolchain import BuildError
+from kernelwright.evaluator.toolchain_hivm import LastStep, last_step
 from kernelwright.evaluator.toolchain_triasc import Compiled, compile_linalg, summary
 from kernelwright.tasks.errors import HarnessError
 from kernelwright.tasks.records import Kernel
@@ -54,6 +55,10 @@ class LaunchCompiler:
         self._source = source
         self._made: dict[str, Compiled] = {}
         self.evidence: dict[str, Any] = {"target": ARCH, "compiler": toolchain.versions, "launches": []}
+        found = last_step(toolchain)
+        self._last = found if isinstance(found, LastStep) else None
+        if found:
+            self.evidence["cann"] = {"version": found.versions} if isinstance(found, LastStep) else {"problem": found}
 
     def __call__(self, wanted: Sequence[Any]) -> list[tuple[str, str, bool]]:
         """(key, library, whether programs are compared) of each launch.
@@ -71,7 +76,8 @@ class LaunchCompiler:
                 raise NotModelled(f"it has more than {_MOST} specialisations of its kernels on this task's shapes")
             linalg = self._linalg(spec)
             multibuffer = bool(spec["options"].get("multibuffer", True))
-            compiled = compile_linalg(linalg, list(spec["signature"].values()), self._toolchain, self._cache, multibuffer)
+            types = list(spec["signature"].values())
+            compiled = compile_linalg(linalg, types, self._toolchain, self._cache, multibuffer, last=self._last)
             self._made[key] = compiled
             self.evidence["launches"].append(summary(compiled, spec))
         return key, self._made[key]

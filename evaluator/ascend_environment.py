@@ -150,14 +150,6 @@ def _tool(name: str) -> str:
     return shutil.which(f"{name}-19") or (str(_LLVM / name) if (_LLVM / name).exists() else "")
 
 
-def cann() -> str:
-    """Where CANN is installed, by its variable or its compiler; empty where it is not. It is never run."""
-    home = os.environ.get("ASCEND_HOME_PATH", "")
-    if home and Path(home).is_dir():
-        return home
-    return shutil.which("bisheng") or shutil.which("hivmc") or ""
-
-
 def steps() -> list[list[str]]:
     """The commands that make the environment, in order."""
     python = str(place() / "bin" / "python")

@@ -111,6 +111,25 @@ def _entry(prototype: Prototype) -> str:
     )
 
 
+LAUNCHER = "kw_launch_"
+"""Begins the name of a kernel's host function."""
+
+
+def launched(source: str, functions: Mapping[str, Prototype]) -> str:
+    """The source with a host function behind it for each kernel: it takes blocks, a stream and the kernel's arguments, and
+    launches it, as the vendor's samples of kernel launches do (`add_custom_do`). For the vendor's compiler alone.
+    """
+    return "\n".join([source, "", *map(_launcher, functions.values()), ""])
+
+
+def _launcher(prototype: Prototype) -> str:
+    kinds = ["uint8_t*" if p.type.pointer else _spelling(p.type) for p in prototype.parameters]
+    typed = "".join(f", {kind} a{i}" for i, kind in enumerate(kinds))
+    given = ", ".join(f"a{i}" for i in range(len(kinds)))
+    head = f'extern "C" void {LAUNCHER}{prototype.name}(uint32_t blocks, void* stream{typed})'
+    return f"{head} {{ {prototype.name}<<<blocks, nullptr, stream>>>({given}); }}"
+
+
 def _spelling(kind: CType) -> str:
     if kind.pointer:
         return "uint64_t"

@@ -38,9 +38,14 @@ def parse_device(name: str) -> str:
     """``cpu``, ``cuda`` or ``cuda:N``, checked as far as that goes without torch.
 
     Raises:
-        InputError: another word, or a CUDA device on a machine without one.
+        InputError: another word, an NPU, or a CUDA device on a machine without one.
     """
     kind, _, index = name.partition(":")
+    if kind == "npu":
+        raise InputError(
+            f"device {name!r}: no kernel is judged or timed on an NPU",
+            "use --device cpu: backend ascend runs kernels in its model of a 910B, and compiles them where CANN is installed",
+        )
     if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
         raise InputError(f"unknown device {name!r}", "use cpu, cuda or cuda:N")
     if kind == "cuda" and default_device() != "cuda":

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.evaluator import accidents, binary, honesty
+from kernelwright.evaluator import accidents, binary, honesty, vendors
 from kernelwright.evaluator.absent import Absent
 from kernelwright.evaluator.ascend_compiler import launch_compiler
 from kernelwright.evaluator.backends.backend import Built
@@ -127,6 +127,8 @@ class Hearing:
             self._sanitize(session, cases, built)
             self._honest(session, cases)
             self._robust(session, cases)
+            self._clock.enter(Stage.BUILD.value)
+            vendors.compile_too(self._judge, self._kernel, self._evidence)
         return session, cases
 
     def _lowers(self) -> None:

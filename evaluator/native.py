@@ -21,6 +21,7 @@ import torch
 from kernelwright.evaluator.ascend_source import kernels as ascend_kernels
 from kernelwright.evaluator.native_ascend import AscendLibrary
 from kernelwright.evaluator.native_cuda import CudaLibrary
+from kernelwright.evaluator.native_npu import NpuLaunches
 from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, kernel_prototypes, prototypes
 from kernelwright.evaluator.symbols import exported
 from kernelwright.evaluator.tensor_map import Encoded, TensorMap, held
@@ -60,6 +61,7 @@ _DTYPES: Mapping[str, tuple[str, ...]] = {
 }
 """Kind a pointer points to -> dtypes of the tensors that may be passed; two-byte floats travel as uint16_t too."""
 
+_PLACES = {"cpu": "CPU", "cuda": "GPU", "npu": "NPU"}
 _count = [0]
 
 Watcher = Callable[[str, Prototype, tuple[Any, ...], list[Any]], None]
@@ -121,7 +123,8 @@ def load(*, cpp: str = "", cuda: str = "", ascend: str = "") -> Any:
     """Build (outside a runner) and bind the ``extern "C"`` functions of ``cpp``, or the kernels of ``cuda`` or ``ascend``.
 
     CUDA kernels are launched as ``lib.name[grid, block, shared](…)`` on torch's current stream, with tensors on the GPU;
-    Ascend C kernels as ``lib.name[blocks](…)`` in the simulator, with tensors on the CPU.
+    Ascend C kernels as ``lib.name[blocks](…)`` in the simulator, with tensors on the CPU; outside a runner and where CANN is
+    also with tensors on an NPU, on torch's current stream (:mod:`.native_npu`, which was never run).
 
     Tensors are passed as pointers: contiguous, on the CPU, dtype equal to the pointer's type; ``None`` is null.
     Numbers are converted by the prototype. Violations raise TypeError (OverflowError out of range) naming the argument.
@@ -161,10 +164,14 @@ def _load_ascend(source: str) -> AscendLibrary:
     """The kernels of an Ascend C source, in the simulator; compiled here only outside a runner."""
     functions = ascend_kernels(source)
     ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
-    path = build_simulated(source, _cache()).path if ahead is None else json.loads(ahead).get(source_hash(source))
+    if ahead is None:
+        npu = NpuLaunches(source, functions, *_launched(functions, "npu"), _symbol, _cache())
+        path: str | None = build_simulated(source, _cache()).path
+    else:
+        npu, path = None, json.loads(ahead).get(source_hash(source))
     if path is None:
         raise BuildError("the source of load(ascend=…) must be a literal string so that the harness can build it ahead")
-    return AscendLibrary(path, functions, *_launched(functions, "cpu"), _symbol, _count)
+    return AscendLibrary(path, functions, *_launched(functions, "cpu"), _symbol, _count, npu)
 
 
 def _launched(functions: Mapping[str, Prototype], device: str) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
@@ -233,7 +240,7 @@ def _tensor_converter(kind: CType, where: str, device: str) -> Callable[[Any], i
             wanted = " or ".join(sorted(str(d) for d in dtypes))
             raise TypeError(f"{where} is {kind} and takes a tensor of {wanted}, not {value.dtype}")
         if value.device.type != device:
-            raise TypeError(f"{where} must be on the {'CPU' if device == 'cpu' else 'GPU'}, not on {value.device}")
+            raise TypeError(f"{where} must be on the {_PLACES[device]}, not on {value.device}")
         if not value.is_contiguous():
             raise TypeError(f"{where} must be contiguous, its strides are {tuple(value.stride())}; call .contiguous()")
         return value.data_ptr()

@@ -1,5 +1,7 @@
 """Launch Ascend C kernels in the simulator: ``lib.name[blocks](…)``. Imports torch and the standard library.
 
+Outside a runner tensors may be on an NPU, and the launch is :mod:`.native_npu`'s then.
+
 A kernel gets no host pointers: tensors are passed as addresses of a global memory that the simulator alone can read.
 Every other launch takes its blocks backwards.
 """
@@ -22,6 +24,8 @@ _MOST_TENSORS = 250
 _MESSAGE = 1024
 
 Convert = Callable[[Any], Any]
+Elsewhere = Callable[[str, int, tuple[Any, ...]], bool]
+"""Takes a kernel's name, its blocks and arguments; whether it made the launch, which is not the simulator's then."""
 
 
 class SimulatedFault(RuntimeError):
@@ -77,6 +81,7 @@ class AscendLibrary:
         storage: ctypes type of each argument, by name.
         symbol: opens a library and gives a function of it.
         count: ``count[0]`` is raised at each launch.
+        elsewhere: asked before each launch.
     """
 
     def __init__(
@@ -87,13 +92,14 @@ class AscendLibrary:
         storage: Mapping[str, tuple[Any, ...]],
         symbol: Callable[[str, str], Any],
         count: list[int],
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._functions = tuple(functions)
         for name, prototype in functions.items():
             entry = symbol(path, f"kwsim_run_{name}")
             entry.argtypes = [ctypes.c_void_p, *storage[name]]
             entry.restype = ctypes.c_int
-            setattr(self, name, AscendKernel(prototype, converters[name], entry, count))
+            setattr(self, name, AscendKernel(prototype, converters[name], entry, count, elsewhere))
 
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"the library has no kernel {name!r}; it has: {', '.join(self._functions)}")
@@ -107,7 +113,14 @@ class AscendKernel:
 
     __slots__ = ("_configured", "prototype")
 
-    def __init__(self, prototype: Prototype, converters: tuple[Convert, ...], entry: Any, count: list[int]) -> None:
+    def __init__(
+        self,
+        prototype: Prototype,
+        converters: tuple[Convert, ...],
+        entry: Any,
+        count: list[int],
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.prototype = str(prototype)
         arity = len(converters)
 
@@ -119,6 +132,8 @@ class AscendKernel:
             def call(*arguments: Any) -> None:
                 if len(arguments) != arity:
                     raise TypeError(f"{prototype.name}() takes {arity} arguments ({len(arguments)} given): {prototype}")
+                if elsewhere is not None and elsewhere(prototype.name, blocks, arguments):
+                    return
                 values = [convert(value) for convert, value in zip(converters, arguments, strict=True)]
                 count[0] += 1
                 _launch(prototype.name, entry, blocks, arguments, values)

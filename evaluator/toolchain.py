@@ -223,14 +223,17 @@ def _parsed_prelude(base: Path, compiler: str, flags: tuple[str, ...], text: str
     return kept / "prelude.hpp"
 
 
-def run_limited(command: Sequence[str], folder: Path, timeout: float) -> int | None:
+def run_limited(
+    command: Sequence[str], folder: Path, timeout: float, variables: Mapping[str, str] | None = None
+) -> int | None:
     """Exit status of ``command`` run in ``folder`` under the limits, its stderr in ``stderr.txt``; None on timeout.
 
-    The command leads its own process group, and the group is dead when this returns.
+    The command leads its own process group, and the group is dead when this returns. ``variables``: of its environment
+    besides the compilers' common one.
     """
     # The limits are set by a shell rather than preexec_fn: that is not safe in a process with threads.
     shell = ["/bin/sh", "-c", _LIMITS, "sh", str(int(timeout) + 1), *command]
-    environment = _environment() | {"TMPDIR": str(folder)}
+    environment = _environment() | dict(variables or {}) | {"TMPDIR": str(folder)}
     with (folder / "stderr.txt").open("wb") as stderr:
         process = subprocess.Popen(
             shell,

@@ -1,7 +1,7 @@
 """Triton-Ascend without an NPU: its linalg compiled by the vendor's `bishengir-compile` to HIVM, and lowered to the host.
 
-The vendor's packages own the name `triton`, so they live in an environment of their own (:mod:`.ascend_environment`). The
-compiler's last step, `hivmc`, is closed and comes with CANN: that it alone is missing is the only failure that passes.
+The vendor's packages own the name `triton`, so they live in an environment of their own (:mod:`.ascend_environment`); its
+compiler is :mod:`.toolchain_hivm`'s.
 """
 
 from __future__ import annotations
@@ -20,22 +20,12 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from kernelwright.evaluator.ascend_environment import ARCH, Toolchain
+from kernelwright.evaluator.ascend_environment import Toolchain
 from kernelwright.evaluator.ascend_scans import SCALARS, defined
 from kernelwright.evaluator.ascend_source import NotModelled
-from kernelwright.evaluator.toolchain import BuildError, machine, run_limited
+from kernelwright.evaluator.toolchain import machine, run_limited
+from kernelwright.evaluator.toolchain_hivm import SECONDS, LastStep, compile_hivm
 
-SECONDS = 120.0
-_TEXT = 4 << 20
-_OPTIONS = (
-    f"--target={ARCH}", "--enable-auto-bind-sub-block=True", "--enable-hfusion-compile=true", "--enable-hivm-compile=true",
-    "--enable-triton-kernel-compile=true",
-)  # fmt: skip
-_RESULT = "module.hivm.opt.mlir"
-_CLOSED = ("hivmc", "Failed to run BiShengIR pipeline")
-"""What stands in the errors of a compilation that lacks nothing but its last step."""
-_ERROR = re.compile(r"\berror: |^\[ERROR\]")
-_PLACE = re.compile(r"^loc\([^)]*\): ")
 _PASSES = """
     --inline --symbol-dce --convert-elementwise-to-linalg --linalg-generalize-named-ops --eliminate-empty-tensors
     --empty-tensor-to-alloc-tensor
@@ -78,21 +68,30 @@ class Compiled:
     """What it said of having to try again."""
     atomic: bool = False
     """The kernel has atomics: its programs are not compared."""
+    binary: Mapping[str, Any] = field(default_factory=dict)
+    """As :class:`.Hivm` has it."""
     seconds: float = 0.0
 
 
 def compile_linalg(
-    linalg: str, signature: Sequence[str], toolchain: Toolchain, cache: Path, multibuffer: bool = True, seconds: float = SECONDS
+    linalg: str,
+    signature: Sequence[str],
+    toolchain: Toolchain,
+    cache: Path,
+    multibuffer: bool = True,
+    seconds: float = SECONDS,
+    last: LastStep | None = None,
 ) -> Compiled:
-    """Compile the linalg of one launch for :data:`ARCH`, and lower it to a host library in ``cache``.
+    """Compile the linalg of one launch for a 910B, and lower it to a host library in ``cache``.
 
-    ``signature``: types of the arguments that are no constants, in order.
+    ``signature``: types of the arguments that are no constants, in order. ``last``: what makes an NPU's binary of it, too.
 
     Raises:
         NotModelled: a compiler crashes or does not end on it, or the host cannot run it.
         BuildError: the vendor's compiler refuses it; ``log`` is what it said.
     """
-    parts = (linalg, *signature, str(multibuffer), toolchain.identity, machine(), _PASSES, *_CODE, *_SANITIZE, _host())
+    tools = (toolchain.identity, last.identity if last else "", machine())
+    parts = (linalg, *signature, str(multibuffer), *tools, _PASSES, *_CODE, *_SANITIZE, _host())
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
     library, facts = cache / f"{key}.so", cache / f"{key}.json"
     if library.exists() and facts.exists():
@@ -101,10 +100,11 @@ def compile_linalg(
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tmp-", dir=cache) as scratch:
         folder = Path(scratch)
-        hivm, notes = _by_vendor(linalg, toolchain, folder, multibuffer, seconds)
+        hivm = compile_hivm(linalg, toolchain, folder, multibuffer, seconds, last)
         _lower(linalg, signature, toolchain, folder, seconds)
         atomic = 'GenericAtomicRMW = "' in linalg  # no name of the kernel's can hold this
-        found = Compiled(str(library), _instructions(hivm), _memory(hivm), notes, atomic)
+        counts, memory = _instructions(hivm.text), _memory(hivm.text)
+        found = Compiled(str(library), counts, memory, hivm.notes, atomic, hivm.binary)
         (folder / "facts.json").write_text(json.dumps(asdict(found)))
         (folder / "facts.json").replace(facts)
         (folder / "kernel.so").replace(library)
@@ -114,40 +114,6 @@ def compile_linalg(
 @cache
 def _host() -> str:
     return (Path(__file__).parent / "ascendtri" / "host.c").read_text()
-
-
-def _by_vendor(linalg: str, toolchain: Toolchain, folder: Path, multibuffer: bool, seconds: float) -> tuple[str, list[str]]:
-    """HIVM, and the compiler's notes."""
-    (folder / "kernel.mlir").write_text(re.sub(r', mix_mode\s*=\s*"[^"]*"', "", linalg))
-    option = f"--enable-auto-multi-buffer={multibuffer}"
-    command = [str(toolchain.vendor), "kernel.mlir", *_OPTIONS, option, "--save-temps=hivm", "-o", "kernel.o"]
-    code = run_limited(command, folder, seconds)
-    if code is None:
-        raise NotModelled(f"bishengir-compile ran past {seconds:g} s on it and was stopped")
-    log = (folder / "stderr.txt").read_text(errors="replace")[:_TEXT]
-    errors = refused(log)
-    result = folder / "hivm" / _RESULT
-    if errors:
-        raise BuildError(f"the vendor's compiler refuses it: {errors[0]}", "\n".join([*errors, *_notes(log)]))
-    if code not in (0, 1):
-        raise NotModelled(f"bishengir-compile crashed on it with status {code}", log[:4000])
-    if not result.exists():
-        raise NotModelled(f"bishengir-compile ended with status {code}, without an error and without HIVM", log[:4000])
-    return result.read_text(errors="replace")[:_TEXT], _notes(log)
-
-
-def refused(log: str) -> list[str]:
-    """The errors of a `bishengir-compile` that speak of the kernel: all but the missing last step's; the most telling first."""
-    errors = [_PLACE.sub("", line).removeprefix("error: ") for line in log.splitlines() if _ERROR.search(line)]
-    general = "Failed to run BiSheng"
-    ours = [line[:600] for line in errors if not any(known in line for known in _CLOSED)]
-    lacks_the_last_step = any("hivmc run fails" in line for line in errors)
-    told = [line for line in ours if general not in line]
-    return told or ([] if lacks_the_last_step else [line for line in errors if "hivmc" not in line])
-
-
-def _notes(log: str) -> list[str]:
-    return [line.removeprefix("[NOTE] ")[:300] for line in log.splitlines() if line.startswith("[NOTE]")]
 
 
 def _lower(linalg: str, signature: Sequence[str], toolchain: Toolchain, folder: Path, seconds: float) -> None:
@@ -259,5 +225,6 @@ def summary(compiled: Compiled, spec: Mapping[str, Any]) -> dict[str, Any]:
         "instructions": dict(compiled.instructions),
         **({"notes": list(compiled.notes)} if compiled.notes else {}),
         **({"atomic": True} if compiled.atomic else {}),
+        **({"binary": dict(compiled.binary)} if compiled.binary else {}),
         "compile_seconds": compiled.seconds,
     }

@@ -113,15 +113,34 @@ def _backends() -> Iterator[dict[str, Any]]:
 
 def _ascend() -> Iterator[dict[str, Any]]:
     """Whether Triton kernels are compiled for a 910B and run here; tried, since half an installation is common."""
-    from kernelwright.evaluator.ascend_environment import ARCH, cann, toolchain
+    from kernelwright.evaluator.ascend_environment import ARCH, toolchain
+    from kernelwright.evaluator.toolchain_hivm import LastStep, last_step
 
     found = toolchain()
     if isinstance(found, str):
         yield _row("Triton-Ascend", "", f"{found} (Ascend C needs none of it)")
+        yield from _cann()
+        return
+    yield _row("Triton-Ascend", f"{found.versions}, LLVM 19: compiles for {ARCH}, numerics on the host; in {found.place}")
+    yield from _cann()
+    last = last_step(found)
+    if isinstance(last, LastStep):
+        yield _row("hivmc", f"{last.versions}: makes {ARCH} binaries of Triton kernels")
+    elif last:
+        yield _row("hivmc", "", f"{last} (kernels are judged without it)")
+
+
+def _cann() -> Iterator[dict[str, Any]]:
+    """Whether the vendor's compiler takes Ascend C here; tried, with a plain kernel."""
+    from kernelwright.evaluator.toolchain_cann import compiler
+
+    if not (found := compiler()):
+        return
+    if isinstance(found, str):
+        yield _row("CANN", "", f"{found} (kernels are judged without it)")
     else:
-        yield _row("Triton-Ascend", f"{found.versions}, LLVM 19: compiles for {ARCH}, numerics on the host; in {found.place}")
-    if at := cann():
-        yield _row("CANN", f"at {at}; found, and not used: no kernel is run on an NPU, none timed")
+        what = f"compiles Ascend C for {found.form.arch} ({found.form.name}); no kernel is judged or timed on an NPU"
+        yield _row("CANN", f"{found.versions}: {what}")
 
 
 def _libtpu() -> dict[str, Any]:

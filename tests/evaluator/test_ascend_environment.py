@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from triton_ascend import SOFTMAX
@@ -147,22 +146,3 @@ def test_what_cannot_be_installed_is_an_error(
     assert run(["doctor", "--install", "ascend", "--yes"]) == 2
     assert "is something else; move it" in capsys.readouterr().err
     assert (tmp_path / "letters.txt").exists()
-
-
-def test_cann_is_told_and_never_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from kernelwright.agent.cli.doctor import _ascend
-
-    def rows() -> dict[str, Any]:
-        return {row["what"]: row for row in _ascend()}
-
-    monkeypatch.setenv(environment.PLACE, str(tmp_path / "none"))
-    monkeypatch.delenv("ASCEND_HOME_PATH", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert set(rows()) == {"Triton-Ascend"}
-    assert not rows()["Triton-Ascend"]["ok"]
-    (tmp_path / "bisheng").write_text("#!/bin/sh\ntouch $0.ran\n")
-    (tmp_path / "bisheng").chmod(0o755)
-    assert f"at {tmp_path / 'bisheng'}; found, and not used" in rows()["CANN"]["found"]
-    monkeypatch.setenv("ASCEND_HOME_PATH", str(tmp_path))
-    assert rows()["CANN"]["found"].startswith(f"at {tmp_path};")
-    assert not (tmp_path / "bisheng.ran").exists()

@@ -27,7 +27,8 @@ from kernelwright.evaluator.backends.ascend import AscendBackend
 from kernelwright.evaluator.runner.sandbox import Plan
 from kernelwright.evaluator.runner.visible import visible
 from kernelwright.evaluator.specimens import load_corpus
-from kernelwright.evaluator.toolchain_triasc import _host, _instructions, _memory, glue, refused
+from kernelwright.evaluator.toolchain_hivm import refused
+from kernelwright.evaluator.toolchain_triasc import _host, _instructions, _memory, glue
 from kernelwright.tasks.records import Kernel
 
 LAUNCH: dict[str, Any] = {"function": "f", "signature": {"x": "*fp32", "n": "i32"}, "constants": {"B": 64}, "options": {}}
