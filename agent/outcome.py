@@ -9,6 +9,7 @@ from pathlib import Path
 from kernelwright.agent.audit import audit
 from kernelwright.agent.policies.policy import best_of
 from kernelwright.evaluator.engines.engine import Engine
+from kernelwright.evaluator.figures import in_words
 from kernelwright.memory.records import TaskOutcome
 from kernelwright.memory.static import static
 from kernelwright.tasks.records import Attempt, Task, Verdict
@@ -63,7 +64,8 @@ def standing(verdict: Verdict | None) -> str:
         return "unsolved"
     if verdict.timing is None:
         return "solved"
-    return "improved" if verdict.timing.speedup["best"].low > IMPROVED else "solved"
+    best = verdict.timing.speedup.get("best")
+    return "improved" if best is not None and best.low > IMPROVED else "solved"
 
 
 def describe(verdict: Verdict) -> str:
@@ -73,7 +75,9 @@ def describe(verdict: Verdict) -> str:
         known = static(verdict)
         estimate = f"; the compiler estimates {known.cycles} cycles ({known.where}), which is no timing" if known else ""
         return f"passed, verified {verdict.assurance.value}; no timing without the device{estimate}"
-    best = timing.speedup["best"]
+    best = timing.speedup.get("best")
+    if best is None:
+        return f"passed: {in_words(timing)}"
     figure = f"{best.median:.2f}x [{best.low:.2f}, {best.high:.2f}] against {timing.best_baseline}"
     return figure if best.low > IMPROVED else f"passed, not clearly ahead: {figure}"
 

@@ -26,7 +26,8 @@ class Ceilings:
     name: str
     cores: int
     versions: Mapping[str, str]
-    memory_gbps: float
+    memory_gbps: float | None = None
+    """None where nobody measured it: on a TPU."""
     tflops: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -44,7 +45,9 @@ class Ceilings:
 
 
 def roofline(task: Task, opened: OpenCase, ceilings: Ceilings) -> tuple[str, float | None]:
-    """Which ceiling bounds a case (``memory`` or ``compute``) and the least time it allows, µs."""
+    """Which ceiling bounds a case (``memory`` or ``compute``) and the least time it allows, µs; None where nobody measured it."""
+    if ceilings.memory_gbps is None:
+        return "", None
     sizes = {**opened.facts["sizes"], "itemsize": ITEMSIZE[opened.dtype]}
     nbytes = evaluate(task.bytes, sizes) if task.bytes else float(opened.facts["bytes"])
     flops = evaluate(task.flops, sizes) if task.flops else float(opened.facts["flops"])

@@ -16,7 +16,7 @@ class DeviceInfo:
     """A device, as the judge's reference process found it."""
 
     kind: str
-    """``cpu`` or ``cuda``."""
+    """``cpu``, ``cuda`` or ``tpu``."""
     name: str
     hardware: Hardware | None = None
     """Its row in the hardware table, where it has one."""
@@ -35,19 +35,26 @@ def default_device() -> str:
 
 
 def parse_device(name: str) -> str:
-    """``cpu``, ``cuda`` or ``cuda:N``, checked as far as that goes without torch.
+    """``cpu``, ``cuda``, ``cuda:N``, ``tpu`` or ``tpu:N``, checked as far as that goes without torch.
+
+    Whether there is a TPU says the backend that runs on it, which asks JAX.
 
     Raises:
         InputError: another word, an NPU, or a CUDA device on a machine without one.
     """
-    kind, _, index = name.partition(":")
+    kind, colon, index = name.partition(":")
     if kind == "npu":
         raise InputError(
             f"device {name!r}: no kernel is judged or timed on an NPU",
             "use --device cpu: backend ascend runs kernels in its model of a 910B, and compiles them where CANN is installed",
         )
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
-        raise InputError(f"unknown device {name!r}", "use cpu, cuda or cuda:N")
+    if kind not in ("cpu", "cuda", "tpu") or (colon and not (kind != "cpu" and index.isdigit())):
+        raise InputError(f"unknown device {name!r}", "use cpu, cuda, cuda:N, tpu or tpu:N")
     if kind == "cuda" and default_device() != "cuda":
         raise InputError(f"device {name!r} asked for, but no CUDA device is visible here", "use --device cpu")
     return name
+
+
+def host_of(device: str) -> str:
+    """Where torch keeps a kernel's tensors on ``device``: torch knows no TPU, there they are the host's."""
+    return "cpu" if device.partition(":")[0] == "tpu" else device

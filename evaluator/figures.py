@@ -21,7 +21,8 @@ def case_timing(case: str, dtype: str, judgings: Sequence[Mapping[str, Sequence[
     speedup = {
         name: interval([[b / c for b, c in zip(j[name], j[CANDIDATE], strict=True)] for j in judgings]) for name in names
     }
-    speedup["best"] = speedup[min(names, key=lambda n: baselines[n].median)]
+    if names:
+        speedup["best"] = speedup[min(names, key=lambda n: baselines[n].median)]
     return CaseTiming(
         case=case,
         dtype=dtype,
@@ -53,9 +54,16 @@ def pool(verdicts: Sequence[Verdict]) -> Verdict:
         cases.append(replace(pooled, roofline_us=case.roofline_us, bound=case.bound, notes=case.notes))
     evidence = {**timed[0].evidence, "judgings": [v.evidence["samples_us"] for v in timed]}
     best = headline(cases, len(timed))
-    reason = f"{best.speedup['best'].median:.2f}x the best baseline ({best.best_baseline}), over {len(timed)} processes"
+    reason = f"{in_words(best)}, over {len(timed)} processes"
     seconds = sum(v.seconds for v in verdicts)
     return replace(timed[0], timing=best, evidence=evidence, reason=reason, seconds=seconds)
+
+
+def in_words(timing: Timing) -> str:
+    """The headline: ``1.52x the best baseline (compile)``, or where there is none the latency alone."""
+    if "best" not in timing.speedup:
+        return f"{timing.latency_us.median:.1f} us a call; there is no baseline here, so no speedup"
+    return f"{timing.speedup['best'].median:.2f}x the best baseline ({timing.best_baseline})"
 
 
 def headline(cases: Sequence[CaseTiming], processes: int = 1) -> Timing:
@@ -64,7 +72,7 @@ def headline(cases: Sequence[CaseTiming], processes: int = 1) -> Timing:
     for case in cases[1:]:
         names &= set(case.baselines)
     speedup: dict[str, Interval] = {
-        name: geometric_mean([c.speedup[name] for c in cases]) for name in sorted(names | {"best"})
+        name: geometric_mean([c.speedup[name] for c in cases]) for name in sorted(names and names | {"best"})
     }
     bounded = [c.roofline_us / c.latency_us.median for c in cases if c.roofline_us]
     fraction = math.exp(sum(map(math.log, bounded)) / len(bounded)) if len(bounded) == len(cases) else None
@@ -72,7 +80,7 @@ def headline(cases: Sequence[CaseTiming], processes: int = 1) -> Timing:
         latency_us=geometric_mean([c.latency_us for c in cases]),
         baselines={name: geometric_mean([c.baselines[name] for c in cases]) for name in sorted(names)},
         speedup=speedup,
-        best_baseline=min(sorted(names), key=lambda n: speedup[n].median),
+        best_baseline=min(sorted(names), key=lambda n: speedup[n].median, default=""),
         roofline_fraction=fraction,
         cases=tuple(cases),
         processes=processes,

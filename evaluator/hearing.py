@@ -16,7 +16,7 @@ from kernelwright.evaluator.ascend_compiler import launch_compiler
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
-from kernelwright.evaluator.figures import headline
+from kernelwright.evaluator.figures import headline, in_words
 from kernelwright.evaluator.journal import Journal
 from kernelwright.evaluator.profile_metrics import bottleneck
 from kernelwright.evaluator.robustness import examine
@@ -45,7 +45,7 @@ from kernelwright.tasks.records import (
 if TYPE_CHECKING:
     from kernelwright.evaluator.judge import Judge
 
-_SIMULATOR_ELEMENTS = 1 << 18
+SIMULATOR_ELEMENTS = 1 << 18
 """Largest input, in elements, that a simulated backend is asked to run."""
 _REFUSED = re.compile(r"vmem|smem|RESOURCE_EXHAUSTED|Mosaic|INVALID_ARGUMENT|UNIMPLEMENTED", re.IGNORECASE)
 """libtpu's words for what is the kernel's fault, not the toolchain's."""
@@ -92,7 +92,7 @@ class Hearing:
             stage = Stage.ROBUST
             if self._judge.settings.timing and not self._judge.simulated:
                 timing = self._time(session)
-                stage = Stage.TIME
+                stage = Stage.ROBUST if timing is None else Stage.TIME
             with self._turn():
                 if self._hold_out(session):
                     stage = Stage.HELD_OUT
@@ -202,7 +202,7 @@ class Hearing:
     def _runner(self, built: Built, threads: int | None = None, libraries: Mapping[str, str] | None = None) -> Trial:
         """A fresh runner of this kernel, nothing loaded yet. ``libraries``: other builds of its native sources."""
         judge = self._judge
-        entry = dict(judge.backend.run_entry(judge.kind))
+        entry = dict(judge.backend.run_entry(judge.place))
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps({**built.libraries, **(libraries or {})})}
         trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment, threads, self._allowed)
         judge.sandbox = trial.runner.layers
@@ -237,7 +237,7 @@ class Hearing:
             opened = session.open(case, dtype)
             if opened is None:
                 continue
-            if self._judge.simulated and opened.numel > _SIMULATOR_ELEMENTS:
+            if self._judge.simulated and opened.numel > SIMULATOR_ELEMENTS:
                 self._skip(case, dtype, f"{opened.numel} elements are too many for the interpreter")
             else:
                 found.append(opened)
@@ -366,7 +366,7 @@ class Hearing:
         total = float(seen["total_us"])
         self._share = round(min(spent / total, 1.0), 4) if total > 0 else 0.0
 
-    def _time(self, session: Session) -> Timing:
+    def _time(self, session: Session) -> Timing | None:
         assert self._trial is not None
         self._enter(Stage.TIME)
         found: list[CaseTiming] = []
@@ -431,8 +431,7 @@ class Hearing:
         if timing is None:
             why = "simulated, so no timing" if self._judge.simulated else "not timed"
             return f"correct on {passed} cases; {why}"
-        best = timing.speedup["best"]
-        return f"correct on {passed} cases; {best.median:.2f}x the best baseline ({timing.best_baseline})"
+        return f"correct on {passed} cases; {in_words(timing)}"
 
     def _verdict(
         self,

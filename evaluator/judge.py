@@ -22,7 +22,8 @@ from kernelwright.evaluator import accidents
 from kernelwright.evaluator.backends.backend import Backend
 from kernelwright.evaluator.backends.registry import backend as find_backend
 from kernelwright.evaluator.ceilings import Ceilings
-from kernelwright.evaluator.device import DeviceInfo, default_device, parse_device
+from kernelwright.evaluator.chip_hearing import ChipHearing
+from kernelwright.evaluator.device import DeviceInfo, default_device, host_of, parse_device
 from kernelwright.evaluator.hearing import Hearing
 from kernelwright.evaluator.profiler import Profiler
 from kernelwright.evaluator.runner import sandbox
@@ -53,7 +54,7 @@ class Judge:
 
     Args:
         backend: short name or import path of a backend.
-        device: ``cpu``, ``cuda``, ``cuda:N``; None: what is there and the backend can use.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``tpu``, ``tpu:N``; None: what is there and the backend can use, a TPU only by name.
         cache: folder for builds, baselines' compilations and measured ceilings.
     """
 
@@ -62,7 +63,11 @@ class Judge:
         self.backend: Backend = find_backend(backend)
         self.device = self._choose(device)
         self.kind = self.device.split(":")[0]
-        problem = self.backend.available(self.kind)
+        self.host = host_of(self.device)
+        """Where the reference computes, and torch's tensors lie."""
+        self.place = self.device if self.kind == "tpu" else self.kind
+        """What the backend is asked about: of TPUs, which one."""
+        problem = self.backend.available(self.place)
         if problem:
             raise InputError(f"backend {self.backend.name!r} cannot run on {self.device}: {problem}")
         self.simulated = self.kind == "cpu" and self.backend.name != "cpp"
@@ -170,7 +175,7 @@ class Judge:
         return replace(verdict, seconds=round(time.monotonic() - began, 3))
 
     def _hear(self, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None) -> Verdict:
-        hearing = Hearing(self, kernel, task, recorded)
+        hearing = (ChipHearing if self.kind == "tpu" else Hearing)(self, kernel, task, recorded)
         try:
             return hearing.run()
         finally:
@@ -191,19 +196,22 @@ class Judge:
             confined = None
             if settings.stranger:
                 confined = sandbox.plan(settings.sandbox, server.layers, gpu=self.kind == "cuda", processes=True)
-            self._session = Session(task, self.device, server, inductor, confined, self._parameter_seeds)
+            self._session = Session(task, self.host, server, inductor, confined, self._parameter_seeds)
         return self._session
 
     def server(self, environment: Mapping[str, str]) -> ForkServer:
         key = json.dumps(dict(environment), sort_keys=True)
         if key not in self._servers:
             # Freed memory stays in the process, so that page faults of large outputs are not timed as a kernel's work.
-            heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)} if self.kind == "cpu" else {}
-            threads = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), **SPIN} if self.kind == "cpu" else {}
+            heap = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)} if self.host == "cpu" else {}
+            threads = {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))), **SPIN} if self.host == "cpu" else {}
             self._servers[key] = ForkServer({**heap, **threads, **environment})
         return self._servers[key]
 
     def ceilings(self) -> Ceilings:
+        if self._ceilings is None and self.kind == "tpu":  # nothing measures one here: no roofline
+            found = self.backend.facts(int(self.device.partition(":")[2] or 0))  # type: ignore[attr-defined]
+            self._ceilings = Ceilings(found.name, len(os.sched_getaffinity(0)), found.versions)
         if self._ceilings is None:
             probe = Task("device", "", "", ())
             session = Session(probe, self.device, self.server({}), {})

@@ -177,6 +177,7 @@ _DONE: Mapping[str, Check] = {"ok": flag}
 _PARAMETERS: Mapping[str, Check] = {"copied": sequence(text), "left": sequence(text)}
 _OUTPUT: Mapping[str, Check] = {"tree": tree, "outputs": sequence(_tensor), "plain": flag}
 _REPLIES: Mapping[str, Mapping[str, Check]] = {
+    "open": {"name": text, "versions": mapping(text)},
     "load": _DONE,
     "attach": _DONE,
     "detach": _DONE,
@@ -197,6 +198,7 @@ _REPLIES: Mapping[str, Mapping[str, Check]] = {
     "record": _DONE,
     "tape": {"bytes": count, "problem": text},
     "races": {"races": sequence(text), "launches": count, "unchecked": text},
+    "reside": {"problem": text},
     "prepare": {"native_calls": count},
     "time": {"host_us": number, "native_calls": count, "at": sequence(sequence(_address))},
     "account": {"event_us": optional(number)},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from kernelwright.evaluator.figures import CANDIDATE
-from kernelwright.evaluator.session import OpenCase, Pool, Session
+from kernelwright.evaluator.session import OpenCase, Pool
 from kernelwright.evaluator.trial import Rejected, Trial
 from kernelwright.tasks.records import Stage, Status
 
@@ -23,10 +24,16 @@ class Work:
         self.flushes += flushes
 
 
+class Asked(Protocol):
+    """A process that has the baselines: the session's reference, or one on a chip."""
+
+    def ask(self, op: str, /, **message: Any) -> tuple[dict[str, Any], list[int]]: ...
+
+
 class BaselineSide:
     """A baseline in the reference's process."""
 
-    def __init__(self, session: Session, opened: OpenCase, name: str) -> None:
+    def __init__(self, session: Asked, opened: OpenCase, name: str) -> None:
         self.name = name
         self._session = session
         self._key = opened.key

@@ -13,6 +13,7 @@ from typing import Any
 from kernelwright.evaluator import replies
 from kernelwright.evaluator.ascend_compiler import BadLaunch
 from kernelwright.evaluator.ascend_source import NotModelled
+from kernelwright.evaluator.device import host_of
 from kernelwright.evaluator.frozen import Idleness, Unreadable, take
 from kernelwright.evaluator.journal import secret_seed
 from kernelwright.evaluator.runner import sandbox
@@ -30,6 +31,8 @@ _LIBRARIES = "KERNELWRIGHT_LIBRARIES"
 _IDLE_SECONDS = 0.005
 _IDLE_SHARE = 0.03
 """Of all the runner's CPU time: on a crowded machine going back to wait takes longer."""
+OPEN_SECONDS = 120.0
+"""What starting a TPU's client may take; without transparent huge pages it takes long."""
 _LAUNCHING = ("build", "call", "trace", "races")
 """Requests in which a kernel may launch something that is to be compiled first."""
 _ROUNDS = 64
@@ -72,20 +75,27 @@ class Trial:
     ) -> None:
         self.kernel = kernel
         self.library = tuple(library)
-        self.device = device
+        self.device = host_of(device)
+        """Where torch keeps its tensors."""
+        self.chip = device != self.device
+        """Whether its launches run on a chip that torch does not know, a TPU, which its runner opens for itself alone."""
+        self.opened: Mapping[str, Any] = {}
+        """What the runner says of the chip that it has opened."""
         self.settings = settings
         self.stage = Stage.SMOKE
         self.results: list[CaseResult] = []
         self._scratch = Path(tempfile.mkdtemp(prefix="kernelwright-runner-"))
         limits = {"CORE": 0, "FSIZE": _LOG_BYTES, "NOFILE": 1024}
-        if device == "cpu":
+        if self.chip:
+            limits["MEMLOCK"] = sandbox.PINNED_BYTES
+        elif device == "cpu":
             limits["AS_EXTRA"] = settings.memory_bytes
         places = {"TRITON_CACHE_DIR": str(self._scratch / "work" / "triton")}
-        config: dict[str, Any] = {"device": device}
+        config: dict[str, Any] = {"device": self.device}
         if threads is not None:
             config["threads"] = threads
             places["OMP_NUM_THREADS"] = str(threads)
-        gpu = device != "cpu"
+        gpu = self.device != "cpu"
         processes = gpu or kernel.backend not in ("ascend", "cpp")
         self.runner: Child = server.spawn(
             "candidate",
@@ -93,9 +103,9 @@ class Trial:
             config,
             environment={**places, **self._hand_over(environment)},
             limits=limits,
-            sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=processes),
+            sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=processes, tpu=self.chip),
             memory_bytes=settings.memory_bytes,
-            wired="" if self.library else device.partition(":")[0],
+            wired="" if self.library else self.device.partition(":")[0],
         )
         if settings.sandbox == "strict":
             self._demand_layers()
@@ -106,7 +116,7 @@ class Trial:
         self.must_launch = False
         """The observed call launched by hand: then every timed one must."""
         self._built: set[str] = set()
-        self._idle = Idleness(0 if gpu else self.runner.worker)
+        self._idle = Idleness(0 if gpu or self.chip else self.runner.worker)  # libtpu's threads are not the kernel's
         self._poisons = 0
         self.tripped: dict[str, int] = {}
         """Operators that computed in ``forward`` though they may not; decides from stage honest on."""
@@ -223,7 +233,19 @@ class Trial:
         return Rejected(Status.CHEATING, Stage.HONEST, reason, {"rule": "library", "seen_in": self.stage.value})
 
     def load(self) -> None:
-        """Execute the kernel's module in the runner."""
+        """Execute the kernel's module in the runner, which has opened its chip before.
+
+        Raises:
+            HarnessError: the chip cannot be opened.
+        """
+        if self.chip:
+            try:
+                self.opened = self.ask("open", OPEN_SECONDS)
+            except Rejected as failure:
+                self.close()
+                said = " ".join([failure.reason, *str(failure.evidence.get("log", "")).splitlines()[-1:]])
+                remedy = "see that no other process holds it (fuser /dev/accel* /dev/vfio/*); docs/backends/pallas.md"
+                raise HarnessError(f"the TPU cannot be used in a runner: {said}", remedy) from None
         given: dict[str, Any] = {"source": self.kernel.source, "backend": self.kernel.backend, "library": list(self.library)}
         self.ask("load", self.settings.smoke_seconds, **given)
 
@@ -322,6 +344,10 @@ class Trial:
             reason = f"output {i} of one call is the memory of another call's that is still held"
             raise Rejected(Status.INCORRECT, self.stage, reason, {"rule": "shared_output"})
 
+    def reside(self, opened: OpenCase, pool: Pool) -> str:
+        """From here on timed calls are the kernel's launches on arrays that lie on its chip; why they cannot be, or empty."""
+        return str(self.ask("reside", key=opened.key, **self.pool_inputs(opened, pool))["problem"])
+
     def attach_pool(self, opened: OpenCase, pool: Pool) -> None:
         self.ask("attach", None, pool.fds, name=f"{opened.key}/pool", arena=pool.facts["arena"])
 
@@ -351,7 +377,7 @@ class Trial:
 
     def _take(self, opened: OpenCase, at: Sequence[int], described: Sequence[Mapping[str, Any]]) -> bool:
         """Read outputs out of the stopped runner; False where that cannot be done."""
-        if self.device != "cpu" or self.taken:
+        if self.device != "cpu" or self.taken or (self.chip and not at):  # what lay on a chip the runner has to fetch
             return False
         try:
             take(self.runner.worker, opened, at, described)

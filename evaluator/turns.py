@@ -28,6 +28,11 @@ def shared(device: str) -> Iterator[float]:
     yield from _turn(device, fcntl.LOCK_SH)
 
 
+def held_by_one(device: str) -> bool:
+    """Whether one process alone can open the device, so that a judge must have it to itself from first to last: a TPU."""
+    return device.partition(":")[0] == "tpu"
+
+
 def _turn(device: str, kind: int) -> Iterator[float]:
     began = time.monotonic()
     with _file(device, "queue") as queue, _file(device, "lock") as lock:
@@ -46,6 +51,8 @@ def _file(device: str, use: str) -> TextIO:
 def _physical(device: str) -> str:
     """One name for one device, however this process counts: ``cuda`` is ``cuda:0``, and that the first visible one."""
     kind, _, index = device.partition(":")
+    if kind == "tpu":
+        return f"tpu-{int(index or 0)}"
     if kind != "cuda":
         return device.replace(":", "-")
     seen = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]

@@ -57,8 +57,8 @@ def judge_by(rule: Rule, judge: Judge, kernel: Kernel, task: Task, seconds: floa
     with accidents.on_sound_ground(judge.cache):
         built = judge.backend.build(kernel, judge.cache / "native")
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
-        server = judge.server(dict(judge.backend.run_entry(judge.kind)))
-        timing = judge.settings.timing and not judge.simulated
+        server = judge.server(dict(judge.backend.run_entry(judge.place)))
+        timing = judge.settings.timing and not judge.simulated and judge.kind != "tpu"
         trial = Trial(server, kernel, judge.device, judge.settings, environment)
         try:
             given = {"rule": to_json(rule), "task": to_json(task), "source": kernel.source, "cap": seconds, "timing": timing}

@@ -155,8 +155,12 @@ class Task:
         return f"{safe}-{digest(self.name)[:6]}"
 
     def cases_for(self, device: str, *uses: Use) -> tuple[ShapeCase, ...]:
-        """The cases of ``uses`` meant for a device kind (``"cpu"`` or ``"cuda"``), in the task's order."""
-        return tuple(c for c in self.cases if c.use in uses and c.device in (None, device))
+        """The cases of ``uses`` meant for a device kind (``"cpu"``, ``"cuda"`` or ``"tpu"``), in the task's order.
+
+        A TPU takes a GPU's: their sizes are an accelerator's.
+        """
+        kinds = (None, device, "cuda") if device == "tpu" else (None, device)
+        return tuple(c for c in self.cases if c.use in uses and c.device in kinds)
 
 
 @dataclass(frozen=True)
@@ -195,9 +199,9 @@ class CaseTiming:
     dtype: str
     latency_us: Interval
     baselines: Mapping[str, Interval]
-    """Baseline name (``eager``, ``compile``, …) -> latency in µs."""
+    """Baseline name (``eager``, ``compile``, …) -> latency in µs; empty on a TPU where nothing runs the reference there."""
     speedup: Mapping[str, Interval]
-    """Baseline name, and ``best`` for the fastest of them -> speedup."""
+    """Baseline name, and ``best`` for the fastest of them -> speedup; empty without a baseline."""
     roofline_us: float | None = None
     """Least time this device could take, from its measured ceilings."""
     bound: str = ""
@@ -215,6 +219,7 @@ class Timing:
     baselines: Mapping[str, Interval]
     speedup: Mapping[str, Interval]
     best_baseline: str
+    """Empty without a baseline."""
     roofline_fraction: float | None
     cases: tuple[CaseTiming, ...]
     processes: int = 1
@@ -269,8 +274,8 @@ class Verdict:
 
     @property
     def speedup(self) -> float | None:
-        """Median speedup against eager: the common yardstick of attempts on one task; None without a timing."""
-        if self.timing is None:
+        """Median speedup against eager: the common yardstick of attempts on one task; None where neither was timed."""
+        if self.timing is None or "eager" not in self.timing.speedup:
             return None
         return self.timing.speedup["eager"].median
 

@@ -86,7 +86,8 @@ class Search:
 def replaces(new: Attempt, incumbent: Attempt | None) -> bool:
     """Whether ``new`` takes the place of ``incumbent``: its interval must clear the other's median by the margin.
 
-    Where neither was timed, the compiler's static estimate decides by the same margin, if both have one for the same target.
+    Where neither was timed, the compiler's static estimate decides by the same margin, if both have one for the same target;
+    where one was timed without a baseline (on a TPU that may be), the latencies do.
     A duplicate brings nothing that its original did not bring.
     """
     if not new.feasible or new.duplicate_of is not None:
@@ -98,8 +99,10 @@ def replaces(new: Attempt, incumbent: Attempt | None) -> bool:
         return ours is not None and theirs is not None and ours.where == theirs.where and ours.cycles * MARGIN < theirs.cycles
     if incumbent.verdict is None or incumbent.verdict.timing is None:
         return True
-    low = new.verdict.timing.speedup["eager"].low
-    return low > MARGIN * incumbent.verdict.timing.speedup["eager"].median
+    mine, other = new.verdict.timing, incumbent.verdict.timing
+    if "eager" in mine.speedup and "eager" in other.speedup:
+        return mine.speedup["eager"].low > MARGIN * other.speedup["eager"].median
+    return mine.latency_us.high * MARGIN < other.latency_us.median
 
 
 def best_of(attempts: Iterable[Attempt]) -> Attempt | None:
@@ -190,8 +193,8 @@ class Book:
         if best is None:
             return False
         if self.search.target is not None and best.verdict is not None and best.verdict.timing is not None:
-            timing = best.verdict.timing
-            if timing.speedup.get("best", timing.speedup["eager"]).median >= self.search.target:
+            reached = best.verdict.timing.speedup.get("best")
+            if reached is not None and reached.median >= self.search.target:
                 return True
         since = sum(1 for a in self.attempts if a.idea.number > best.idea.number)
         return self.search.patience is not None and since >= self.search.patience

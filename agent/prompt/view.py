@@ -96,7 +96,7 @@ def _given(assignment: Assignment) -> dict[str, str] | None:
 
 
 def _task(task: Task, kind: str, backend: str) -> dict[str, Any]:
-    kinds = {kind, "cuda"} if backend == "triton" else {kind}
+    kinds = {kind, "cuda"} if backend == "triton" or kind == "tpu" else {kind}
     cases = [c for c in task.cases if c.use is not Use.HELD_OUT and (c.device is None or c.device in kinds)]
     dtypes = list(dict.fromkeys(dtype for case in cases for dtype in case.dtypes))
     return {

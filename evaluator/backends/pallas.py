@@ -1,4 +1,4 @@
-"""JAX Pallas for TPU: interpreted as a TPU would run it where there is none, and lowered by the real compiler."""
+"""JAX Pallas for TPU: on a TPU, or interpreted as a TPU would run it where there is none, and lowered by the real compiler."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from kernelwright.evaluator.backends import pallas_probe
 from kernelwright.evaluator.backends.backend import Built
+from kernelwright.evaluator.chip import Chip
 from kernelwright.evaluator.syntax import dotted, import_aliases, parse
 from kernelwright.tasks.records import Kernel
 
@@ -23,11 +24,18 @@ class PallasBackend:
     """Kernels whose work is done by ``pl.pallas_call``, called through :func:`kernelwright.evaluator.pallas.launch`."""
 
     name = "pallas"
+    chip = Chip()
+    """What device ``tpu`` is. A subclass for tests puts the interpreter there."""
 
     def available(self, device: str) -> str:
-        if device != "cpu":
-            return f"the pallas backend simulates a TPU on the CPU, it does not run on {device!r}; use --device cpu"
-        return pallas_probe.jax_problem()
+        kind, _, index = device.partition(":")
+        if kind not in ("cpu", "tpu"):
+            return f"the pallas backend runs on a TPU or simulates one, not on {device!r}; use --device cpu or tpu"
+        return pallas_probe.jax_problem() or (self.facts(int(index or 0)).problem if kind == "tpu" else "")
+
+    def facts(self, index: int) -> pallas_probe.Found:
+        """What chip ``index`` is, and why it cannot be used where it cannot."""
+        return pallas_probe.chip(self.chip, index)
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
         """Parse, and find the calls; Pallas is traced in the runner, since a trace executes the kernel's Python."""
@@ -46,6 +54,9 @@ class PallasBackend:
         return Built(ok=True, evidence={"pallas": {**found, "libtpu": _libtpu()}}, seconds=time.monotonic() - began)
 
     def run_entry(self, device: str) -> Mapping[str, str]:
+        kind, _, index = device.partition(":")
+        if kind == "tpu":
+            return {**self.chip.environment(int(index or 0)), "KERNELWRIGHT_IMPORT": _IMPORTS}
         own = {"KERNELWRIGHT_IMPORT": _IMPORTS, "KERNELWRIGHT_LIBTPU": pallas_probe.libtpu().mode}
         return pallas_probe.environment() | own
 

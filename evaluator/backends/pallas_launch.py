@@ -6,12 +6,14 @@ import sysconfig
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from kernelwright.evaluator.chip import Chip
 from kernelwright.evaluator.backends.pallas_probe import SEMAPHORES
 from kernelwright.evaluator.backends.pallas_trace import Traced, inspect
 
@@ -40,17 +42,36 @@ class Unbalanced(RuntimeError):
     """A kernel ends with a semaphore that is not at zero: on a chip the next one that uses it goes on too early."""
 
 
+@dataclass(frozen=True)
+class Launched:
+    """A launch that was run."""
+
+    function: Callable[..., Any]
+    tensors: tuple[torch.Tensor, ...]
+    static: dict[str, Any]
+    results: tuple[torch.Tensor, ...]
+    """What the kernel was given back, flattened."""
+    kernels: int
+    """``pallas_call`` in it."""
+
+
 class Launches:
     """The launches of one process.
 
     Args:
         allowed: operator classes that may stay XLA's work.
         trip: told of each primitive that computes outside ``pallas_call`` though it may not.
+        chip: where they run; None: a TPU where JAX has one, else TPU interpret mode with its checks.
     """
 
-    def __init__(self, allowed: Sequence[str] = (), trip: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, allowed: Sequence[str] = (), trip: Callable[[str], None] | None = None, chip: Chip | None = None
+    ) -> None:
         self.count = 0
         """``pallas_call`` run so far."""
+        self.watcher: Callable[[Launched], None] | None = None
+        """Told of each launch that was run."""
+        self._chip = chip
         self._allowed = frozenset(allowed)
         self._trip = trip
         self._compiled: dict[Any, tuple[Any, Traced]] = {}
@@ -75,11 +96,26 @@ class Launches:
                 raise RuntimeError(f"{name} computes outside pallas_call: library work; the kernel must do it itself")
             self._trip(f"jax.{name}")
         self.count += traced.kernels
-        with interpreting(mode), _balanced():
+        with self.tracing(mode), _balanced() if self._simulated() else nullcontext():
             results = jax.block_until_ready(run(*arrays))
         if mode.get("detect_races") and _races_found():
             raise Race(f"a data race (dma_execution_mode={mode['dma_execution_mode']!r})")
-        return jax.tree.map(to_torch, results)
+        given = jax.tree.map(to_torch, results)
+        if self.watcher is not None:
+            self.watcher(Launched(function, tensors, static, tuple(jax.tree.leaves(given)), traced.kernels))
+        return given
+
+    def _simulated(self) -> bool:
+        """Whether the interpreter runs them and looks for what only it sees."""
+        import jax
+
+        return self._chip is None and jax.default_backend() != "tpu"
+
+    def tracing(self, mode: dict[str, Any]) -> AbstractContextManager[None]:
+        """How ``pallas_call`` is traced and run inside, whatever its own ``interpret=`` says."""
+        if self._simulated():
+            return interpreting(mode)
+        return (self._chip or Chip()).tracing()
 
     def _prepare(
         self, function: Callable[..., Any], arrays: list[Any], static: dict[str, Any], mode: dict[str, Any]
@@ -97,7 +133,7 @@ class Launches:
         def bound(*given: Any) -> Any:
             return function(*given, **static)
 
-        with interpreting(mode):
+        with self.tracing(mode):
             made = jax.jit(bound), inspect(jax.make_jaxpr(bound)(*arrays))
         if key is not None and len(self._compiled) < _KEPT:
             self._compiled[key] = made
@@ -154,12 +190,8 @@ class Launches:
 @contextmanager
 def interpreting(mode: dict[str, Any]) -> Iterator[None]:
     """Every ``pallas_call`` inside is interpreted as a TPU would run it, whatever its own ``interpret=`` says."""
-    import jax
     from jax.experimental.pallas import tpu as pltpu
 
-    if jax.default_backend() == "tpu":
-        yield
-        return
     with pltpu.force_tpu_interpret_mode(pltpu.InterpretParams(**mode)):
         yield
 

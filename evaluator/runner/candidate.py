@@ -12,12 +12,14 @@ import os
 import sys
 import types
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from kernelwright.evaluator import native, native_ascend
+from kernelwright.evaluator.chip import VARIABLE, Chip, NoChip
 from kernelwright.evaluator.runner import tripwire
 from kernelwright.evaluator.runner.arena import Arena, dtype_of
 from kernelwright.evaluator.runner.audit import Audit
@@ -30,7 +32,7 @@ from kernelwright.evaluator.runner.trees import decode, describe, encode
 from kernelwright.evaluator.symbols import exported
 
 _MODULE = "kernel_under_test"
-_WATCHED = frozenset({"load", "build", "call", "trace", "prepare", "export", "describe"})
+_WATCHED = frozenset({"load", "build", "call", "trace", "reside", "prepare", "export", "describe"})
 """Requests outside any clock whose reply tells whether this process was tampered with."""
 
 
@@ -41,6 +43,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         # The kernel's OpenMP is torch's own where they share a libgomp; elsewhere OMP_NUM_THREADS reaches it.
         torch.set_num_threads(config["threads"])
     handlers: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {
+        "open": candidate.open,
         "load": candidate.load,
         "attach": candidate.attach,
         "detach": candidate.detach,
@@ -50,6 +53,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "trace": candidate.trace,
         "compile": candidate.compile,
         "provide": candidate.provide,
+        "reside": candidate.reside,
         "prepare": candidate.prepare,
         "time": candidate.time,
         "account": candidate.account,
@@ -84,6 +88,13 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
             channel.send({**failure(error), "ticket": request["ticket"]})
 
 
+class _Late(NamedTuple):
+    """A timed call's output while it still lies on the chip."""
+
+    resident: Any
+    arrays: Sequence[Any]
+
+
 class Candidate:
     """The kernel under test and what it has been given."""
 
@@ -104,6 +115,8 @@ class Candidate:
         self._integrity: Integrity | None = None
         self._launches: Callable[[], int] = lambda: 0
         self._recorder: Any = None
+        self._chip = Chip.of(os.environ)
+        self._resident: Any = None
         self._pallas: Any = None
         self._ttlang: Any = None
         self._ascend = False
@@ -124,6 +137,12 @@ class Candidate:
     def tripped(self) -> dict[str, int]:
         """Operators that computed in ``forward`` though they may not, by name."""
         return self._wire.tripped
+
+    def open(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Open the chip, before anything of the kernel is here: what it is."""
+        if self._chip is None:
+            raise NoChip(f"this process was started for none: {VARIABLE} is not set")
+        return self._chip.open()
 
     def load(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Execute the kernel's source; it must define ``ModelNew``. ``library``: what may stay library work."""
@@ -157,7 +176,7 @@ class Candidate:
         from kernelwright.evaluator import pallas
         from kernelwright.evaluator.backends.pallas_launch import Launches
 
-        launches = Launches(allowed, self._wire.report)
+        launches = Launches(allowed, self._wire.report, self._chip)
         pallas.use(launches.launch)
         self._launches = lambda: launches.count
         self._wire.open("jax", "jaxlib", "scipy")
@@ -365,22 +384,38 @@ class Candidate:
 
         return apply(request, self._device)
 
+    def reside(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+        """Capture the launches of one call, for calls whose arguments lie on the chip already; ``problem``: why they cannot be."""
+        from kernelwright.evaluator.backends.pallas_resident import NotResident, Resident
+
+        model = self._models[request["key"]]
+        parameters = {n: t.data for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, torch.Tensor)}
+        try:
+            self._resident = Resident(self._pallas, model, self._arguments(request, 0), parameters)
+        except NotResident as why:
+            return {"problem": str(why)}
+        return {"problem": ""}
+
     def prepare(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Make ready, outside the clock, the arguments of the calls that :meth:`time` will make."""
         before = self._native_work()
         self._outputs, self._calls = [], Calls([], 0.0, [])
         quiet()
         self._prepared = [self._arguments(request, slot) for slot in request["slots"]]
+        if self._resident is not None:
+            self._prepared = self._resident.place(self._prepared)
         wake(self._flusher(), self._cuda)
         return {"native_calls": self._native_work() - before}
 
     def time(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The prepared calls in a row; outputs are kept in order."""
-        model = self._models[request["key"]]
+        model, resident = self._models[request["key"]], self._resident
         before = self._native_work()
-        self._calls = run_calls(model, self._prepared, self._flusher(), request["head"], self._cuda)
-        self._outputs = self._calls.outputs
-        at = [] if self._cuda else [addresses(output) for output in self._outputs]
+        with nullcontext() if resident is None else resident.running():
+            wait = None if resident is None else resident.wait
+            self._calls = run_calls(resident or model, self._prepared, self._flusher(), request["head"], self._cuda, wait)
+        self._outputs = [_Late(resident, o) for o in self._calls.outputs] if resident else self._calls.outputs
+        at = [] if self._cuda or resident else [addresses(output) for output in self._outputs]
         return {"host_us": self._calls.host_us, "native_calls": self._native_work() - before, "at": at}
 
     def account(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
@@ -396,7 +431,7 @@ class Candidate:
         """Copy kept output ``index`` into the output arena, tensor by tensor, where shape and dtype agree."""
         described = self._describe(request["index"])
         tensors: list[torch.Tensor] = []
-        encode(self._outputs[request["index"]], tensors)
+        encode(self._output(request["index"]), tensors)
         for t, spec in zip(tensors, request["specs"], strict=False):
             place = self._arenas[request["key"] + "/outputs"].tensor(spec)
             if list(t.shape) == spec["shape"] and t.dtype == place.dtype:
@@ -410,8 +445,14 @@ class Candidate:
 
     def _describe(self, index: int) -> dict[str, Any]:
         tensors: list[torch.Tensor] = []
-        tree = encode(self._outputs[index], tensors)
+        tree = encode(self._output(index), tensors)
         return {"tree": tree, "outputs": [describe(t) for t in tensors], "plain": all(map(plain, tensors))}
+
+    def _output(self, index: int) -> Any:
+        kept = self._outputs[index]
+        if isinstance(kept, _Late):
+            kept = self._outputs[index] = kept.resident.output(kept.arrays)
+        return kept
 
     def _arguments(self, request: dict[str, Any], slot: int) -> list[Any]:
         arena = self._arenas[request["arena"]]

@@ -59,7 +59,7 @@ class Calls:
 
     outputs: list[Any]
     host_us: float
-    """Host time a call, launches only on a GPU."""
+    """Host time a call, launches only on a GPU and a TPU."""
     events: list[tuple[Any, Any]]
 
     def event_us(self) -> float | None:
@@ -69,11 +69,17 @@ class Calls:
 
 
 def run_calls(
-    call: Callable[..., Any], inputs: Sequence[Sequence[Any]], flush: Flusher, head: int, cuda: bool
+    call: Callable[..., Any],
+    inputs: Sequence[Sequence[Any]],
+    flush: Flusher,
+    head: int,
+    cuda: bool,
+    wait: Callable[[Sequence[Any]], None] | None = None,
 ) -> Calls:
     """Call once per entry of ``inputs``, keeping the outputs in order; all work is done when this returns.
 
-    ``head``: flushes of head start; on a GPU each call follows another flush.
+    ``head``: flushes of head start; on a GPU each call follows another flush. ``wait``: returns when the outputs that it is
+    given are there, where calls come back before (on a TPU).
     """
     outputs = []
     events = []
@@ -93,6 +99,8 @@ def run_calls(
     host_us = (time.perf_counter() - began) * 1e6 / max(len(inputs), 1)
     if cuda:
         torch.cuda.synchronize()
+    if wait is not None:
+        wait(outputs)
     gc.enable()
     return Calls(outputs, host_us, events)
 

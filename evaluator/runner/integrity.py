@@ -35,6 +35,11 @@ _WATCHED = (
     "triton.runtime.autotuner",
     "triton.runtime.interpreter",
     "triton.testing",
+    "jax",
+    "jax._src.api",
+    "jax._src.array",
+    "jax._src.dispatch",
+    "jax._src.pjit",
     "gc",
     "json",
     "socket",
@@ -138,7 +143,8 @@ def _places() -> Iterator[_Place]:
             for name, value in list(vars(module).items()):
                 if isinstance(value, type) and value.__module__ == module_name:
                     yield from _place(f"{module_name}.{name}", vars(value))
-    for kind in _CLASSES:
+    arrays = getattr(sys.modules.get("jax._src.array"), "ArrayImpl", None)
+    for kind in (*_CLASSES, *([arrays] if isinstance(arrays, type) else [])):
         yield from _place(f"{kind.__module__}.{kind.__name__}", vars(kind))
 
 

@@ -75,7 +75,8 @@ class ForkServer:
         self._ready = True
 
     def spawn(self, role: str, scratch: Path, config: Mapping[str, Any], **how: Any) -> Child:
-        """Fork a child of ``role`` that works in ``scratch``: the ``reference``, or an untrusted one in a sandbox.
+        """Fork a child of ``role`` that works in ``scratch``: the ``reference`` or a ``yardstick`` (the reference on a chip), or an
+        untrusted one in a sandbox.
 
         An untrusted child works in ``scratch/work``, the only folder it can write to, and may read ``scratch/libraries``.
         So does a reference for which a ``sandbox`` is given, a stranger's: it says what is right, and is confined all the same.
@@ -86,7 +87,7 @@ class ForkServer:
         :mod:`~kernelwright.evaluator.runner.tripwire` laid already; default: without).
         """
         self.wait_ready()
-        trusted = role == "reference"
+        trusted = role in ("reference", "yardstick")
         confined = not trusted or how.get("sandbox") is not None
         ours, theirs = Channel.pair(untrusted=not trusted)
         log = scratch / f"{role}.log"

@@ -10,29 +10,36 @@ The layers, and what each is for:
 - ``seccomp``: no sockets, tracing, mounting, kernel interfaces; for ``cpp`` no processes.
 
 Not protected against: bugs of the kernel or of the GPU's driver; code that rewrites the runner's own memory (all that a
-runner says is a claim); what the CPU's caches, the GPU's memory of earlier processes and timing reveal; on a GPU, other
-processes of this user being seen (not read or signalled) and a full disk between two looks of the watchdog.
+runner says is a claim); what the CPU's caches, the GPU's or TPU's memory of earlier processes and timing reveal; on a GPU, other
+processes of this user being seen (not read or signalled) and a full disk between two looks of the watchdog. A runner on a TPU
+talks to the chip itself, by its device file: what a program may do to the chip beyond its own end is libtpu's and the kernel's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import os
+import resource
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kernelwright.evaluator.chip import Chip, NoChip
 from kernelwright.evaluator.runner import landlock, linux, mounts, namespaces, seccomp
 from kernelwright.evaluator.runner.visible import Visible, visible
 
 BASE = ("process", "environment", "rlimits", "no_new_privs")
 """Layers that every runner has, and that cannot be missing."""
 _GPU_PROBED = ("namespaces", "landlock", "seccomp")
-"""Layers under which CUDA may not start."""
+"""Layers under which CUDA, or a TPU's client, may not start."""
+PINNED_BYTES = 1 << 40
+"""What a runner on a TPU may pin, as far as this user may: VFIO pins what the chip reads (Cloud TPU's pages ask containers for
+``memlock`` of 64 GiB), and within the layers no capability lifts the limit."""
 WORK_BYTES = 512 << 20
 """What a runner may write, together."""
 
@@ -47,6 +54,7 @@ class Plan:
     seccomp: bool = False
     capabilities: bool = False
     gpu: bool = False
+    tpu: bool = False
     processes: bool = False
     """The kernel's language needs to start processes."""
     hidden: tuple[str, ...] = ()
@@ -60,17 +68,20 @@ class Plan:
         return cls(**{**data, **{name: tuple(data[name]) for name in ("namespaces", "hidden", "seen")}})
 
 
-def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidden: Sequence[str] = ()) -> Plan:
+def plan(
+    mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidden: Sequence[str] = (), tpu: bool = False
+) -> Plan:
     """What to apply in ``mode`` (``auto``, ``strict``, ``off``), given the :func:`probe`'s answers."""
     if mode == "off":
         layers = ("namespaces", "landlock", "seccomp", "capabilities")
-        return Plan(gpu=gpu, processes=processes, off=dict.fromkeys(layers, "--sandbox off"))
-    if gpu:
-        probed = {**probed, **{layer: probed.get(f"gpu_{layer}") or probed[layer] for layer in _GPU_PROBED}}
-    off = {layer: why for layer, why in probed.items() if why and layer != "mounts" and not layer.startswith("gpu_")}
-    use_mounts = bool(probed["landlock"]) and not probed["mounts"] and not gpu
+        return Plan(gpu=gpu, tpu=tpu, processes=processes, off=dict.fromkeys(layers, "--sandbox off"))
+    if gpu or tpu:
+        device = "gpu" if gpu else "tpu"
+        probed = {**probed, **{layer: probed.get(f"{device}_{layer}") or probed[layer] for layer in _GPU_PROBED}}
+    off = {layer: why for layer, why in probed.items() if why and layer != "mounts" and not layer.startswith(("gpu_", "tpu_"))}
+    use_mounts = bool(probed["landlock"]) and not probed["mounts"] and not (gpu or tpu)
     if probed["landlock"] and not use_mounts:
-        off["mounts"] = probed["mounts"] or "not on a GPU"
+        off["mounts"] = probed["mounts"] or "not on a GPU or TPU"
     return Plan(
         namespaces=() if probed["namespaces"] else namespaces.ALL,
         landlock=not probed["landlock"],
@@ -78,6 +89,7 @@ def plan(mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidde
         seccomp=not probed["seccomp"],
         capabilities=True,
         gpu=gpu,
+        tpu=tpu,
         processes=processes,
         hidden=tuple(hidden),
         off=off,
@@ -100,10 +112,12 @@ def missing(applied: Mapping[str, str]) -> dict[str, str]:
 def probe() -> dict[str, str]:
     """Layer -> why it cannot be had here, empty when it can. Forks; call it in a process with one thread.
 
-    On a machine with an NVIDIA GPU also ``gpu_namespaces``, ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts there.
+    On a machine with an NVIDIA GPU also ``gpu_namespaces``, ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts there. In
+    a process whose runners open a TPU likewise ``tpu_…``, by opening it; so it must be nobody's meanwhile.
     """
     return {
         **_probe_gpu(),
+        **_probe_tpu(),
         "namespaces": (entered := _tried(lambda: namespaces.enter(namespaces.ALL))),
         "mounts": entered or _tried(lambda: namespaces.enter(namespaces.ALL), _bind_something),
         "landlock": _tried(landlock.version),
@@ -119,6 +133,44 @@ def _probe_gpu() -> dict[str, str]:
         **{name: _tried(functools.partial(_start_cuda, chosen)) for name, chosen in alone.items()},
         "gpu_namespaces": _tried(lambda: namespaces.enter(namespaces.ALL), _start_cuda_alone),
     }
+
+
+def _probe_tpu() -> dict[str, str]:
+    """All layers at once, which costs one start of some seconds; where the chip does not start so, one by one."""
+    chip = Chip.of(os.environ)
+    if chip is None:
+        return {}
+    layers = {"tpu_landlock": Plan(landlock=True, tpu=True), "tpu_seccomp": Plan(seccomp=True, tpu=True, processes=True)}
+    whole = Plan(landlock=True, seccomp=True, tpu=True, processes=True)
+    if not _tried(lambda: namespaces.enter(namespaces.ALL), functools.partial(_start_chip, chip, whole, True)):
+        return dict.fromkeys((*layers, "tpu_namespaces"), "")
+    return {
+        **{name: _tried(functools.partial(_start_chip, chip, chosen, False)) for name, chosen in layers.items()},
+        "tpu_namespaces": _tried(
+            lambda: namespaces.enter(namespaces.ALL), functools.partial(_start_chip, chip, Plan(tpu=True), True)
+        ),
+    }
+
+
+def _start_chip(chip: Chip, chosen: Plan, alone: bool) -> None:
+    """Confine this process as a runner is, ``alone`` in its namespaces, and open the chip.
+
+    Raises:
+        OSError: it does not open.
+    """
+    if alone:
+        with contextlib.suppress(OSError):
+            namespaces.fresh_proc()
+    _, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    most = PINNED_BYTES if hard == resource.RLIM_INFINITY else min(PINNED_BYTES, hard)
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (most, most))
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.drop_capabilities()
+    Sandbox(chosen, tempfile.gettempdir()).confine()
+    try:
+        chip.open()
+    except (NoChip, ImportError) as error:
+        raise OSError(errno.ENODEV, str(error)[:150]) from error
 
 
 def _start_cuda_alone() -> None:
@@ -232,7 +284,8 @@ class Sandbox:
         scoped = self._plan.landlock and self._apply("landlock", self._landlock) >= 6
         if self._plan.seccomp:
             alone = namespaces.PROCESS in self.namespaces
-            chosen = seccomp.Filter(self._plan.processes, self._plan.gpu, not (alone or scoped), not alone)
+            accelerator = self._plan.gpu or self._plan.tpu
+            chosen = seccomp.Filter(self._plan.processes, accelerator, not (alone or scoped), not alone)
             self._apply("seccomp", lambda: seccomp.install(chosen))
         return self.report
 
@@ -242,7 +295,7 @@ class Sandbox:
         return landlock.restrict(landlock.Access(read, seen.listed, (*seen.write, self.work), seen.devices))
 
     def _seen(self) -> Visible:
-        return visible(self._plan.gpu, self._own_proc, self._plan.hidden, self._plan.seen)
+        return visible(self._plan.gpu, self._own_proc, self._plan.hidden, self._plan.seen, self._plan.tpu)
 
     def _apply(self, layer: str, step: Callable[[], int | None]) -> int:
         try:

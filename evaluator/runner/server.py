@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from kernelwright.evaluator.chip import VARIABLE
 from kernelwright.evaluator.runner import linux, namespaces, tripwire
 from kernelwright.evaluator.runner.channel import MAX_FRAME, MAX_UNTRUSTED, Channel, ChannelClosed
 from kernelwright.evaluator.runner.sandbox import Plan, Sandbox, probe
@@ -29,6 +30,7 @@ from kernelwright.evaluator.runner.visible import visible
 _ROLES = {
     "candidate": "kernelwright.evaluator.runner.candidate",
     "reference": "kernelwright.evaluator.runner.reference",
+    "yardstick": "kernelwright.evaluator.runner.yardstick",
     "program": "kernelwright.evaluator.runner.program",
 }
 _LAZY = ("kernelwright.evaluator.runner", "kernelwright.evaluator.backends")
@@ -51,6 +53,8 @@ def main(fd: int) -> None:
     tripwire.look_up_operators()
     for gpu in (False, True):
         visible(gpu, own_proc=True)
+    if VARIABLE in os.environ:
+        visible(False, own_proc=True, tpu=True)
     gc.collect()
     gc.freeze()  # a child's collections then leave the pages that it shares alone
     channel = Channel(socket.socket(fileno=fd))
@@ -201,7 +205,7 @@ def _confined(request: dict[str, Any], channel_fd: int) -> NoReturn:
 
 def _serve(request: dict[str, Any], channel_fd: int, hello: dict[str, Any]) -> None:
     module = importlib.import_module(_ROLES[request["role"]])
-    longest = MAX_FRAME if request["role"] == "reference" else MAX_UNTRUSTED
+    longest = MAX_FRAME if request["role"] in ("reference", "yardstick") else MAX_UNTRUSTED
     channel = Channel(socket.socket(fileno=channel_fd), longest=longest)
     channel.send(hello)
     module.serve(channel, request["config"])

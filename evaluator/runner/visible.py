@@ -17,6 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kernelwright.evaluator.chip import nodes
+
 _SYSTEM = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt/rocm",
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime", "/etc/nsswitch.conf",
@@ -25,6 +27,8 @@ _SYSTEM = (
 )  # fmt: skip
 """``passwd`` names the user (``getpass.getuser`` in torch's caches); it holds no secret."""
 _GPU = ("/sys/bus/pci", "/sys/devices", "/sys/class", "/sys/module/nvidia", "/sys/module/nvidia_uvm", "/run/nvidia")
+_TPU = ("/sys/bus/pci", "/sys/devices", "/sys/class", "/sys/kernel/iommu_groups", "/sys/module/gasket", "/sys/module/vfio")
+"""Where libtpu and JAX look for chips (``jax/_src/hardware_utils.py``; gVisor's ``tpuproxy`` gives as much). Not run on a TPU."""
 _PROC = (
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/loadavg",
     "/proc/devices", "/proc/modules", "/proc/driver", "/proc/sys/vm", "/proc/sys/kernel",
@@ -49,14 +53,16 @@ class Visible:
     devices: tuple[str, ...]
 
 
-def visible(gpu: bool, own_proc: bool, hidden: Sequence[str] = (), seen: Sequence[str] = ()) -> Visible:
+def visible(
+    gpu: bool, own_proc: bool, hidden: Sequence[str] = (), seen: Sequence[str] = (), tpu: bool = False
+) -> Visible:
     """What a runner on this device sees. ``own_proc``: its ``/proc`` shows its own processes only.
 
     ``hidden``: folders to leave out beside this package's own, should they lie inside what is seen. ``seen``: folders besides.
     """
-    read, listed = _folders(gpu, tuple(hidden), tuple(seen))
+    read, listed = _folders(gpu, tuple(hidden), (*seen, *(_TPU if tpu else ())))
     proc = ("/proc",) if own_proc else _PROC
-    devices = [*_DEVICES, *(_gpu_devices() if gpu else ()), *(_GPU_WRITES if gpu else ())]
+    devices = [*_DEVICES, *(_gpu_devices() if gpu else ()), *(_GPU_WRITES if gpu else ()), *(nodes() if tpu else ())]
     # The GPU's driver keeps there what processes share.
     return Visible((*read, *proc), listed, ("/dev/shm",) if gpu else (), tuple(devices))
 

@@ -134,7 +134,10 @@ def _verdicts(work: Sequence[Job], free: SimpleQueue[Engine], jobs: int, ends: f
 def reduced(verdict: Verdict) -> Judged:
     """What of a verdict is kept."""
     timing = verdict.timing
-    latency, speedup = (None, None) if timing is None else (_three(timing.latency_us), _three(timing.speedup["eager"]))
+    latency, speedup = None, None
+    if timing is not None:
+        latency, over = _three(timing.latency_us), timing.speedup.get("eager")
+        speedup = None if over is None else _three(over)
     return Judged(verdict.kernel_id, verdict.status.value, verdict.stage.value, verdict.reason[:120], latency, speedup)
 
 
