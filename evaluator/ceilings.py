@@ -45,7 +45,7 @@ class Ceilings:
 
 
 def roofline(task: Task, opened: OpenCase, ceilings: Ceilings) -> tuple[str, float | None]:
-    """Which ceiling bounds a case (``memory`` or ``compute``) and the least time it allows, µs; None where nobody measured it."""
+    """Which ceiling bounds a case (``memory`` or ``compute``) and the least time it allows, µs; None: not measured."""
     if ceilings.memory_gbps is None:
         return "", None
     sizes = {**opened.facts["sizes"], "itemsize": ITEMSIZE[opened.dtype]}

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,6 @@ class Chip:
             NoChip: it does not start, or is another platform's.
         """
         import jax
-        import jaxlib
 
         try:
             device = jax.devices()[0]
@@ -90,7 +90,7 @@ class Chip:
             raise NoChip(f"JAX opened {device.platform!r}, expected {self.platform!r}")
         name = f"{device.device_kind} (TPU interpret mode stands in)" if self.stands_in else device.device_kind
         runtime = " ".join(str(device.client.platform_version).split())[:200]
-        return {"name": name, "versions": {"jax": jax.__version__, "jaxlib": jaxlib.__version__, "runtime": runtime}}
+        return {"name": name, "versions": {"jax": jax.__version__, "jaxlib": version("jaxlib"), "runtime": runtime}}
 
     @contextmanager
     def tracing(self) -> Iterator[None]:

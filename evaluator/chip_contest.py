@@ -1,14 +1,14 @@
 """Timing on a chip that one process at a time can hold: the kernel and the reference take turns, process by process.
 
 A process gives a TPU back by ending, so each turn begins with a fresh one that opens the chip, compiles and is warmed outside
-the clock. Turns go in ABBA order: a block is the reference's turn, two readings of the kernel, the reference's turn again. In a
-turn everything is as on other devices: the clock is the judge's, outside the process, by differences (``stopwatch``); contents
-are new before each reading; inputs lie on the chip before the clock starts (see ``backends/pallas_resident``), and a run is over
-when all its outputs are there. Nothing is flushed: a TPU keeps no cache between calls. The outputs of timed calls, drawn
-at random, are compared with the oracle afterwards.
+the clock. Turns go in ABBA order: a block is the reference's turn, two visits to the kernel, the reference's turn again. In a
+turn all is as on other devices: the clock is the judge's, outside the process, by differences (``stopwatch``); contents are new
+before each reading; inputs lie on the chip before the clock starts (see ``backends/pallas_resident``), and a run is over when
+all its outputs are there. Nothing is flushed: a TPU keeps no cache between calls. The outputs of timed calls, drawn at random,
+are compared with the oracle afterwards.
 
-Not protected against: a chip whose clock changes between turns; a call shorter than its dispatch by the host, which is then what
-is timed, of both sides alike; code that rewrites the runner's own memory.
+Not protected against: a chip whose clock changes between turns; a call shorter than its dispatch by the host, which is then
+what is timed, of both sides alike; code that rewrites the runner's own memory.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ BASELINES = ("eager", "jit")
 """The reference through torchax: operator by operator, and compiled as a whole."""
 _TARGET_US = 10_000.0
 """Work in a short run."""
+_LONGEST_US = 1e6
 _FIRST, _MOST_CALLS = 4, 128
 _ON_CHIP_BYTES = 2 << 30
 """Of inputs and outputs of one run."""
@@ -99,16 +100,21 @@ class Yardstick:
         try:
             self.ask("open", OPEN_SECONDS)
         except TaskError as error:
-            raise HarnessError(f"the TPU cannot be used by the reference: {error.message}", "see docs/backends/pallas.md") from None
+            why = f"the TPU cannot be used by the reference: {error.message}"
+            raise HarnessError(why, "see docs/backends/pallas.md") from None
         facts = opened.facts
         at = [entry["name"] for entry in facts["arenas"]].index("parameters")
         self.ask("attach", fds=opened.fds[at : at + 1], name="parameters", arena=facts["arenas"][at]["arena"])
-        self.ask("attach", fds=pool.fds, name="pool", arena=pool.facts["arena"])
+        self.take(pool)
         made = {name: facts[name] for name in ("init", "init_specs", "parameters", "training")}
         self.ask("build", sizes=dict(opened.case.sizes), seed=opened.seed, dtype=opened.dtype, **made)
-        given = {"inputs": facts["inputs"], "specs": pool.facts["specs"], "names": BASELINES}
+        given = {"inputs": facts["inputs"], "names": BASELINES}
         failed: dict[str, str] = self.ask("baselines", settings.compile_seconds, **given)[0]["failed"]
         return failed
+
+    def take(self, pool: Pool) -> None:
+        """Its inputs are this pool's from here on."""
+        self.ask("attach", fds=pool.fds, name="pool", arena=pool.facts["arena"], specs=pool.facts["specs"])
 
     def ask(
         self, op: str, /, seconds: float = 180.0, fds: Sequence[int] = (), **message: Any
@@ -125,7 +131,7 @@ class Yardstick:
             tail = gone.gone.log.splitlines()[-1:] or [""]
             raise HarnessError(f"the reference's process on the TPU failed ({gone.gone}) {tail[0]}".rstrip()) from None
         if "refused" in reply:
-            raise TaskError(str(reply["refused"]))
+            raise TaskError(f"the reference on the TPU: {reply['refused']}")
         return reply, received
 
     def close(self) -> None:
@@ -166,11 +172,8 @@ class ChipContest:
         self._pool = session.pool(opened, 4 * _FIRST)
         self._candidate = self._seat(trial)
         self._unseen = True
-        self._n = self._calls()
-        if self._n > _FIRST:
-            trial.detach_pool(opened)
-            self._pool = session.pool(opened, 4 * self._n)
-            self._candidate = self._seat(trial)
+        self._us = [self._measured(self._candidate)]
+        self._n = _FIRST
 
     def _seat(self, trial: Trial) -> CandidateSide:
         """The kernel in this process, its launches captured and warm."""
@@ -181,11 +184,24 @@ class ChipContest:
         _warm(side, self._pool)
         return side
 
-    def _calls(self) -> int:
-        """Calls of a short run: enough work for the clock, and no more than the chip's memory takes."""
-        us = max(measure(self._candidate, _FIRST, self._pool.copies, 0, self._rng).us, 1.0)
+    def _measured(self, side: Side) -> float:
+        return max(measure(side, _FIRST, self._pool.copies, 0, self._rng).us, 1.0)
+
+    def _calibrate(self) -> None:
+        """Calls of a short run: enough work of the fastest for the clock, no more than the chip's memory takes, and no run of
+        the slowest that takes for ever. The slots to go with them."""
         room = _ON_CHIP_BYTES // max(3 * self._opened.nbytes, 1)
-        return max(1, min(math.ceil(_TARGET_US / us), _MOST_CALLS, room))
+        patience = int(_LONGEST_US / (3 * max(self._us)))
+        self._n = max(1, min(math.ceil(_TARGET_US / min(self._us)), _MOST_CALLS, room, patience))
+        if 4 * self._n <= self._pool.copies:
+            return
+        if self._trial is not None:
+            self._trial.detach_pool(self._opened)
+        self._pool = self._session.pool(self._opened, 4 * self._n)
+        if self._trial is not None:
+            self._candidate = self._seat(self._trial)
+        if self._yard is not None:
+            self._yard.take(self._pool)
 
     def _now(self, name: str) -> Side:
         """The side of that name, its process holding the chip."""
@@ -226,7 +242,9 @@ class ChipContest:
             self._notes.append(f"no baseline: {error.message}")
             return []
         self._notes += [f"no {name} baseline: {why}" for name, why in failed.items()]
-        return [name for name in BASELINES if name not in failed]
+        ready = [name for name in BASELINES if name not in failed]
+        self._us += [self._measured(self._now(name)) for name in ready]
+        return ready
 
     def run(self, evidence: dict[str, Any]) -> CaseTiming:
         """The readings, and what comes of them.
@@ -235,6 +253,7 @@ class ChipContest:
             Rejected: a timed output is wrong, or the kernel fails.
         """
         names = self._baselines()
+        self._calibrate()
         sides: list[Side] = [_Competitor(name, self._now) for name in (*names, CANDIDATE)]
         deadline = time.monotonic() + self._settings.timing_seconds
 
@@ -244,7 +263,8 @@ class ChipContest:
                 return blocks >= _LEAST and narrow(samples, CANDIDATE, self._settings.half_width, _LEAST)
             return blocks >= self._settings.min_blocks or (time.monotonic() > deadline and blocks >= _FEW)
 
-        most = max(_MOST_BLOCKS, self._settings.min_blocks // 2) if names else self._settings.max_blocks
+        few = max(_MOST_BLOCKS, self._settings.min_blocks // 2)
+        most = min(few if names else self._settings.max_blocks, self._settings.max_blocks)
         samples = interleave(sides, self._visit, lambda side: 0.0, enough, most)
         if len(samples.times[CANDIDATE]) < _LEAST:
             raise Rejected(Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured")
@@ -276,7 +296,7 @@ class ChipContest:
     def _write_down(self, samples: Samples, evidence: dict[str, Any]) -> None:
         key = samples_key(self._opened.case.name, self._opened.dtype)
         evidence.setdefault("samples_us", {})[key] = samples.times
-        readings = {
+        readings: dict[str, dict[str, Sequence[Any]]] = {
             name: {
                 "readings": [[r.short_us, r.long_us, round(r.host_us, 3)] for r in found],
                 "spacers_us": samples.spacers[name],

@@ -1,8 +1,8 @@
 """A hearing on a chip that one process at a time can hold: the runner has it, the judge's oracle stays on the host.
 
-From first to last the judge has the chip to itself. The kernel is simulated first, on its smallest case: a race or an access out
-of bounds may pass on a chip by luck and be seen by the interpreter alone, and what waits for ever should not do so there. Then
-each stage is as on other devices, in a runner that has opened the chip before it knows the kernel; its values are compared by
+From first to last the judge has the chip to itself. The kernel is simulated first, on its smallest case: a race or an access
+out of bounds may pass on a chip by luck and be seen by the interpreter alone, and what waits for ever should not do so there. Each
+stage is then as on other devices, in a runner that has opened the chip before it knows the kernel; its values are compared by
 the same rules, the reference's own error being that of torch on the host.
 """
 
@@ -88,18 +88,20 @@ class ChipHearing(Hearing):
 
     def _again(self) -> Trial:
         """A fresh runner with the kernel loaded, in the place of the last one."""
-        assert self._trial is not None and self._built is not None
+        assert self._trial is not None
+        assert self._built is not None
         was = self._trial
         was.close()
         trial = super()._runner(self._built)
         trial.stage, trial.must_launch = was.stage, was.must_launch
+        trial.oracles, trial.convention = was.oracles, was.convention
         self._trial = trial
         trial.load()
         return trial
 
     def _reference_server(self) -> ForkServer:
-        entry = {**self._judge.backend.run_entry(self._judge.place), "KERNELWRIGHT_IMPORT": "jax,jax.experimental.pallas,torchax"}
-        return self._judge.server(entry)
+        entry = self._judge.backend.run_entry(self._judge.place)
+        return self._judge.server({**entry, "KERNELWRIGHT_IMPORT": "jax,jax.experimental.pallas,torchax"})
 
     def _confined(self, server: ForkServer) -> sandbox.Plan | None:
         settings = self._judge.settings

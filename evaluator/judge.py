@@ -54,7 +54,8 @@ class Judge:
 
     Args:
         backend: short name or import path of a backend.
-        device: ``cpu``, ``cuda``, ``cuda:N``, ``tpu``, ``tpu:N``; None: what is there and the backend can use, a TPU only by name.
+        device: ``cpu``, ``cuda``, ``cuda:N``, ``tpu``, ``tpu:N``; None: what is there and the backend can use. A TPU has to be
+            named.
         cache: folder for builds, baselines' compilations and measured ceilings.
     """
 

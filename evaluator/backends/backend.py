@@ -34,8 +34,7 @@ class Backend(Protocol):
     name: str
 
     def available(self, device: str) -> str:
-        """Empty when kernels can run on ``device`` (``"cpu"``, ``"cuda"``, ``"tpu"``, ``"tpu:N"``), else reason and remedy in one
-        line."""
+        """Empty when kernels run on ``device`` (``cpu``, ``cuda``, ``tpu``, ``tpu:N``), else reason and remedy in one line."""
         ...
 
     def build(self, kernel: Kernel, cache: Path) -> Built:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from kernelwright.evaluator.chip import Chip
 from kernelwright.evaluator.backends.pallas_probe import SEMAPHORES
 from kernelwright.evaluator.backends.pallas_trace import Traced, inspect
+from kernelwright.evaluator.chip import Chip
 
 _AS_BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
 _KEPT = 64

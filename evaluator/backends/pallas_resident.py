@@ -3,8 +3,8 @@
 ``forward`` works on torch's tensors, which are the host's: timed as it stands, a call would be two transfers with a kernel in
 between, and no baseline under ``jax.jit`` has them. So one call is watched: what each launch is given must be an input, a
 parameter or what an earlier launch gave, seen through views, casts and contiguous copies. Those are done again inside the
-compiled launch, on the chip and in the clock. Whatever else ``forward`` makes on the host (a constant, a concatenation) cannot be
-told from work done ahead, so such a kernel is not timed and the reason says what to move into the launched function.
+compiled launch, on the chip and in the clock. Whatever else ``forward`` makes on the host (a constant, a concatenation) cannot
+be told from work done ahead, so such a kernel is not timed and the reason says what to move into the launched function.
 
 What is timed is therefore not ``forward`` but its launches, one after the other; that they are the whole of its work is seen by
 their outputs, which are compared with the oracle. Views and casts of what ``forward`` returns are left to the host, after the
@@ -172,7 +172,7 @@ class _Watch(TorchDispatchMode):
     """Sees which memory holds what, and what each launch is given. Keeps every tensor, so that no address comes twice."""
 
     def __init__(self, roots: Sequence[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.steps: list[Step] = []
         self.problem = ""
         self._values: dict[int, tuple[Value, int]] = {}
@@ -228,7 +228,7 @@ class _Watch(TorchDispatchMode):
 
     def _seen(self, tensor: torch.Tensor) -> View:
         value, _ = self._values[_place(tensor)]
-        return View(value, tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset())
+        return View(value, tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()))
 
 
 def _compiled(launched: Launched, given: Sequence[View], needs: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
@@ -268,8 +268,6 @@ def _array(view: View, known: Mapping[int, Any]) -> Any:
 def _tensor(view: View, known: Mapping[int, torch.Tensor]) -> torch.Tensor:
     """A view as a torch tensor, of tensors."""
     value = view.value
-    if value.of is None:
-        flat = known[value.root]
-    else:
-        flat = _tensor(value.of, known).to(value.dtype).permute(value.order).contiguous()
+    of = value.of
+    flat = known[value.root] if of is None else _tensor(of, known).to(value.dtype).permute(value.order).contiguous()
     return torch.as_strided(flat.reshape(-1), view.shape, view.strides, view.offset)

@@ -385,7 +385,7 @@ class Candidate:
         return apply(request, self._device)
 
     def reside(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """Capture the launches of one call, for calls whose arguments lie on the chip already; ``problem``: why they cannot be."""
+        """Capture the launches of one call, for calls whose arguments lie on the chip; ``problem``: why they cannot be."""
         from kernelwright.evaluator.backends.pallas_resident import NotResident, Resident
 
         model = self._models[request["key"]]

@@ -75,8 +75,8 @@ class ForkServer:
         self._ready = True
 
     def spawn(self, role: str, scratch: Path, config: Mapping[str, Any], **how: Any) -> Child:
-        """Fork a child of ``role`` that works in ``scratch``: the ``reference`` or a ``yardstick`` (the reference on a chip), or an
-        untrusted one in a sandbox.
+        """Fork a child of ``role`` that works in ``scratch``: the ``reference``, a ``yardstick`` (the reference on a chip), or
+        an untrusted one in a sandbox.
 
         An untrusted child works in ``scratch/work``, the only folder it can write to, and may read ``scratch/libraries``.
         So does a reference for which a ``sandbox`` is given, a stranger's: it says what is right, and is confined all the same.

@@ -10,7 +10,7 @@ The layers, and what each is for:
 - ``seccomp``: no sockets, tracing, mounting, kernel interfaces; for ``cpp`` no processes.
 
 Not protected against: bugs of the kernel or of the GPU's driver; code that rewrites the runner's own memory (all that a
-runner says is a claim); what the CPU's caches, the GPU's or TPU's memory of earlier processes and timing reveal; on a GPU, other
+runner says is a claim); what the CPU's caches, a device's memory of earlier processes and timing reveal; on a GPU, other
 processes of this user being seen (not read or signalled) and a full disk between two looks of the watchdog. A runner on a TPU
 talks to the chip itself, by its device file: what a program may do to the chip beyond its own end is libtpu's and the kernel's.
 """

@@ -28,7 +28,7 @@ _SYSTEM = (
 """``passwd`` names the user (``getpass.getuser`` in torch's caches); it holds no secret."""
 _GPU = ("/sys/bus/pci", "/sys/devices", "/sys/class", "/sys/module/nvidia", "/sys/module/nvidia_uvm", "/run/nvidia")
 _TPU = ("/sys/bus/pci", "/sys/devices", "/sys/class", "/sys/kernel/iommu_groups", "/sys/module/gasket", "/sys/module/vfio")
-"""Where libtpu and JAX look for chips (``jax/_src/hardware_utils.py``; gVisor's ``tpuproxy`` gives as much). Not run on a TPU."""
+"""Where libtpu and JAX look for chips (``jax/_src/hardware_utils.py``), and the drivers. From documentation, not run."""
 _PROC = (
     "/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/version", "/proc/filesystems", "/proc/loadavg",
     "/proc/devices", "/proc/modules", "/proc/driver", "/proc/sys/vm", "/proc/sys/kernel",

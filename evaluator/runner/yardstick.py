@@ -1,7 +1,7 @@
 """The reference on a chip that torch does not know: eager and under ``jax.jit``, through torchax. What speedups are over.
 
-A trusted child that holds the chip for one turn of a timing. It has the reference, its parameters and the pool of inputs that the
-kernel is timed on, and no expected value. Matrix products of float32 are float32's here, as for every baseline: JAX's own
+A trusted child that holds the chip for one turn of a timing. It has the reference, its parameters and the pool of inputs that
+the kernel is timed on, and no expected value. Matrix products of float32 are float32's here, as for every baseline: JAX's own
 default on a TPU multiplies them in bfloat16, which no kernel is allowed.
 
 torchax (https://github.com/google/torchax) is optional; with torch 2.13 its 0.0.14 is needed.
@@ -59,6 +59,8 @@ class Yardstick:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._arenas: dict[str, Arena] = {}
+        self._inputs: Any = None
+        self._specs: list[dict[str, Any]] = []
         self._model: Any = None
         self._states: Any = None
         self._forward: Callable[..., Any] = lambda: None
@@ -78,7 +80,8 @@ class Yardstick:
         return chip.open()
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
-        """Map an arena under a name."""
+        """Map an arena under a name; ``specs``: the inputs that lie in it, slot by slot."""
+        self._specs = request.get("specs", self._specs)
         self._arenas[request["name"]] = Arena.attach(request["arena"], fds)
         return {"ok": True}
 
@@ -103,14 +106,15 @@ class Yardstick:
         """Make ``eager`` and ``jit`` ready; replies with the failures, name -> reason."""
         import jax
 
-        tree, states, forward = request["inputs"], self._states, self._forward
+        self._inputs = request["inputs"]
+        tree, states, forward = self._inputs, self._states, self._forward
 
         def eager(*arrays: Any) -> Any:
             return forward(states, tuple(decode(tree, arrays)))
 
         jitted = jax.jit(lambda weights, *arrays: forward(weights, tuple(decode(tree, arrays))))
         made = {"eager": eager, "jit": lambda *arrays: jitted(states, *arrays)}
-        given = self._arguments(request, 0)
+        given = self._arguments(0)
         expected: list[torch.Tensor] = []
         encode(self._model(*given), expected)
         failed = {}
@@ -143,7 +147,7 @@ class Yardstick:
         """The arguments of the calls that :meth:`time` will make, on the chip when this returns."""
         import jax
 
-        self._prepared = [self._placed(self._arguments(request, slot)) for slot in request["slots"]]
+        self._prepared = [self._placed(self._arguments(slot)) for slot in request["slots"]]
         jax.block_until_ready((self._prepared, self._states))
         return {"ok": True}
 
@@ -160,9 +164,9 @@ class Yardstick:
         """The device's own account of the last run: a TPU gives none."""
         return {"event_us": None}
 
-    def _arguments(self, request: dict[str, Any], slot: int) -> list[Any]:
+    def _arguments(self, slot: int) -> list[Any]:
         arena = self._arenas["pool"]
-        return list(decode(request["inputs"], [arena.tensor(spec, slot) for spec in request["specs"]]))
+        return list(decode(self._inputs, [arena.tensor(spec, slot) for spec in self._specs]))
 
     @staticmethod
     def _placed(arguments: Sequence[Any]) -> list[Any]:
