@@ -72,6 +72,8 @@ def describe(verdict: Verdict) -> str:
     """A passed verdict in one line."""
     timing = verdict.timing
     if timing is None:
+        if why := verdict.evidence.get("not_timed"):
+            return f"passed, verified {verdict.assurance.value}; not timed: {why}"
         known = static(verdict)
         estimate = f"; the compiler estimates {known.cycles} cycles ({known.where}), which is no timing" if known else ""
         return f"passed, verified {verdict.assurance.value}; no timing without the device{estimate}"

@@ -1,9 +1,9 @@
 """A hearing on a chip that one process at a time can hold: the runner has it, the judge's oracle stays on the host.
 
 From first to last the judge has the chip to itself. The kernel is simulated first, on its smallest case: a race or an access
-out of bounds may pass on a chip by luck and be seen by the interpreter alone, and what waits for ever should not do so there. Each
-stage is then as on other devices, in a runner that has opened the chip before it knows the kernel; its values are compared by
-the same rules, the reference's own error being that of torch on the host.
+out of bounds may pass on a chip by luck and be seen by the interpreter alone, and what waits for ever should not do so there.
+Each stage is then as on other devices, in a runner that has opened the chip before it knows the kernel; its values are compared
+by the same rules, the reference's own error being that of torch on the host.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What is used when nothing is named: a CUDA device -> triton, else cpp; a provider's key -> its model, else playbook."""
+"""What is used when nothing is named: a CUDA device -> triton, a TPU that is named -> pallas, else cpp; a provider's key -> its
+model, else playbook."""
 
 from __future__ import annotations
 
@@ -17,11 +18,11 @@ _CUDA = re.compile(r"\bload\(\s*cuda\s*=")
 
 
 def device_kind(device: str | None) -> str:
-    """``cpu`` or ``cuda`` for a ``--device``: a kind, an index, or with the bundle engine a device's name."""
+    """``cpu``, ``cuda`` or ``tpu`` for a ``--device``: a kind, an index, or with the bundle engine a device's name."""
     if device is None:
         return default_device()
     kind = device.partition(":")[0]
-    if kind in ("cpu", "cuda"):
+    if kind in ("cpu", "cuda", "tpu"):
         return kind
     hardware = lookup(device)
     return hardware.kind if hardware else kind
@@ -29,7 +30,7 @@ def device_kind(device: str | None) -> str:
 
 def backend(device: str | None) -> str:
     """The backend for a device."""
-    return "triton" if device_kind(device) == "cuda" else "cpp"
+    return {"cuda": "triton", "tpu": "pallas"}.get(device_kind(device), "cpp")
 
 
 def language(source: str) -> str:

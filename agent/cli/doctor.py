@@ -107,6 +107,7 @@ def _backends() -> Iterator[dict[str, Any]]:
         yield _row(f"backend {name}", "" if problem else f"on {kind}", problem)
         if name == "pallas" and not problem:
             yield _libtpu()
+            yield _tpu()
         if name == "ascend":
             yield from _ascend()
 
@@ -152,6 +153,17 @@ def _libtpu() -> dict[str, Any]:
         return _row("libtpu", "", "not installed: Pallas kernels are not compiled for v5e and v6e; pip install libtpu")
     figures = "compiles for v5e and v6e" + (", with bundle and spill counts" if found.mode == COUNTS else "")
     return _row("libtpu", figures if found.mode and not found.problem else "", found.problem)
+
+
+def _tpu() -> dict[str, Any]:
+    """Whether a TPU is here and JAX opens it: tried, where one is visible."""
+    from kernelwright.evaluator.backends.pallas import PallasBackend
+    from kernelwright.evaluator.chip_contest import missing
+
+    found = PallasBackend().facts(0)
+    without = missing()
+    timed = f"no baseline: {without}" if without else "timed against the reference through torchax"
+    return _row("tpu", f"{found.name}: use it with --device tpu; {timed}" if found.name else "", found.problem)
 
 
 def _sandbox() -> Iterator[dict[str, Any]]:

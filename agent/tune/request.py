@@ -88,6 +88,8 @@ def carry_out(
         InputError: a name, a folder, the model or its inputs are not what is needed; before anything is spent.
     """
     where = parse_device(request.device or default_device())
+    if where.startswith("tpu"):
+        raise InputError(f"tune moves the model to its device, and torch knows no {where!r}", "use --device cpu, cuda or cuda:N")
     config = RunConfig(
         argv=argv,
         order=(),

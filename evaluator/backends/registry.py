@@ -48,7 +48,7 @@ def judged_here(name: str, device: str | None, *, numerics: bool = False) -> str
     """
     made, found = backend(name), parse_device(device) if device else default_device()
     kind = found.partition(":")[0]
-    problem = made.available(kind)
+    problem = made.available(found if kind == "tpu" else kind)
     if problem and device is None and kind != "cpu":
         kind, problem = "cpu", made.available("cpu")
     if not problem and numerics and made.name == "cuda" and kind == "cpu":
