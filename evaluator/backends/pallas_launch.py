@@ -51,8 +51,6 @@ class Launched:
     static: dict[str, Any]
     results: tuple[torch.Tensor, ...]
     """What the kernel was given back, flattened."""
-    kernels: int
-    """``pallas_call`` in it."""
 
 
 class Launches:
@@ -91,10 +89,7 @@ class Launches:
             return jax.tree.map(lambda s: to_torch(np.zeros(s.shape, s.dtype)), shapes)
         mode = self._modes[-1]
         run, traced = self._prepare(function, arrays, static, mode)
-        for name in traced.charged(self._allowed):
-            if self._trip is None:
-                raise RuntimeError(f"{name} computes outside pallas_call: library work; the kernel must do it itself")
-            self._trip(f"jax.{name}")
+        self.charge(traced)
         self.count += traced.kernels
         with self.tracing(mode), _balanced() if self._simulated() else nullcontext():
             results = jax.block_until_ready(run(*arrays))
@@ -102,8 +97,19 @@ class Launches:
             raise Race(f"a data race (dma_execution_mode={mode['dma_execution_mode']!r})")
         given = jax.tree.map(to_torch, results)
         if self.watcher is not None:
-            self.watcher(Launched(function, tensors, static, tuple(jax.tree.leaves(given)), traced.kernels))
+            self.watcher(Launched(function, tensors, static, tuple(jax.tree.leaves(given))))
         return given
+
+    def charge(self, traced: Traced) -> None:
+        """Tell of what computes outside ``pallas_call`` though it may not.
+
+        Raises:
+            RuntimeError: there is such, and nobody to tell.
+        """
+        for name in traced.charged(self._allowed):
+            if self._trip is None:
+                raise RuntimeError(f"{name} computes outside pallas_call: library work; the kernel must do it itself")
+            self._trip(f"jax.{name}")
 
     def _simulated(self) -> bool:
         """Whether the interpreter runs them and looks for what only it sees."""

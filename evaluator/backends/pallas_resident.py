@@ -3,7 +3,7 @@
 ``forward`` works on torch's tensors, which are the host's: timed as it stands, a call would be two transfers with a kernel in
 between, and no baseline under ``jax.jit`` has them. So one call is watched: what each launch is given must be an input, a
 parameter or what an earlier launch gave, seen through views, casts and contiguous copies. Those are done again inside the
-compiled launch, on the chip and in the clock. Whatever else ``forward`` makes on the host (a constant, a concatenation) cannot
+compiled launch, on the chip and in the clock. Whatever else ``forward`` makes on the host (a constant, a padded copy) cannot
 be told from work done ahead, so such a kernel is not timed and the reason says what to move into the launched function.
 
 What is timed is therefore not ``forward`` but its launches, one after the other; that they are the whole of its work is seen by
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +22,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kernelwright.evaluator.backends.pallas_launch import Launched, Launches, to_jax, to_torch
+from kernelwright.evaluator.backends.pallas_trace import inspect
 from kernelwright.evaluator.runner.trees import decode, encode
 
 _COPIES = frozenset({"aten::_to_copy", "aten::clone"})
@@ -82,7 +82,18 @@ class Step:
     given: tuple[View, ...]
     needs: tuple[int, ...]
     results: tuple[int, ...]
-    run: Callable[..., tuple[Any, ...]]
+
+    def traced(self, arrays: Sequence[Any]) -> Any:
+        """The launch as a function of the arrays that it needs, traced: the kernel's Python runs here, and not again."""
+        import jax
+
+        def step(*given: Any) -> tuple[Any, ...]:
+            known = dict(zip(self.needs, given, strict=True))
+            made = self.launched.function(*[_array(view, known) for view in self.given], **self.launched.static)
+            return tuple(jax.tree.leaves(made))
+
+        step.__name__ = getattr(self.launched.function, "__name__", "kernel")
+        return jax.jit(step).trace(*arrays)
 
 
 class Resident:
@@ -108,7 +119,6 @@ class Resident:
         self._launches = launches
         inputs: list[torch.Tensor] = []
         encode(list(arguments), inputs)
-        self._inputs = len(inputs)
         watch = _Watch([*inputs, *parameters.values()])
         launches.watcher = watch.launched
         try:
@@ -123,17 +133,26 @@ class Resident:
             raise NotResident(watch.problem)
         if not watch.steps:
             raise NotResident("forward launches nothing")
-        self._steps = watch.steps
-        self._kernels = sum(step.launched.kernels for step in self._steps)
         self._kept = sorted({root for view in self._outputs for root in view.roots()})
-        used = {root for step in self._steps for root in step.needs} | set(self._kept)
-        self._parameters = {
-            n: to_jax(t) for n, t in enumerate(parameters.values(), self._inputs) if n in used
-        }
+        used = {root for step in watch.steps for root in step.needs} | set(self._kept)
+        self._parameters = {n: to_jax(t) for n, t in enumerate(parameters.values(), len(inputs)) if n in used}
+        self._kernels = 0
+        with launches.tracing({}):
+            self._steps = self._compiled(watch.steps, {**self._parameters, **dict(enumerate(map(to_jax, inputs)))})
 
-    def running(self) -> AbstractContextManager[None]:
-        """Around calls: how ``pallas_call`` is traced."""
-        return self._launches.tracing({})
+    def _compiled(self, steps: Sequence[Step], known: dict[int, Any]) -> list[tuple[Step, Callable[..., Any]]]:
+        """Each launch with what runs it. A launch is judged by this trace too: its function may be another one by now."""
+        made = []
+        for step in steps:
+            arrays = [known[n] for n in step.needs]
+            traced = step.traced(arrays)
+            found = inspect(traced.jaxpr)
+            self._launches.charge(found)
+            self._kernels += found.kernels
+            run = traced.lower().compile()
+            known.update(zip(step.results, run(*arrays), strict=True))
+            made.append((step, run))
+        return made
 
     def place(self, calls: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """The tensors among the arguments of each call as arrays on the chip; they have arrived when this returns."""
@@ -150,8 +169,8 @@ class Resident:
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """One call; the arrays that the outputs are made of, which may be under way."""
         known = {**self._parameters, **dict(enumerate(arrays))}
-        for step in self._steps:
-            known.update(zip(step.results, step.run(*[known[n] for n in step.needs]), strict=True))
+        for step, run in self._steps:
+            known.update(zip(step.results, run(*[known[n] for n in step.needs]), strict=True))
         self._launches.count += self._kernels
         return tuple(known[n] for n in self._kept)
 
@@ -214,7 +233,7 @@ class _Watch(TorchDispatchMode):
                 self.problem = f"argument {i} of launch {number} is a part of a tensor: slice it inside the launched function"
                 return
         needs = tuple(sorted({root for view in given for root in view.roots()}))
-        self.steps.append(Step(launched, given, needs, results, _compiled(launched, given, needs)))
+        self.steps.append(Step(launched, given, needs, results))
 
     def view(self, tensor: torch.Tensor, what: str) -> View:
         """Where a tensor lies; a ``problem`` where nobody knows what of."""
@@ -229,19 +248,6 @@ class _Watch(TorchDispatchMode):
     def _seen(self, tensor: torch.Tensor) -> View:
         value, _ = self._values[_place(tensor)]
         return View(value, tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()))
-
-
-def _compiled(launched: Launched, given: Sequence[View], needs: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
-    import jax
-
-    def step(*arrays: Any) -> tuple[Any, ...]:
-        known = dict(zip(needs, arrays, strict=True))
-        made = launched.function(*[_array(view, known) for view in given], **launched.static)
-        return tuple(jax.tree.leaves(made))
-
-    step.__name__ = getattr(launched.function, "__name__", "kernel")
-    run: Callable[..., tuple[Any, ...]] = jax.jit(step)
-    return run
 
 
 def _place(tensor: Any) -> int:

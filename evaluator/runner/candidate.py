@@ -12,7 +12,6 @@ import os
 import sys
 import types
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -411,9 +410,8 @@ class Candidate:
         """The prepared calls in a row; outputs are kept in order."""
         model, resident = self._models[request["key"]], self._resident
         before = self._native_work()
-        with nullcontext() if resident is None else resident.running():
-            wait = None if resident is None else resident.wait
-            self._calls = run_calls(resident or model, self._prepared, self._flusher(), request["head"], self._cuda, wait)
+        wait = None if resident is None else resident.wait
+        self._calls = run_calls(resident or model, self._prepared, self._flusher(), request["head"], self._cuda, wait)
         self._outputs = [_Late(resident, o) for o in self._calls.outputs] if resident else self._calls.outputs
         at = [] if self._cuda or resident else [addresses(output) for output in self._outputs]
         return {"host_us": self._calls.host_us, "native_calls": self._native_work() - before, "at": at}

@@ -96,10 +96,9 @@ def tried(kind):
     assert launches.watcher is None
     calls = [[torch.randn(16, 8) * 40] for _ in range(3)]
     before = launches.count
-    with resident.running():
-        arrays = resident.place(calls)
-        made = [resident(*given) for given in arrays]
-        resident.wait(made)
+    arrays = resident.place(calls)
+    made = [resident(*given) for given in arrays]
+    resident.wait(made)
     counted = launches.count - before
     for given, kept in zip(calls, made):
         mine, theirs = [], []
