@@ -89,7 +89,7 @@ def carry_out(
     """
     where = parse_device(request.device or default_device())
     if where.startswith("tpu"):
-        raise InputError(f"tune moves the model to its device, and torch knows no {where!r}", "use --device cpu, cuda or cuda:N")
+        raise InputError(f"tune moves the model to its device, and torch knows no {where!r}", "use cpu, cuda or cuda:N")
     config = RunConfig(
         argv=argv,
         order=(),

@@ -1,4 +1,4 @@
-"""What of the device path for TPUs needs neither a TPU nor JAX: names, turns, environments, messages, times without a speedup."""
+"""What of the device path for TPUs needs neither one nor JAX: names, turns, environments, messages, times without a speedup."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The device path of backend pallas, whole: lowering, transfer, stages, timing and its records; interpret mode stands where the chip
-would be, and nothing else is different."""
+"""The device path of backend pallas, whole: transfer, stages, timing, records. Interpret mode stands where the chip would be, and
+nothing else is different."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_work_on_the_host_is_right_and_not_timed(judge: Judge) -> None:
 
 def test_a_function_that_is_another_one_when_it_is_timed_is_caught(judge: Judge) -> None:
     """The captured launch is traced once more: what it gives is compared with the oracle, not what ``forward`` gave."""
-    cheap = "    if TRACES[0] > 1:\n        x = jax.lax.slice(x, (0, 0), (1, 128))\n        x = jnp.broadcast_to(x, (32, 128))\n"
+    cheap = "    if TRACES[0] > 1:\n        x = jnp.broadcast_to(jax.lax.slice(x, (0, 0), (1, 128)), (32, 128))\n"
     verdict = judged(judge, KERNEL.replace("    return pl.pallas_call(", f"{cheap}    return pl.pallas_call("), *TIMED)
     assert verdict.status is Status.INCORRECT, verdict.reason
     assert verdict.stage is Stage.TIME
@@ -186,7 +186,8 @@ def test_one_that_is_left_to_xla_when_it_is_timed_is_caught(judge: Judge) -> Non
 def test_a_wait_that_does_not_wait_is_patching(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
     """The screen alone would not do: it is left out here."""
     monkeypatch.setattr(judge, "settings", replace(judge.settings, screen=False))
-    verdict = judged(judge, KERNEL.replace("TRACES = [0]", "TRACES = [0]\njax.block_until_ready = lambda x: x"), Use.CORRECTNESS)
+    source = KERNEL.replace("TRACES = [0]", "TRACES = [0]\njax.block_until_ready = lambda x: x")
+    verdict = judged(judge, source, Use.CORRECTNESS)
     assert verdict.status is Status.CHEATING, verdict.reason
     assert "jax.block_until_ready" in verdict.reason
 

@@ -117,7 +117,8 @@ print(json.dumps({kind.__name__: tried(kind) for kind in kinds}))
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     environment = os.environ | Chip("cpu").environment(0)
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return said
