@@ -2,13 +2,14 @@
 
 One process at a time can hold a TPU: it opens the chip before it knows any kernel and gives it back by ending. What a process
 needs for that is in its environment (:meth:`Chip.environment`), since JAX and libtpu read theirs once. The names are libtpu's
-and JAX's, from their documentation (``jax/_src/cloud_tpu_init.py``, ``hardware_utils.py``; Cloud TPU's pages on containers);
-none of it was run on a TPU.
+and JAX's, from their documentation (``jax/_src/cloud_tpu_init.py``, ``hardware_utils.py``; Cloud TPU's pages on containers).
+libtpu 0.0.52 took them as far as it goes without a chip; none of it was run on a TPU.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 VARIABLE = "KERNELWRIGHT_CHIP"
 """Of a process that is to open a chip: ``tpu``, or ``cpu`` where the interpreter stands in."""
 _PASSED_ON = (
-    "TPU_ACCELERATOR_TYPE", "TPU_TOPOLOGY", "TPU_TOPOLOGY_ALT", "TPU_TOPOLOGY_WRAP", "TPU_LIBRARY_PATH", "TPU_MIN_LOG_LEVEL",
+    "TPU_ACCELERATOR_TYPE", "TPU_TOPOLOGY", "TPU_TOPOLOGY_ALT", "TPU_TOPOLOGY_WRAP", "TPU_LIBRARY_PATH",
     "VBAR_CONTROL_SERVICE_URL", "LIBTPU_INIT_ARGS",
 )  # fmt: skip
 """What a machine's or a container's set-up says of its TPU, and the user of libtpu; no address of another host."""
@@ -69,7 +70,8 @@ class Chip:
             "TPU_WORKER_ID": "0",
             "TPU_WORKER_HOSTNAMES": "localhost",
             "CLOUD_TPU_TASK_ID": "0",
-            "TPU_LOG_DIR": "disabled",
+            "TPU_LOG_DIR": "disabled",  # with the level, nothing is written to /tmp, where no runner may (libtpu 0.0.52)
+            "TPU_MIN_LOG_LEVEL": "3",
         }
         given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         return {**given, **common, **alone, "JAX_PLATFORMS": "tpu,cpu"}  # the CPU second: some of JAX's own work is the host's
@@ -126,6 +128,14 @@ def visible() -> str:
     if not chips() and not any(node.startswith("/dev/accel") for node in nodes()):
         return "no TPU is visible: no PCI device of /dev/vfio is one; use --device cpu, where kernels are simulated"
     return ""
+
+
+_BUSY = re.compile(r"resource busy|already in use|in use by process", re.IGNORECASE)
+
+
+def busy(text: str) -> bool:
+    """Whether libtpu says that another process holds the chip."""
+    return _BUSY.search(text) is not None
 
 
 def _one_line(error: BaseException) -> str:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kernelwright.evaluator.chip import busy
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
 from kernelwright.evaluator.runner.sandbox import Plan
@@ -54,8 +55,8 @@ _FEW = 8
 _VERIFIED = 0.3
 _LARGE_BYTES = 1 << 24
 _DRIFT = 0.03
-_TRIES, _PAUSE_SECONDS = 4, 2.0
-"""A chip may be busy for a moment after its process has ended."""
+_TRIES, _PAUSE_SECONDS = 6, 2.0
+"""A chip may be busy for a moment after its process has ended, and while a command looks whether it is there."""
 
 
 class NotTimed(Exception):
@@ -208,14 +209,14 @@ class ChipContest:
         if name == CANDIDATE:
             if self._trial is None:
                 self._leave()
-                self._trial = _patiently(self._turns.runner)
+                self._trial = patiently(self._turns.runner)
                 self._trial.build(self._opened)
                 self._candidate = self._seat(self._trial)
                 self._unseen = True
             return self._candidate
         if self._yard is None:
             self._leave()
-            self._yard = _patiently(
+            self._yard = patiently(
                 lambda: Yardstick(self._turns, self._session, self._opened, self._pool, self._settings)
             )
         return BaselineSide(self._yard, self._opened, name)
@@ -335,14 +336,17 @@ def _warm(side: Side, pool: Pool) -> None:
         side.run(0)
 
 
-def _patiently(start: Callable[[], T]) -> T:
-    """What ``start`` gives, tried again while the chip is not free yet.
+def patiently(start: Callable[[], T]) -> T:
+    """What ``start`` gives, tried again while another process has the chip.
 
     Raises:
-        HarnessError: it does not become free.
+        HarnessError: it does not become free, or fails otherwise.
     """
     for _ in range(_TRIES - 1):
-        with contextlib.suppress(HarnessError):
+        try:
             return start()
+        except HarnessError as error:
+            if not busy(error.message):
+                raise
         time.sleep(_PAUSE_SECONDS)
     return start()

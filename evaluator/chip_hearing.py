@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kernelwright.evaluator.backends.backend import Built
-from kernelwright.evaluator.chip_contest import ChipContest, NotTimed, Turns
+from kernelwright.evaluator.chip_contest import ChipContest, NotTimed, Turns, patiently
 from kernelwright.evaluator.figures import headline
 from kernelwright.evaluator.hearing import SIMULATOR_ELEMENTS, Hearing
 from kernelwright.evaluator.runner import sandbox
@@ -43,7 +43,7 @@ class ChipHearing(Hearing):
             return super().run()
 
     def _start(self, built: Built, cases: list[OpenCase]) -> Trial:
-        trial = super()._start(built, cases)
+        trial = patiently(lambda: super(ChipHearing, self)._start(built, cases))
         self._evidence["chip"] = dict(trial.opened)
         return trial
 

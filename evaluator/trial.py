@@ -33,6 +33,8 @@ _IDLE_SHARE = 0.03
 """Of all the runner's CPU time: on a crowded machine going back to wait takes longer."""
 OPEN_SECONDS = 120.0
 """What starting a TPU's client may take; without transparent huge pages it takes long."""
+_LIBTPU_BYTES = 8 << 30
+"""What libtpu maps on the host for transfers, 4 GiB by default, and for itself. Not measured on a TPU."""
 _LAUNCHING = ("build", "call", "trace", "races")
 """Requests in which a kernel may launch something that is to be compiled first."""
 _ROUNDS = 64
@@ -104,7 +106,7 @@ class Trial:
             environment={**places, **self._hand_over(environment)},
             limits=limits,
             sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=processes, tpu=self.chip),
-            memory_bytes=settings.memory_bytes,
+            memory_bytes=settings.memory_bytes + (_LIBTPU_BYTES if self.chip else 0),
             wired="" if self.library else self.device.partition(":")[0],
         )
         if settings.sandbox == "strict":

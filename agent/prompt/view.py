@@ -64,7 +64,7 @@ def variables(assignment: Assignment, role: str = "code", plan: str = "", code: 
         "backend": assignment.backend,
         "task": _task(task, device.kind, assignment.backend),
         "device": device,
-        "machine": _SIMULATED.get(assignment.backend, device.name),
+        "machine": device.name if device.kind == "tpu" else _SIMULATED.get(assignment.backend, device.name),
         "hardware": _hardware(device),
         "knowledge": [*known, *_extra(context.knowledge, known)],
         "exemplar": exemplar,

@@ -9,7 +9,6 @@ import importlib
 import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 
 import kernelwright
 from kernelwright.evaluator.backends.pallas_aot import TARGETS, compile_ahead, counting, taken
-from kernelwright.evaluator.chip import Chip, visible
+from kernelwright.evaluator.chip import Chip, busy, visible
 
 IMPORTS = ("jax", "jax.export", "jax.experimental.pallas", "jax.experimental.pallas.tpu", "jax.experimental.topologies")
 NEEDED = {
@@ -79,10 +78,6 @@ def libtpu() -> Libtpu:
     return Libtpu(PLAIN, f"libtpu compiles, but gives no bundle and spill counts: {why}; tried with libtpu 0.0.52")
 
 
-_BUSY = re.compile(r"resource busy|already in use|in use by process", re.IGNORECASE)
-"""libtpu's words where another process holds the chip."""
-
-
 @dataclass(frozen=True)
 class Found:
     """What opening a chip gave."""
@@ -107,7 +102,7 @@ def chip(wanted: Chip, index: int) -> Found:
             return Found(problem="a TPU is here and libtpu is not installed; pip install 'kernelwright[tpu]'")
     said = _asked("chip", **wanted.environment(index))
     problem = str(said.get("problem") or "")
-    if _BUSY.search(problem):
+    if busy(problem):
         return Found(name="a TPU that another process holds now")
     if problem:
         remedy = "pip install -U 'kernelwright[tpu]' (JAX and libtpu of one time), see docs/backends/pallas.md, or --device cpu"

@@ -248,3 +248,23 @@ def test_tune_says_that_torch_knows_no_tpu() -> None:
 
     with pytest.raises(InputError, match="torch knows no 'tpu:0'"):
         carry_out(Request(device="tpu:0"), (), load, None)  # type: ignore[arg-type]
+
+
+TOLD = [("tpu", "jax.jit", "There is no TPU"), ("cpu", "There is no TPU", "jax.jit")]
+
+
+@pytest.mark.parametrize(("device", "said", "unsaid"), TOLD)
+def test_a_writer_is_told_of_the_chip_and_of_what_is_timed(device: str, said: str, unsaid: str) -> None:
+    from kernelwright.agent.prompt.build import build_prompt
+    from kernelwright.agent.writers.writer import Assignment
+    from kernelwright.evaluator.device import DeviceInfo
+    from kernelwright.memory.records import Context
+    from kernelwright.tasks.load import load_task
+
+    task = load_task("matmul/gemm")
+    idea = Idea("r", task.name, 1, IdeaStage.DRAFT)
+    text = build_prompt(Assignment(idea, task, "pallas", DeviceInfo(device, "TPU v5 lite"), Context()))
+    assert said in text
+    assert unsaid not in text
+    assert ("TPU v5 lite" in text) == (device == "tpu")
+    assert ("M=4096" in text) == (device == "tpu")

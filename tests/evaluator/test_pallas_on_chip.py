@@ -1,5 +1,5 @@
-"""The device path of backend pallas, whole: transfer, stages, timing, records. Interpret mode stands where the chip would be, and
-nothing else is different."""
+"""The device path of backend pallas, whole: transfer, stages, timing, records. Interpret mode stands where the chip would be,
+and nothing else is different."""
 
 from __future__ import annotations
 
