@@ -28,6 +28,8 @@ from kernelwright.tasks.records import CaseResult, CaseTiming, Stage, Status, Ti
 
 _NOT_MODELLED = "NotImplementedError"
 """What the interpreter raises for a part of the language that it does not know."""
+_NOT_COMPILED = "NotCompiled: "
+"""How a runner's report begins where the chip's compiler refused a launch."""
 
 
 class ChipHearing(Hearing):
@@ -85,6 +87,16 @@ class ChipHearing(Hearing):
             raise
         finally:
             trial.close()
+
+    def _smoke(self, session: Session, cases: list[OpenCase]) -> None:
+        """A launch is compiled when it is first made: what the compiler refuses does not build."""
+        try:
+            super()._smoke(session, cases)
+        except Rejected as failure:
+            if failure.status is not Status.RUNTIME_ERROR or not failure.reason.startswith(_NOT_COMPILED):
+                raise
+            reason = f"it does not compile for this TPU: {failure.reason.removeprefix(_NOT_COMPILED)}"
+            raise Rejected(Status.BUILD_FAILED, Stage.BUILD, reason, failure.evidence) from None
 
     def _again(self) -> Trial:
         """A fresh runner with the kernel loaded, in the place of the last one."""

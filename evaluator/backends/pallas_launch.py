@@ -38,6 +38,10 @@ class Race(RuntimeError):
     """TPU interpret mode saw two accesses that nothing orders."""
 
 
+class NotCompiled(RuntimeError):
+    """The chip's compiler refuses a launch; carries what it says."""
+
+
 class Unbalanced(RuntimeError):
     """A kernel ends with a semaphore that is not at zero: on a chip the next one that uses it goes on too early."""
 
@@ -141,6 +145,8 @@ class Launches:
 
         with self.tracing(mode):
             made = jax.jit(bound), inspect(jax.make_jaxpr(bound)(*arrays))
+            if not self._simulated():
+                made = compiled(made[0].trace(*arrays)), made[1]
         if key is not None and len(self._compiled) < _KEPT:
             self._compiled[key] = made
         return made
@@ -191,6 +197,18 @@ class Launches:
 
             found["aot"] = {target: compile_ahead(bound, shapes, target) for target in self._targets}
         return found
+
+
+def compiled(traced: Any) -> Any:
+    """A traced launch, compiled for where it will run.
+
+    Raises:
+        NotCompiled: the compiler refuses it.
+    """
+    try:
+        return traced.lower().compile()
+    except Exception as error:  # noqa: BLE001 - lowering and PJRT's compilers raise what they like
+        raise NotCompiled(f"{type(error).__name__}: {error}"[:1500]) from error
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kernelwright.evaluator.backends.pallas_launch import Launched, Launches, to_jax, to_torch
+from kernelwright.evaluator.backends.pallas_launch import Launched, Launches, compiled, to_jax, to_torch
 from kernelwright.evaluator.backends.pallas_trace import inspect
 from kernelwright.evaluator.runner.trees import decode, encode
 
@@ -149,7 +149,7 @@ class Resident:
             found = inspect(traced.jaxpr)
             self._launches.charge(found)
             self._kernels += found.kernels
-            run = traced.lower().compile()
+            run = compiled(traced)
             known.update(zip(step.results, run(*arrays), strict=True))
             made.append((step, run))
         return made

@@ -192,6 +192,19 @@ def test_a_wait_that_does_not_wait_is_patching(judge: Judge, monkeypatch: pytest
     assert "jax.block_until_ready" in verdict.reason
 
 
+def test_what_the_compiler_refuses_does_not_build(judge: Judge) -> None:
+    """The interpreter knows no stochastic rounding, which decides nothing; nor does the compiler where the chip would be."""
+    whole = "e / jnp.sum(e, axis=-1, keepdims=True)"
+    rounded = f"pltpu.stochastic_round({whole}, bits, target_dtype=jnp.bfloat16).astype(jnp.float32)"
+    source = KERNEL.replace(whole, rounded)
+    bits = "    bits = jnp.zeros(x_ref.shape, jnp.uint32)\n    y = x_ref"
+    verdict = judged(judge, source.replace("    y = x_ref", bits), Use.CORRECTNESS)
+    assert "not run: the interpreter does not model it" in verdict.evidence["sanitize"]["races"]
+    assert (verdict.status, verdict.stage) == (Status.BUILD_FAILED, Stage.BUILD), verdict.reason
+    assert "it does not compile for this TPU" in verdict.reason
+    assert "stochastic_round" in verdict.reason
+
+
 def test_a_chip_that_is_gone_is_nobody_s_fault(judge: Judge) -> None:
     settings = replace(judge.settings, sanitize="off", timing=False)
     with Judge("standing_in:Gone", "tpu", judge.cache, settings) as other, pytest.raises(HarnessError) as gone:
