@@ -199,7 +199,7 @@ def test_what_cannot_be_is_an_error_with_a_remedy(place: Workspace) -> None:
         assert "broken.py" in await agent.refused("task_prompt", task="broken.py")
         assert "available: ascend, cpp" in await agent.refused("task_prompt", task="scaled.py", backend="fortran")
         assert "unknown backend" in await agent.refused("check_kernel", task="scaled.py", source=GOOD, backend="os:system")
-        assert "unknown device" in await agent.refused("task_prompt", task="scaled.py", device="tpu")
+        assert "unknown device" in await agent.refused("task_prompt", task="scaled.py", device="toaster")
         assert "budget is 0" in await agent.refused("task_prompt", task="scaled.py", budget=0)
         assert "unknown idea" in await agent.refused("submit_attempt", idea="../../x", answer=answer(GOOD))
         assert "unknown idea" in await agent.refused("attempt", idea="nobody")
@@ -287,7 +287,7 @@ def test_nothing_but_the_protocol_comes_on_stdout(place: Workspace) -> None:
     [
         (["--root", "nowhere"], "nowhere is no folder", "task files"),
         (["--backend", "fortran"], "unknown backend 'fortran'", "cpp"),
-        (["--device", "tpu"], "unknown device 'tpu'", "cpu"),
+        (["--device", "toaster"], "unknown device 'toaster'", "cpu"),
         (["--sandbox", "no"], "--sandbox is 'no'", "strict"),
         (["--baselines", "fast"], "--baselines is 'fast'", "eager"),
         (["--timing-seconds", "0"], "--timing-seconds is 0", "above 0"),

@@ -137,7 +137,7 @@ def test_a_file_that_is_no_task_alone_is_a_run_with_a_refusal(call: Run, tmp_pat
         (["optimize", "add.py", "--backend", "fortran"], "unknown backend 'fortran'", "cpp, cuda, pallas, triton, ttlang"),
         (["optimize", "add.py", "--policy", "random"], "unknown policy 'random'", "beam, evokernel, evolve, greedy, mcts"),
         (["optimize", "add.py", "--engine", "moon"], "unknown engine 'moon'", "bundle, local"),
-        (["optimize", "add.py", "--device", "tpu"], "unknown device 'tpu'", "cpu"),
+        (["optimize", "add.py", "--device", "toaster"], "unknown device 'toaster'", "cpu"),
         (["optimize", "add.py", "--model", "nonsense"], "unknown model 'nonsense'", "playbook"),
         (["optimize", "add.py", "--model", "openai/gpt-5"], "no key for model openai/gpt-5", "OPENAI_API_KEY"),
         (["optimize", "add.py", "--model", "replay:nothing"], "no recording 'nothing'", "none"),
