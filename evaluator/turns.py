@@ -28,11 +28,6 @@ def shared(device: str) -> Iterator[float]:
     yield from _turn(device, fcntl.LOCK_SH)
 
 
-def held_by_one(device: str) -> bool:
-    """Whether one process alone can open the device, so that a judge must have it to itself from first to last: a TPU."""
-    return device.partition(":")[0] == "tpu"
-
-
 def _turn(device: str, kind: int) -> Iterator[float]:
     began = time.monotonic()
     with _file(device, "queue") as queue, _file(device, "lock") as lock:
