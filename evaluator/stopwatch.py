@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kernelwright.tasks.records import Interval
 
@@ -194,12 +195,18 @@ def interval(groups: Sequence[Sequence[float]], seed: int = 0) -> Interval:
     median = float(np.median(np.concatenate(data)))
     rng = np.random.default_rng(seed)
     if len(data) == 1:
-        medians = np.median(rng.choice(data[0], size=(_RESAMPLES, data[0].size)), axis=1)
-    else:
-        drawn = rng.integers(len(data), size=(_RESAMPLES, len(data)))
-        medians = np.array([np.median(np.concatenate([rng.choice(data[g], data[g].size) for g in row])) for row in drawn])
+        medians = _medians(data, _RESAMPLES, rng)
+    else:  # processes are drawn first; which ones in what order makes no difference to a median
+        drawn = np.sort(rng.integers(len(data), size=(_RESAMPLES, len(data))), axis=1)
+        drawn, times = np.unique(drawn, axis=0, return_counts=True)
+        medians = np.concatenate([_medians([data[g] for g in row], n, rng) for row, n in zip(drawn, times, strict=True)])
     low, high = np.percentile(medians, [2.5, 97.5])
     return Interval(median, min(float(low), median), max(float(high), median))
+
+
+def _medians(groups: Sequence[NDArray[np.float64]], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Medians of ``count`` resamples of all ``groups`` together, each group resampled for itself."""
+    return np.asarray(np.median(np.concatenate([rng.choice(g, size=(count, g.size)) for g in groups], axis=1), axis=1))
 
 
 def ratios(samples: Samples, baseline: str, candidate: str) -> list[float]:

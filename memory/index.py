@@ -79,6 +79,10 @@ class Index:
         self._leave = False
         """The folder cannot be read, and another process writes it: do without."""
         self._collections: dict[str, Any] = {}
+        self._names: set[str] = set()
+        """Collections that were there when the place was opened."""
+        self._awaited: set[str] = set()
+        """Scopes that the place has nothing of: filled when they are first asked for, as most runs ask for one backend's."""
         self._pending: dict[str, dict[str, str]] = {}
         """Scope -> id -> text of what the place does not have yet."""
         self._gone: dict[str, set[str]] = {}
@@ -112,7 +116,7 @@ class Index:
             time.sleep(0.05)
 
     def sync(self, source: Source, exact: bool = False) -> None:
-        """Open the place and bring it level with ``source``; a broken one is made anew, and noted.
+        """Open the place and bring what it has level with ``source``; a broken one is made anew, and noted.
 
         ``exact``: compare every id, where equal counts do not tell.
 
@@ -132,7 +136,8 @@ class Index:
         """Forget experiences of a scope; likewise."""
         for id_ in ids:
             self._pending.get(scope, {}).pop(id_, None)
-            self._gone.setdefault(scope, set()).add(id_)
+            if scope not in self._awaited:
+                self._gone.setdefault(scope, set()).add(id_)
 
     def query(self, text: str, scopes: Sequence[str], n: int) -> tuple[Near, ...]:
         """The ``n`` nearest experiences of the scopes, nearest first."""
@@ -149,6 +154,7 @@ class Index:
     def count(self) -> int:
         """How many experiences can be found."""
         scopes = self._source.counts() if self._source else {}
+        self._guarded(lambda: self._fill(scopes))
         if self.writes:
             self._guarded(self._flush)
         return self._guarded(lambda: sum(self._size(scope) for scope in {*scopes, *self._pending}))
@@ -240,18 +246,28 @@ class Index:
     def _open_and_level(self, exact: bool) -> None:
         if self._client is None and (self.writes or (self.place.there and not self._leave)):
             self._connect()
-        source = self._required_source()
-        for scope, count in source.counts().items():
-            if exact or self._size(scope) != count:
+        source, held = self._required_source(), self._names
+        counts = source.counts()
+        self._awaited = {scope for scope in counts if self._name(scope) not in held}
+        for scope, count in counts.items():
+            if scope not in self._awaited and (exact or self._size(scope) != count):
                 self._level(scope, source)
         if self.writes:
             self._flush()
 
+    def _fill(self, scopes: Iterable[str]) -> None:
+        """Put into the place what it lacks wholly of ``scopes``."""
+        for scope in sorted(self._awaited & set(scopes)):
+            self._level(scope, self._required_source())
+            self._awaited.discard(scope)
+
     def _connect(self) -> None:
         self._client = self.place.connect()
         self._reached = True
+        self._names.clear()
         for collection in self._client.list_collections():
             if collection.name.startswith(self._prefix()):
+                self._names.add(collection.name)
                 # Chroma opens without complaint where its vector files are gone; asked for a vector, it complains.
                 collection.get(limit=1, include=["embeddings"])
             elif self.writes and isinstance(self.place, Folder):  # of another store, or another embedder
@@ -278,6 +294,7 @@ class Index:
 
     def _shut(self) -> None:
         self._collections.clear()
+        self._names.clear()
         if self._client is not None:
             client, self._client = self._client, None
             client.close()
@@ -291,12 +308,15 @@ class Index:
     def _prefix(self) -> str:
         return f"k{digest(self._required_source().identity, EMBEDDER)[:12]}-"
 
+    def _name(self, scope: str) -> str:
+        return f"{self._prefix()}{digest(scope)}"
+
     def _collection(self, scope: str) -> Any:
         """The scope's collection; None where this process may not make it."""
         if scope not in self._collections and self._client is not None:
             from chromadb.errors import NotFoundError
 
-            name = f"{self._prefix()}{digest(scope)}"
+            name = self._name(scope)
             try:
                 self._collections[scope] = self._client.get_collection(name, embedding_function=None)
             except NotFoundError:
@@ -305,6 +325,7 @@ class Index:
                 self._collections[scope] = self._client.get_or_create_collection(
                     name, configuration=_CONFIGURATION, embedding_function=None
                 )
+                self._names.add(name)
         return self._collections.get(scope)
 
     def _size(self, scope: str) -> int:
@@ -328,6 +349,7 @@ class Index:
     def _all_vectors(self, scope: str) -> tuple[list[str], NDArray[np.float32]]:
         import numpy as np
 
+        self._fill([scope])
         if self.writes:
             self._flush()
         pending, gone = self._pending.get(scope, {}), self._gone.get(scope, set())
@@ -341,6 +363,7 @@ class Index:
         return ids, np.concatenate(parts) if parts else np.zeros((0, DIMENSIONS), dtype=np.float32)
 
     def _query(self, vector: NDArray[np.float32], scopes: Sequence[str], n: int) -> tuple[Near, ...]:
+        self._fill(scopes)
         if self.writes:
             self._flush()
         near: dict[str, float] = {}

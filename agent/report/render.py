@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def render_report(
     apart = [(t, timing) for t, timing in timed if t.with_library]
     several = len({t.task.target for t, _ in timed}) > 1  # no mean over devices and languages that do not compare
     return (
-        environment()
+        _reports()
         .get_template("report.html.j2")
         .render(
             run=run,
@@ -87,6 +88,12 @@ def _exported(folder: Path, slug: str) -> tuple[str, ...]:
     best = folder / "best" / slug
     files = sorted((p for p in best.rglob("*") if p.is_file()), key=lambda p: (p.suffix != ".py", p))
     return tuple(p.relative_to(folder).as_posix() for p in files)
+
+
+@functools.cache
+def _reports() -> jinja2.Environment:
+    """One for the process: an environment parses each template once."""
+    return environment()
 
 
 def environment(*folders: Path) -> jinja2.Environment:

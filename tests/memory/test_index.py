@@ -139,6 +139,7 @@ def test_vector_files_that_are_gone_are_noticed(tmp_path):
     many = Notes(cpp={f"n{i}": f"note number {i}" for i in range(1500)})  # enough that Chroma writes vector files
     index = Index(Folder(tmp_path / "chroma"))
     index.sync(many)
+    assert index.count() == 1500
     index.close()
     folders = [p for p in (tmp_path / "chroma").iterdir() if p.is_dir()]
     assert folders, "the test is about these folders"
@@ -160,6 +161,7 @@ def test_vectors_of_another_store_are_dropped(index, tmp_path):
 
 
 def test_a_second_opener_reads_and_sees_its_own_additions_but_writes_nothing(index, source, tmp_path):
+    assert index.count() == 5
     reader = Index(Folder(tmp_path / "chroma"))
     source.scopes["cpp"]["new"] = "pooling over windows"
     reader.sync(source)
@@ -173,6 +175,23 @@ def test_a_second_opener_reads_and_sees_its_own_additions_but_writes_nothing(ind
         reader.rebuild()
     reader.close()
     assert set(found(index, "anything")) == set(CPP)
+
+
+def test_a_scope_is_put_there_when_it_is_first_asked_for(index, source, tmp_path):
+    def there() -> int:
+        return sum(collection.count() for collection in index._client.list_collections())
+
+    assert there() == 0
+    assert found(index, "row softmax", "triton") == ["tsoft"]
+    assert there() == 1
+    source.scopes["cpp"].pop("conv")  # not yet there, and never will be
+    index.remove("cpp", ["conv"])
+    assert index.count() == 4
+    index.close()
+    again = Index(Folder(tmp_path / "chroma"))
+    again.sync(source)
+    assert set(found(again, "anything", "cpp")) == {"soft", "mm"}
+    again.close()
 
 
 def test_rebuild_counts_what_it_holds(index):
