@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import torch
 
 from kernelwright.evaluator.ascend_source import kernels as ascend_kernels
+from kernelwright.evaluator.inline.source import InlineSource
 from kernelwright.evaluator.native_ascend import AscendLibrary
 from kernelwright.evaluator.native_cuda import CudaLibrary
 from kernelwright.evaluator.native_npu import NpuLaunches
@@ -158,6 +159,15 @@ def _load_cuda(source: str) -> CudaLibrary:
     if path is None:
         raise BuildError("the source of load(cuda=…) must be a literal string so that the harness can build it ahead")
     return CudaLibrary(path, functions, *_launched(functions, "cuda"), _count)
+
+
+def load_inline_ahead(source: InlineSource, entries: Mapping[str, Prototype], device: str) -> CudaLibrary:
+    """The kernels of a ``load_inline``; compiled here only outside a runner."""
+    ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
+    path = build_cubin(device, _cache()).path if ahead is None else json.loads(ahead).get(source.hash)
+    if path is None:
+        raise BuildError("what load_inline(…) is given must be literals, so that the harness can build it ahead")
+    return CudaLibrary(path, entries, *_launched(entries, "cuda"), _count)
 
 
 def _load_ascend(source: str) -> AscendLibrary:
