@@ -161,6 +161,11 @@ MEMBERS = {
         back() long {0}[-1]
         front() long {0}[0]
         empty() bool _k.false(len({0}))
+        begin() iterator 0
+        end() iterator len({0})
+        erase(iterator) void {0}.pop({1})
+        insert(iterator, long) void {0}.insert({1}, {2})
+        pop_back() void {0}.pop()
         push_back emplace_back(long) void {0}.append({1})
     """),
     "options": _table("""

@@ -118,13 +118,14 @@ def _constructed(here: Expressions, node: Node, callee: Node, given: Sequence[No
     name, last = callee.text, callee.text.split("::")[-1]
     if callee.types and last != "vector":
         return None
-    if not callee.types and last not in ("dim3", "IntArrayRef", *_NAMED_TYPES) and here.named_type(name) is None:
+    if not callee.types and name not in ("dim3", "std::string") and last not in ("IntArrayRef", *_NAMED_TYPES) and here.named_type(name) is None:
         return None
     kind = Type("list", "int64") if last == "IntArrayRef" else None
     if callee.types:
         kind = Type("list", here.type(callee.types[1]).kind)
     elif kind is None:
-        kind = here.type([Token("word", part, node.line, 0, 0) for part in name.split(" ")])
+        words = ["std", "::", "string"] if name == "std::string" else name.split(" ")
+        kind = here.type([Token("word", part, node.line, 0, 0) for part in words])
     if node.text == "braces":
         given = given[0].parts if kind.kind in ("dim3",) or is_number(kind) else given
     return constructed(here, node, kind, given)

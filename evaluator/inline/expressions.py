@@ -103,7 +103,7 @@ class Expressions:
 
     def _number(self, node: Node) -> Value:
         text = node.text
-        if text == "nullptr":
+        if text in ("nullptr", "NULL"):
             return Value("None", NULL)
         if text in ("true", "false"):
             return Value(text.capitalize(), BOOL, int(text == "true"))
@@ -139,7 +139,7 @@ class Expressions:
         if name.split("::")[0].lower().startswith(_LIBRARIES):
             return missing(node.line, name, "a library's work in host code")
         known = "::" in name or name.isupper() or name.startswith(("cuda", "cu", "AT_", "C10_", "TORCH_"))
-        if known or name in self.translation.parts.kernels or any(name in t for t in self.translation.parts.texts.values()):
+        if known or sum(len(re.findall(rf"\b{name}\b", text)) for text in self.translation.parts.texts.values()) > 1:
             return missing(node.line, name, "in host code")
         return BuildError(f'line {node.line}: identifier "{name}" is undefined')
 
@@ -150,6 +150,10 @@ class Expressions:
             return Value(f"(not {self.converted(found, BOOL, node.line).python})", BOOL)
         if sign == "*" and found.type.kind == "optional":
             return Value(f"_k.value({found.python})", TENSOR)
+        if sign == "~" and is_int(found.type):
+            kind = promoted(found.type)
+            ones = (1 << BITS[kind.kind]) - 1 if kind.kind.startswith("u") else -1
+            return arithmetic("^", Value(str(ones), kind, ones), self.converted(found, kind, node.line), kind, node.line)
         if sign in ("*", "&", "~") or not (is_number(found.type) or (found.type == TENSOR and sign == "-")):
             raise missing(node.line, sign, f"of {found.type}")
         kind = promoted(found.type)
@@ -165,6 +169,8 @@ class Expressions:
             word = "and" if sign == "&&" else "or"
             sides = [self.converted(side, BOOL, node.line).python for side in (left, right)]
             return Value(f"({sides[0]} {word} {sides[1]})", BOOL)
+        if left.type.kind == "iterator" and sign in "+-" and is_int(right.type):
+            return Value(f"({left.python} {sign} {right.python})", left.type)
         if "pointer" in (left.type.kind, right.type.kind) and sign in "+-":
             return self._moved(node, left, right)
         if sign in ("==", "!=", "<", ">", "<=", ">="):
@@ -258,7 +264,7 @@ class Expressions:
     def _index(self, node: Node) -> Value:
         base, at = self.value(node.parts[0]), self.value(node.parts[1])
         if base.type.kind == "list" and is_int(at.type):
-            return Value(f"{base.python}[_k.place({at.python}, {base.python})]", Type(base.type.of))
+            return Value(f"_k.element({base.python}, {at.python})", Type(base.type.of))
         if base.type == TENSOR and is_int(at.type):
             return Value(f"{base.python}[{at.python}]", TENSOR)
         raise missing(node.line, "[]", f"of {base.type}")
@@ -361,7 +367,7 @@ def arithmetic(sign: str, left: Value, right: Value, kind: Type, line: int) -> V
         return Value(f"_k.float32({code})" if kind == FLOAT else code, kind)
     bits, unsigned = max(BITS[kind.kind], 32), kind.kind.startswith("u")
     codes = {"/": f"_k.divided({a}, {b})", "%": f"_k.remainder({a}, {b})"}
-    codes |= {sign: f"({a} {sign} _k.shift({a}, {b}, {bits}))" for sign in ("<<", ">>")}
+    codes |= {"<<": f"_k.shifted({a}, {b}, {bits})", ">>": f"_k.shifted({a}, -({b}), {bits})"}
     code = codes.get(sign) or f"({a} {sign} {b})"
     if sign in ("+", "-", "*", "<<"):
         code = f"({code} & {(1 << bits) - 1})" if unsigned else f"_k.int{bits}({code})"
@@ -382,8 +388,8 @@ def _computed(sign: str, a: int, b: int, bits: int, unsigned: bool) -> int:
         "*": lambda: a * b,
         "/": lambda: kit.divided(a, b),
         "%": lambda: kit.remainder(a, b),
-        "<<": lambda: a << kit.shift(a, b, bits),
-        ">>": lambda: a >> kit.shift(a, b, bits),
+        "<<": lambda: kit.shifted(a, b, bits),
+        ">>": lambda: kit.shifted(a, -b, bits),
         "&": lambda: a & b,
         "|": lambda: a | b,
         "^": lambda: a ^ b,

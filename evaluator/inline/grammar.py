@@ -38,6 +38,7 @@ _CASTS = frozenset({"static_cast", "reinterpret_cast", "const_cast"})
 _TEMPLATES = frozenset(
     "data_ptr data item numeric_limits min max vector optional tuple make_tuple mutable_data_ptr const_data_ptr array sizeof".split()
 )
+_REFUSED = frozenset("do goto try case default typedef struct class delete new asm co_await typeid dynamic_cast operator".split())
 _MOST_DEEP = 80
 
 Tokens = tuple[Token, ...]
@@ -157,7 +158,7 @@ class Reader:
             self._at += 1
             self._expect(";")
             return [Node(word, line)]
-        if word in ("do", "goto", "try", "case", "default", "typedef", "struct", "class", "delete", "new", "asm"):
+        if word in _REFUSED:
             raise missing(line, word)
         return self._declaration() or [self._simple(";")]
 
@@ -395,7 +396,7 @@ class Reader:
             return Node("string", token.line, token.text)
         if token.kind in ("number", "char"):
             return Node(token.kind, token.line, token.text)
-        if token.text in ("true", "false", "nullptr"):
+        if token.text in ("true", "false", "nullptr", "NULL"):
             return Node("number", token.line, token.text)
         if token.text == "sizeof":
             return Node("sizeof", token.line, types=(tuple(self._inside()),))
@@ -417,6 +418,8 @@ class Reader:
     def _name(self) -> Node:
         """A name with its namespaces, casts and sized types too, and template arguments where it takes any."""
         line, path = self._line, [self._next().text]
+        if path[0] in _REFUSED:
+            raise missing(line, path[0])
         if path[0] in _CASTS:
             end = angles(self._tokens, self._at)
             if end < 0:
@@ -429,7 +432,8 @@ class Reader:
         while True:
             end = angles(self._tokens, self._at) if self._peek() == "<" else -1
             after = self._tokens[end + 1].text if 0 < end < len(self._tokens) - 1 else ""
-            if end > 0 and (path[-1] in self._templates) and after in ("(", "{", "<<<", "::"):
+            taken = ("(", "{", "<<<", "::") if path[-1] in _TEMPLATES else ("(", "{", "<<<", "::", ",", "")
+            if end > 0 and path[-1] in self._templates and after in taken:
                 arguments = tuple(tuple(part) for part in split(self._tokens[self._at + 1 : end], types=True))
                 self._at = end + 1
             if self._peek() == "::":

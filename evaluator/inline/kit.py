@@ -136,11 +136,15 @@ def remainder(a: int, b: int) -> int:
     return a - divided(a, b) * b
 
 
-def shift(a: int, b: int, bits: int) -> int:
-    """``b``, as far as an integer of ``bits`` may be shifted."""
-    if not 0 <= b < bits:
-        raise RuntimeError(f"a shift of {a} by {b}: C++ does not say what that is")
-    return b
+def shifted(a: int, b: int, bits: int) -> int:
+    """``a << b`` of integers of ``bits``; ``a >> -b`` where ``b`` is negative.
+
+    Raises:
+        RuntimeError: as far as no integer of that type may be shifted.
+    """
+    if abs(b) >= bits:
+        raise RuntimeError(f"a shift of {a} by {abs(b)}: C++ does not say what that is")
+    return a << b if b >= 0 else a >> -b
 
 
 def float32(value: float) -> float:
@@ -230,6 +234,11 @@ def place(at: int, given: Any) -> int:
     if not 0 <= at < len(given):
         raise IndexError(f"element {at} of {len(given)}")
     return at
+
+
+def element(given: Any, at: int) -> Any:
+    """An element of a list."""
+    return given[place(at, given)]
 
 
 def guard(device: torch.device) -> None:

@@ -20,14 +20,14 @@ HALVES = """
 #include <cuda_fp16.h>
 #include <cuda_bf16.h>
 namespace c10 {
-#define KW_REDUCED(NAME, RAW, TO, FROM) \\
+#define KW_REDUCED(NAME, RAW, TO, FROM, IMPLICIT) \\
 struct alignas(2) NAME { \\
   unsigned short x; \\
   NAME() = default; \\
   __device__ __forceinline__ NAME(float value) { RAW r = FROM(value); x = *reinterpret_cast<unsigned short*>(&r); } \\
   __device__ __forceinline__ NAME(RAW r) { x = *reinterpret_cast<unsigned short*>(&r); } \\
   __device__ __forceinline__ operator float() const { return TO(*reinterpret_cast<const RAW*>(&x)); } \\
-  __device__ __forceinline__ operator RAW() const { return *reinterpret_cast<const RAW*>(&x); } \\
+  __device__ __forceinline__ IMPLICIT operator RAW() const { return *reinterpret_cast<const RAW*>(&x); } \\
 }; \\
 KW_OP(NAME, +) KW_OP(NAME, -) KW_OP(NAME, *) KW_OP(NAME, /) \\
 __device__ __forceinline__ NAME operator-(const NAME& a) { return NAME(-static_cast<float>(a)); }
@@ -41,13 +41,17 @@ __device__ __forceinline__ double operator SIGN(const NAME& a, double b) { retur
 __device__ __forceinline__ double operator SIGN(double a, const NAME& b) { return a SIGN static_cast<float>(b); } \\
 __device__ __forceinline__ NAME operator SIGN(const NAME& a, int b) { return a SIGN NAME(static_cast<float>(b)); } \\
 __device__ __forceinline__ NAME operator SIGN(int a, const NAME& b) { return NAME(static_cast<float>(a)) SIGN b; }
-KW_REDUCED(Half, __half, __half2float, __float2half_rn)
-KW_REDUCED(BFloat16, __nv_bfloat16, __bfloat162float, __float2bfloat16_rn)
+KW_REDUCED(Half, __half, __half2float, __float2half_rn, )
+KW_REDUCED(BFloat16, __nv_bfloat16, __bfloat162float, __float2bfloat16_rn, explicit)
 }
 namespace at { using c10::Half; using c10::BFloat16; }
 namespace torch { using c10::Half; using c10::BFloat16; }
 """
 """torch's reduced floats for device code, where it or a dispatch names them: arithmetic in float, rounded to nearest even."""
+_AS_TORCH = tuple(
+    f"#define __CUDA_NO_{what}__\n" for what in ("HALF_OPERATORS", "HALF_CONVERSIONS", "HALF2_OPERATORS", "BFLOAT16_CONVERSIONS")
+)
+"""What torch's extensions are compiled with: reduced floats of CUDA's own have no operators there."""
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,10 @@ class Launches:
     def source(self, defines: Sequence[tuple[str, str]]) -> str:
         """The device code with its entries, after the macros that the compiler's flags define."""
         text = "".join(cell for cells in self._cells.values() for cell in cells)
-        said = [f"#define {name} {value}\n" for name, value in defines]
+        said = [*_AS_TORCH, *(f"#define {name} {value}\n" for name, value in defines)]
         if self._halves or any(word in text for word in ("at::Half", "c10::Half", "BFloat16", "torch::Half")):
             said.append(HALVES)
-        return "".join(said) + ('#line 1 "kernel.cu"\n' if said else "") + text
+        return "".join(said) + '#line 1 "kernel.cu"\n' + text
 
 
 def _line_starts(text: str) -> list[int]:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from kernelwright.evaluator.inline.tokens import Macro, Token, closing, macros, missing, split, tokens, words
+from kernelwright.evaluator.inline.tokens import Macro, Token, closing, macros, missing, split, tokens, uncommented, words
 from kernelwright.evaluator.toolchain import BuildError
+from kernelwright.evaluator.toolchain_cuda import allowed_header
 
 _DEVICE = frozenset({"__global__", "__device__", "__constant__", "__managed__", "__shared__"})
 _TYPES = frozenset({"struct", "class", "union", "enum"})
@@ -22,6 +23,9 @@ _HOST_HEADER = re.compile(
     r"|cstring|string\.h|optional|tuple|memory|sstream|utility|array|map|unordered_map|functional|numeric|mutex|iomanip"
     r"|device_launch_parameters\.h|cuda_runtime_api\.h|device_functions\.h)>\s*$"
 )
+_INCLUDE = re.compile(r"""\s*(?:#|%:)\s*(?:include(?:_next)?|import|embed)\b(?:\s*[<"]([^>"]*)[>"]\s*$)?""")
+_MOST_TEMPLATE = 400
+"""Tokens of a template's parameters that are looked at."""
 _ALLOWED_AT = frozenset({"Half", "BFloat16"})
 _PYBIND = frozenset({"PYBIND11_MODULE", "TORCH_LIBRARY", "TORCH_LIBRARY_FRAGMENT", "TORCH_LIBRARY_IMPL"})
 
@@ -87,8 +91,14 @@ def read(parts: Parts, file: str, text: str) -> None:
     parts.macros |= macros(every)
     reader = _Reader(parts, file, text)
     for token in every:
-        if token.kind == "directive" and (_TORCH_HEADER.match(token.text) or _HOST_HEADER.match(token.text)):
+        said = uncommented(token.text) if token.kind == "directive" else ""
+        include = _INCLUDE.match(said)
+        if include is None:
+            continue
+        if _TORCH_HEADER.match(said) or _HOST_HEADER.match(said):
             reader.blank(token.start, token.end)
+        elif not allowed_header(include[1] or ""):
+            raise missing(token.line, token.text.strip(), "a header that is neither torch's nor CUDA's for devices")
     reader.scope([token for token in every if token.kind != "directive"], nameless=0)
     parts.texts[file], parts.device[file] = text, reader.text
 
@@ -230,7 +240,8 @@ def _opens_scope(given: Sequence[Token], i: int) -> int | None:
 
 def _item(given: Sequence[Token], i: int) -> tuple[int, int | None]:
     """Place after the item that begins at ``i``, and of the braces of its body if it is a function's."""
-    j, call = i, False
+    call = value = False
+    j = i + _template(given[i : i + _MOST_TEMPLATE])[1]
     while j < len(given):
         text = given[j].text if given[j].kind == "mark" else ""
         if text == ";":
@@ -240,9 +251,11 @@ def _item(given: Sequence[Token], i: int) -> tuple[int, int | None]:
             j = closing(given, j)
         elif text == "{":
             end = closing(given, j)
-            if (call and "=" not in _outside(given[i:j])) or given[i].text in _PYBIND:
+            if (call and not value) or given[i].text in _PYBIND:
                 return end + 1, j
             j = end
+        elif text == "=":
+            value = True
         elif text in ("}", ")", "]"):
             raise BuildError(f"line {given[j].line}: `{text}` closes nothing")
         j += 1

@@ -36,9 +36,11 @@ def program(source: InlineSource) -> Program:
         BuildError: it is wrong. NotModelled: it may be right, and needs what is not modelled: its name, and what to do.
     """
     try:
-        return _program(source)
-    except RecursionError:
-        raise BuildError("an expression or statement nested too deep to be read; make it simpler") from None
+        made = _program(source)
+        compile(made.host, "<host functions of load_inline>", "exec")  # blocks nested deeper than Python's
+    except (RecursionError, SyntaxError, MemoryError) as problem:
+        raise BuildError(f"load_inline: nested too deep to be read ({problem}); make it simpler") from None
+    return made
 
 
 def _program(source: InlineSource) -> Program:

@@ -14,7 +14,7 @@ from kernelwright.evaluator.inline.grammar import Node
 from kernelwright.evaluator.inline.parts import HostFunction
 from kernelwright.evaluator.inline.tokens import Token, missing
 from kernelwright.evaluator.inline.translate import Scope, Signature, Translation, Value, Variable
-from kernelwright.evaluator.inline.types import BOOL, DTYPE, TENSOR, TEXT, VOID, Type, common, is_int, is_number
+from kernelwright.evaluator.inline.types import BOOL, CXX, DTYPE, TENSOR, TEXT, VOID, Type, common, is_int, is_number
 from kernelwright.evaluator.toolchain import BuildError
 
 _CHECKS = frozenset({"TORCH_CHECK", "AT_ASSERTM", "TORCH_INTERNAL_ASSERT", "AT_ASSERT", "assert", "TORCH_CHECK_VALUE"})
@@ -178,7 +178,8 @@ class Body:
         found = self._here.variable(target.text) if target.kind == "name" else None
         if found is None or found.fixed:
             what = "to what is constant or a reference" if found else "to something else than a variable"
-            raise missing(node.line, f"{target.text or target.kind} {node.text}", f"an assignment {what}")
+            said = {"index": "[]", "member": f".{target.text}"}.get(target.kind, target.text or target.kind)
+            raise missing(node.line, f"{said} {node.text}", f"an assignment {what}")
         kind = found.value.type
         value = self._here.value(given)
         if node.text != "=":
@@ -249,8 +250,9 @@ class Body:
         if family not in api.DISPATCHED or extra < 0 or len(given) != extra + 3 or given[-1].kind != "lambda":
             raise missing(call.line, f"AT_DISPATCH_{name}", "a dispatch over types")
         kinds = [*api.DISPATCHED[family], *(["float16"] if more == "_HALF" else [])]
-        for part in given[:extra]:
-            kinds.append(self._here.python(part, DTYPE).removeprefix("torch."))
+        kinds += [self._here.python(part, DTYPE).removeprefix("torch.") for part in given[:extra]]
+        if not set(kinds) <= set(CXX):
+            raise missing(call.line, f"AT_DISPATCH_{name}", "with a type that is no constant")
         asked = f"v{next(self._names)}_dtype"
         self._say(f"{asked} = {self._here.python(given[extra], DTYPE)}")
         label = self._here.python(given[extra + 1], TEXT)
@@ -330,8 +332,6 @@ class Body:
 
     def _return(self, node: Node) -> None:
         if self._in_lambda:
-            if node.parts:
-                raise missing(node.line, "return", "inside the lambda of a dispatch")
             raise missing(node.line, "return", "inside the lambda of a dispatch")
         if not node.parts:
             self._say("return None")

@@ -11,20 +11,20 @@ from kernelwright.evaluator.toolchain import BuildError
 
 _TOKEN = re.compile(
     r"""
-    (?P<directive>^[ \t]*(?:\#|%:)(?:[^\n\\/]|\\.|/(?!/|\*)|//[^\n]*|/\*.*?\*/)*)
-  | (?P<space>[^\S\n]+|\n|//(?:\\\n|[^\n])*|/\*.*?\*/|\\\n)
-  | (?P<raw>(?:u8|[uUL])?R"(?P<delimiter>[^()\\\s]{0,16})\(.*?\)(?P=delimiter)")
+    (?P<directive>^[ \t]*(?:\#|%:)(?:[^\n\\/]|\\.|/(?!/|\*)|//[^\n]*|/\*.*?(?:\*/|\Z))*)
+  | (?P<space>[^\S\n]+|\n|//(?:\\\n|[^\n])*|/\*.*?(?:\*/|\Z)|\\\n)
+  | (?P<raw>(?:u8|[uUL])?R"(?P<delimiter>[^()\\\s]{0,16})\(.*?(?:\)(?P=delimiter)"|\Z))
   | (?P<string>"(?:\\.|[^"\\\n])*")
   | (?P<char>'(?:\\.|[^'\\\n])+')
   | (?P<word>[A-Za-z_]\w*)
   | (?P<number>\.?\d(?:[eEpP][+-]|['\w.])*)
   | (?P<mark><<<|>>>|::|->|\+\+|--|&&|\|\||\[\[|\]\]|\.\.\.|<<|[-+*/%&|^=!<>]=|\S)
     """,
-    re.VERBOSE | re.DOTALL | re.MULTILINE,
+    re.VERBOSE | re.DOTALL | re.MULTILINE | re.ASCII,
 )
 _DEFINE = re.compile(r"\s*#\s*define\s+([A-Za-z_]\w*)(\(([^)]*)\))?(.*)", re.DOTALL)
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_MOST_TOKENS, _MOST_EXPANDED, _DEEPEST = 400_000, 200_000, 40
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_MOST_TOKENS, _MOST_EXPANDED, _DEEPEST = 100_000, 200_000, 40
 CLOSING = {"(": ")", "{": "}", "[": "]", "[[": "]]"}
 
 
@@ -69,11 +69,16 @@ def tokens(text: str) -> list[Token]:
     return found
 
 
+def uncommented(text: str) -> str:
+    """A preprocessor line without its comments."""
+    return _COMMENT.sub(" ", text)
+
+
 def macros(every: Sequence[Token]) -> dict[str, Macro]:
     """The source's own macros, by name; where one is defined twice, the last."""
     found: dict[str, Macro] = {}
     for token in every:
-        if token.kind != "directive" or not (define := _DEFINE.match(_COMMENT.sub(" ", token.text))):
+        if token.kind != "directive" or not (define := _DEFINE.match(uncommented(token.text))):
             continue
         parameters = None if define[2] is None else tuple(p.strip() for p in define[3].split(",") if p.strip())
         found[define[1]] = Macro(parameters, tuple(tokens("; " + define[4].replace("\\\n", " "))[1:]))

@@ -16,7 +16,7 @@ class Type:
     of: str = ""
 
     def __str__(self) -> str:
-        return CXX.get(self.kind) or (f"{self.of}*" if self.kind == "pointer" else f"{self.kind} {self.of}".strip())
+        return CXX.get(self.kind) or _SHOWN.get(self.kind) or (f"{self.of}*" if self.kind == "pointer" else f"{self.kind} {self.of}".strip())
 
 
 CXX = {
@@ -35,6 +35,7 @@ CXX = {
     "float64": "double",
 }
 """Kinds of numbers and how C++ spells them."""
+_SHOWN = {"tensor": "torch::Tensor", "optional": "optional<torch::Tensor>", "text": "std::string"}
 BITS = {kind: int(kind.lstrip("uint")) for kind in CXX if kind.lstrip("u").startswith("int")} | {"bool": 1}
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 _NAMES = {

@@ -1,0 +1,527 @@
+"""``load_inline``: what is read of it, what its host functions become, and what they launch, with kernels run on the CPU."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cuda_on_cpu import OnCpu
+from forked import run_forked
+
+from kernelwright.evaluator.ascend_source import NotModelled
+from kernelwright.evaluator.build import build_native, native_sources
+from kernelwright.evaluator.inline.program import Program, program
+from kernelwright.evaluator.inline.source import inline_source
+from kernelwright.evaluator.judge import Judge
+from kernelwright.evaluator.native_inline import InlineModule, functions_of
+from kernelwright.evaluator.screen import screen
+from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.specimens import Specimen, load_corpus
+from kernelwright.evaluator.toolchain import BuildError, build_library
+from kernelwright.evaluator.toolchain_cuda import missing_cuda_compiler
+from kernelwright.tasks.load import load_task
+from kernelwright.tasks.records import Assurance, Kernel, Stage, Status
+
+nvcc = pytest.mark.skipif(bool(missing_cuda_compiler()), reason="neither nvcc nor NVRTC is installed")
+CORPUS = {s.name: s for s in load_corpus(Path(__file__).parent.parent / "redteam", "cuda") if s.name.startswith("inline_")}
+STORE = "__global__ void store(double* y, double v, int at) { if (threadIdx.x == 0) y[at] = v; }\n"
+
+
+def made(host: str, device: str = STORE, result: str = "torch::Tensor", given: str = "torch::Tensor x", **more: Any) -> Program:
+    """A program of one function, ``f``."""
+    text = f"#include <torch/extension.h>\n{device}\n{result} f({given}) {{\n{host}\n}}\n"
+    declared = f"{result} f({given});"
+    return program(inline_source({"cpp_sources": declared, "cuda_sources": text, "functions": ["f"], **more}))
+
+
+class Seen:
+    """Launched like a library; keeps what it was launched with."""
+
+    def __init__(self) -> None:
+        self.launches: list[tuple[str, Any, tuple[Any, ...]]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        seen = self.launches
+
+        class Kernel_:
+            def __getitem__(self, key: Any) -> Callable[..., None]:
+                return lambda *arguments: seen.append((name, key, arguments))
+
+        return Kernel_()
+
+
+def value(expression: str, before: str = "", given: str = "torch::Tensor x", arguments: tuple[Any, ...] = ()) -> float:
+    """What an expression of C++ is as a ``double``, by way of a kernel that is passed it."""
+    host = f"{before}\nstore<<<1, 1>>>(x.data_ptr<double>(), (double)({expression}), 0);\nreturn x;"
+    seen = Seen()
+    functions_of(made(host, given=given), seen)["f"](torch.zeros(2, dtype=torch.float64), *arguments)
+    return float(seen.launches[0][2][1])
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("-7 / 2", -3),
+        ("-7 % 3", -1),
+        ("7u - 8", 4294967295),
+        ("1 << 20", 1 << 20),
+        ("~3 & 0xFF", 0xFC),
+        ("(int)3.9 + (int)-3.9", 0),
+        ("1.0f / 3.0f", 0.3333333432674408),
+        ("1.0 / 3", 1 / 3),
+        ("(float)0.1", 0.10000000149011612),
+        ("std::min<int64_t>(3, x.size(0)) + max(1, 5)", 7),
+        ("ceil((float)x.numel() / 1.5f)", 2),
+        ("x.dim() == 1 && !(x.size(0) > 2) ? 10 : 20", 10),
+        ("sizeof(float) * 3 + sizeof(float4)", 28),
+        ("static_cast<unsigned char>(300)", 44),
+        ("std::numeric_limits<int>::max()", 2147483647),
+        ("x.sizes()[0] + x.size(-1) * 10LL", 22),
+        ("(x.size(0) >> 1) | 4", 5),
+        ("INFINITY > 1e30f ? 1 : 0", 1),
+        ("x.scalar_type() == torch::kFloat64 ? 8 : 4", 8),
+        ("x.options().dtype(torch::kInt).dtype() == at::ScalarType::Int ? 1 : 0", 1),
+        ("010 + 0x10 + 1'000", 1024),
+        ("true + true", 2),
+        ("sqrtf(2.0f)", 1.4142135381698608),
+        ("pow(2, 10)", 1024),
+    ],
+)
+def test_numbers_are_those_of_cpp(expression: str, expected: float) -> None:
+    assert value(expression) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "expression", "expected"),
+    [
+        ("int n = 0; for (int i = 0; i < 10; ++i) { if (i % 2) continue; if (i > 6) break; n += i; }", "n", 12),
+        ("int n = 5; while (n > 2) n--;", "n", 2),
+        ("int n = 0; switch (x.size(0)) { case 1: n = 1; break; case 2: case 3: n = 2; break; default: n = 9; }", "n", 2),
+        ("int n = 1; { int n = 7; n += 1; }", "n", 1),
+        ("std::vector<int64_t> s = x.sizes().vec(); s.push_back(4); s[0] = 3;", "s.size() * 100 + s.back() * 10 + s[0]", 243),
+        ("std::vector<int64_t> s(3, 2); auto t = s; t[0] = 9;", "s[0]", 2),
+        ("auto s = x.sizes().vec(); s.insert(s.begin(), 5); s.erase(s.begin() + 1);", "s[0] * 10 + s.size()", 51),
+        ("dim3 g((x.numel() + 31) / 32, 4);", "g.x + g.y * 10 + g.z * 100", 141),
+        ("constexpr int A = 6; const auto b = A * 7L;", "b", 42),
+        ("auto y = torch::full({2, 3}, 1.5, x.options()).transpose(0, 1);", "y.size(0) * 10 + y.is_contiguous()", 30),
+        ("float a = 0.1; a *= 3;", "a", 0.30000001192092896),
+    ],
+)
+def test_statements_do_as_cpp_does(before: str, expression: str, expected: float) -> None:
+    assert value(expression, before) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("(int)x.numel() * 2000000000", "int overflow: 4000000000"),
+        ("1 / (int)(x.numel() - 2)", "integer division by zero"),
+        ("(int)(1e10 * x.numel())", "as an integer of 32 bits"),
+        ("x.sizes()[5]", "element 5 of 1"),
+    ],
+)
+def test_what_cpp_leaves_open_is_an_error(expression: str, message: str) -> None:
+    with pytest.raises((RuntimeError, IndexError), match=message):
+        value(expression)
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("cublasSgemm(handle, 1);", "cublasSgemm"),
+        ("auto y = torch::special::gammaln(x);", "torch::special::gammaln"),
+        ("auto y = at::native::softmax(x);", "at::native::softmax"),
+        ("auto y = x.cpu();", "cpu"),
+        ("static torch::Tensor kept;", "static kept"),
+        ("thrust::sort(x, x);", "thrust::sort"),
+        ("x.data_ptr<double>()[0] = 1;", "[]"),
+        ("*x.data_ptr<double>();", "*"),
+        ("auto p = new float[3];", "new"),
+        ("float h[3];", "h[]"),
+        ("cudaMemcpyToSymbol(c, p, 4);", "cudaMemcpyToSymbol"),
+        ("auto f = [](int a) { return a; };", "a lambda with parameters"),
+        ("std::thread t;", "std :: thread"),
+        ("cudaStreamCreate(&s);", "cudaStreamCreate"),
+        ("goto end;", "goto"),
+        ("system(\"true\");", "system"),
+        ("AT_DISPATCH_V2(x.scalar_type(), \"f\", [&] {});", "AT_DISPATCH_V2"),
+        ("store<<<1, 1>>>(x, 1, 1);", "torch::Tensor"),
+    ],
+)
+def test_what_is_not_modelled_is_unsupported_and_named(host: str, name: str) -> None:
+    with pytest.raises(NotModelled, match=re.escape(f"`{name}")) as caught:
+        made(f"{host}\nstore<<<1, 1>>>(x.data_ptr<double>(), 1, 1); return x;")
+    assert "load(cuda=…)" in str(caught.value)
+    assert "line 5" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "message"),
+    [
+        ("int n = x;", "line 5: torch::Tensor where int is expected"),
+        ("int n = nosuch + 1;", 'line 5: identifier "nosuch" is undefined'),
+        ("int n = (3;", "without its"),
+        ("int n = 3\nreturn x;", "expected `;`, found `return`"),
+        ("store<<<1>>>(x.data_ptr<double>(), 1, 1);", "takes a grid and a block"),
+        ("store<<<1, 1>>>(x.data_ptr<double>(), 1, 1, 1);", "takes 3 arguments, the launch gives 4"),
+        ("return std::min(1, 2L);", "C++ wants one type"),
+        ("double* p = x.data_ptr<float>();", "float* where double* is expected"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(host: str, message: str) -> None:
+    with pytest.raises(BuildError, match=re.escape(message)) as caught:
+        made(f"{host}\nstore<<<1, 1>>>(x.data_ptr<double>(), 1, 1); return x;")
+    assert not isinstance(caught.value, NotModelled)
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "unsupported"),
+    [
+        ({"cuda_sources": ""}, "no cuda_sources", False),
+        ({"functions": ["g"]}, "g of functions=[…] is not declared in cpp_sources", False),
+        ({"functions": None}, "neither functions=[…] nor PYBIND11_MODULE", False),
+        ({"functions": 3}, "takes a string or a list of strings", False),
+        ({"extra_ldflags": ["-lcublas"]}, "-lcublas", True),
+        ({"extra_cuda_cflags": ["-include", "x.h"]}, "-include", True),
+        ({"extra_include_paths": ["/opt/cutlass"]}, "/opt/cutlass", True),
+        ({"is_python_module": False}, "is_python_module=False", True),
+        ({"cuda_sources": "#include <cublas_v2.h>\n" + STORE}, "cublas_v2.h", True),
+        ({"cuda_sources": "__global__ void k(torch::PackedTensorAccessor32<float, 1> x) {}"}, "PackedTensorAccessor32", True),
+        ({"cuda_sources": "torch::Tensor f(torch::Tensor x) { return x; }"}, "no `__global__` function", False),
+        ({"cuda_sources": STORE + "torch::Tensor f(torch::Tensor x) { return x; }"}, "launches no kernel", False),
+        ({"cuda_sources": STORE + "torch::Tensor f(torch::Tensor x) {"}, "without its", False),
+    ],
+)
+def test_arguments_that_torch_or_the_judge_would_not_take(given: dict[str, Any], message: str, unsupported: bool) -> None:
+    right = {
+        "cpp_sources": "torch::Tensor f(torch::Tensor x);",
+        "cuda_sources": STORE + "torch::Tensor f(torch::Tensor x) { store<<<1, 1>>>(x.data_ptr<double>(), 1, 0); return x; }",
+        "functions": ["f"],
+    }
+    program(inline_source(right))
+    with pytest.raises(BuildError, match=re.escape(message)) as caught:
+        program(inline_source(right | given))
+    assert isinstance(caught.value, NotModelled) is unsupported
+
+
+def test_flags_about_speed_are_left_out_and_macros_are_defined() -> None:
+    flags = ["-O3", "--use_fast_math -DTHREADS=64", "-gencode", "arch=compute_90,code=sm_90", "-Xptxas", "-v", "-DFLAG"]
+    source = inline_source({"cpp_sources": "", "cuda_sources": STORE, "functions": None, "extra_cuda_cflags": flags})
+    assert source.defines == (("FLAG", "1"), ("THREADS", "64"))
+    assert "--use_fast_math" in source.ignored
+    host = "store<<<1, THREADS>>>(x.data_ptr<double>(), THREADS, FLAG); return x;"
+    device = made(host, extra_cuda_cflags=flags).device
+    assert device.index("#define THREADS 64") < device.index('#line 1 "kernel.cu"')
+    seen = Seen()
+    functions_of(made(host, extra_cuda_cflags=flags), seen)["f"](torch.zeros(2, dtype=torch.float64))
+    assert seen.launches[0][1] == ((1, 1, 1), (64, 1, 1), 0)
+
+
+def test_pointers_stay_in_their_tensors() -> None:
+    host = "store<<<1, 1>>>(x.data_ptr<double>() + OFFSET, 1, 1); return x;"
+    x = torch.arange(12, dtype=torch.float64).view(3, 4)
+    seen = Seen()
+    functions_of(made(host.replace("OFFSET", "5")), seen)["f"](x)
+    functions_of(made(host.replace("OFFSET", "1")), seen)["f"](x.t()[1:])
+    inside = [launch[2][0] for launch in seen.launches]
+    assert [(t.data_ptr() - x.data_ptr()) // 8 for t in inside] == [5, 2]
+    assert all(t.is_contiguous() for t in inside)
+    for outside in ("13", "-1"):
+        with pytest.raises(RuntimeError, match="bytes from the first element"):
+            functions_of(made(host.replace("OFFSET", outside)), seen)["f"](x)
+    with pytest.raises(RuntimeError, match="expected scalar type"):
+        functions_of(made(host.replace("OFFSET", "0")), seen)["f"](x.float())
+
+
+def test_functions_take_what_pybind_would_give_them() -> None:
+    given = "torch::Tensor x, int64_t n, double a, bool b, std::vector<int64_t> s, c10::optional<torch::Tensor> o, float c = 0.1"
+    host = (
+        "store<<<n, 1>>>(x.data_ptr<double>(), a + b + s[1] + c, o.has_value() ? 1 : 0);"
+        "if (o.has_value()) store<<<1, 1>>>(o.value().data_ptr<double>(), 1, 1); return x;"
+    )
+    seen = Seen()
+    f = functions_of(made(host, given=given), seen)["f"]
+    x = torch.zeros(2, dtype=torch.float64)
+    assert f(x, 3, 1, True, (5, 6), None) is x
+    assert seen.launches == [("store__0", ((3, 1, 1), (1, 1, 1), 0), (x, 8.1000000014901161, 0))]
+    f(x, 3, 1.5, False, [5, 6], x, 2.0)
+    assert len(seen.launches) == 3
+    wrong = [(None, 3, 1.0, True, [1, 2], None), (x, 3.0, 1.0, True, [1, 2], None), (x, 3, 1.0, 1, [1, 2], None)]
+    wrong += [(x, 3, 1.0, True, [1, 2]), (x, 1 << 70, 1.0, True, [1, 2], None), (x, 3, x, True, 4, None)]
+    for arguments in wrong:
+        with pytest.raises(TypeError):
+            f(*arguments)
+    module = InlineModule({"f": f})
+    with pytest.raises(AttributeError, match="it has: f"):
+        _ = module.g
+
+
+def test_templates_dispatches_and_helpers_make_the_entries_that_are_launched() -> None:
+    device = """
+    template <typename T, int N> __global__ void __launch_bounds__(N) fill(T* y, T v) { y[threadIdx.x] = v + N; }
+    constexpr int WIDE = 128;
+    """
+    text = (
+        device
+        + "template <int N> void go(torch::Tensor& y) { AT_DISPATCH_FLOATING_TYPES(y.scalar_type(), \"go\", [&] {"
+        + " fill<scalar_t, N><<<1, N>>>(y.data_ptr<scalar_t>(), static_cast<scalar_t>(0.5)); }); }\n"
+        + "torch::Tensor f(torch::Tensor x) { if (x.size(0) == WIDE) go<WIDE>(x); else go<32>(x); return x; }"
+    )
+    found = program(inline_source({"cpp_sources": "torch::Tensor f(torch::Tensor x);", "cuda_sources": text, "functions": "f"}))
+    assert sorted(found.entries) == ["fill__0", "fill__1", "fill__2", "fill__3"]
+    assert found.device.count("__launch_bounds__ ( (128) )") == 2
+    assert "constexpr int N = 32;" in found.device
+
+
+def on_cpu(source: str, folder: Path) -> tuple[dict[str, Callable[..., Any]], OnCpu]:
+    """The host functions of a kernel's ``load_inline``, with its kernels on the CPU."""
+    (native,) = native_sources(source)
+    assert native.inline is not None
+    found = program(native.inline)
+    library = OnCpu(found.device, found.entries, folder)
+    return functions_of(found, library), library
+
+
+def _softmax(source: Callable[..., Any], columns: int, dtype: torch.dtype = torch.float32) -> float:
+    x = torch.randn(3, columns, dtype=dtype)
+    return float((source(x) - torch.softmax(x, -1)).abs().max())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_honest_softmax_is_right_in_each_type(tmp_path: Path, dtype: torch.dtype) -> None:
+    functions, library = on_cpu(CORPUS["inline_row_softmax"].source, tmp_path)
+    assert _softmax(functions["softmax_cuda"], 77, dtype) < (1e-6 if dtype is torch.float32 else 1e-14)
+    assert [key for _, key in library.launched] == [((3, 1, 1), (256, 1, 1), 0)]
+    with pytest.raises(RuntimeError, match="x has two dimensions"):
+        functions["softmax_cuda"](torch.zeros(3))
+    with pytest.raises(RuntimeError, match="not implemented for"):
+        functions["softmax_cuda"](torch.zeros(3, 3, dtype=torch.float16))
+
+
+def test_an_honest_scale_and_bias_takes_both_of_its_ways(tmp_path: Path) -> None:
+    source = CORPUS["inline_scale_bias"].source
+    float4 = "struct float4 { float x, y, z, w; }; __device__ float4 make_float4(float a, float b, float c, float d) { return {a, b, c, d}; }"
+    functions, library = on_cpu(source.replace("#define THREADS 256", f"#define THREADS 64\n{float4}"), tmp_path)
+    for columns in (8, 9):
+        x, weight, bias = torch.randn(5, columns), torch.randn(columns), torch.randn(columns)
+        assert torch.allclose(functions["scale_bias_cuda"](x, weight, bias), x * weight + bias)
+    assert [name for name, _ in library.launched] == ["scale_bias_by_four__0", "scale_bias__0"]
+
+
+@pytest.mark.parametrize(("name", "right"), [("inline_gelu_add", True), ("inline_tail_dropped", False)])
+def test_a_dropped_tail_is_dropped_here_too(tmp_path: Path, name: str, right: bool) -> None:
+    functions, _ = on_cpu(CORPUS[name].source.replace("x.is_cuda()", "x.is_cpu()"), tmp_path)
+    x, residual = torch.randn(3, 111), torch.randn(3, 111)
+    want = torch.nn.functional.gelu(x) + residual
+    assert torch.allclose(functions["gelu_add_cuda"](x, residual), want, atol=1e-5) is right
+
+
+def test_what_a_host_function_leaves_to_torch_goes_through_its_dispatcher(tmp_path: Path) -> None:
+    functions, library = on_cpu(CORPUS["inline_library_matmul_own_epilogue"].source, tmp_path)
+    x, weight, bias = torch.randn(4, 6), torch.randn(5, 6), torch.randn(5)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        found = functions["linear_relu"](x, weight, bias)
+    assert torch.allclose(found, torch.relu(x @ weight.t() + bias), atol=1e-5)
+    assert "aten::mm" in {event.key for event in seen.key_averages()}
+    assert len(library.launched) == 1
+
+
+# -- the judge's side ---------------------------------------------------------------------------------------------
+
+
+@nvcc
+def test_a_kernel_is_built_with_figures_and_the_judge_claims_no_more(tmp_path: Path) -> None:
+    specimen = CORPUS["inline_row_softmax"]
+    with Judge("cuda", "cpu", tmp_path, Settings()) as judge:
+        verdict = judge.judge(Kernel(specimen.source, "cuda"), load_task(specimen.task_path))
+    assert (verdict.status, verdict.assurance, verdict.timing) == (Status.UNSUPPORTED, Assurance.COMPILED, None)
+    (report,) = verdict.evidence["build"]["native"]
+    assert report["functions"] == ["torch::Tensor softmax_cuda(torch::Tensor)"]
+    assert report["flags_left_out"] == ["-O3", "--use_fast_math"]
+    assert set(report["kernels"]) == {"softmax_rows__0", "softmax_rows__1"}
+
+
+@nvcc
+def test_a_compilers_error_has_the_users_own_line(tmp_path: Path) -> None:
+    source = CORPUS["inline_gelu_add"].source
+    line = source.split('r"""')[1].splitlines().index("  if (i < size) y[i] = x[i] * (0.5f + 0.5f * erff(x[i] * 0.70710678f)) + r[i];") + 1
+    built = build_native(source.replace("+ r[i];", "+ s[i];"), tmp_path)
+    assert built.log.splitlines()[0].startswith(f'kernel.cu({line}): error: identifier "s" is undefined')
+    launch = source.split('r"""')[1].split("gelu_add<<<")[0].count("\n") + 1
+    wrong = build_native(source.replace("x.data_ptr<float>(), residual", "x.data_ptr<int>(), residual"), tmp_path)
+    assert wrong.log.splitlines()[0].startswith(f"kernel.cu({launch}): error:")
+    assert not (built.ok or wrong.ok or built.unsupported or wrong.unsupported)
+
+
+@nvcc
+def test_reduced_floats_and_limits_compile_as_torch_has_them(tmp_path: Path) -> None:
+    text = """
+    template <typename scalar_t> __global__ void k(const scalar_t* x, scalar_t* y, float a) {
+      scalar_t low = std::numeric_limits<int>::max() > 3 ? x[0] : scalar_t(0);
+      float sum = 0.f;
+      sum += static_cast<float>(x[threadIdx.x]) * a;
+      scalar_t v = x[threadIdx.x] * x[0] + low;
+      v += static_cast<scalar_t>(sum);
+      y[threadIdx.x] = v > scalar_t(0) ? v * 2 : -v / x[1];
+    }
+    torch::Tensor f(torch::Tensor x) {
+      AT_DISPATCH_FLOATING_TYPES_AND2(at::ScalarType::Half, at::ScalarType::BFloat16, x.scalar_type(), "f", [&] {
+        k<scalar_t><<<1, 32>>>(x.data_ptr<scalar_t>(), x.data_ptr<scalar_t>(), 2.0);
+      });
+      return x;
+    }
+    """
+    kernel = f"from torch.utils.cpp_extension import load_inline\nm = load_inline('m', 'torch::Tensor f(torch::Tensor x);', {text!r}, functions='f')"
+    built = build_native("#include\n".replace("#include\n", "") + kernel.replace("template <", "#include <limits>\\n    template <", 1), tmp_path)
+    assert built.ok, built.log
+    assert len(built.evidence["native"][0]["kernels"]) == 4
+
+
+@nvcc
+def test_inside_a_namespace_without_a_name_an_entry_is_still_found(tmp_path: Path) -> None:
+    text = (
+        "namespace { __global__ void k(double* y) { y[0] = 1; }\n"
+        "void go(torch::Tensor x) { k<<<1, 1>>>(x.data_ptr<double>()); } }\n"
+        "torch::Tensor f(torch::Tensor x) { go(x); return x; }"
+    )
+    kernel = f"from torch.utils.cpp_extension import load_inline\nm = load_inline('m', 'torch::Tensor f(torch::Tensor x);', {text!r}, functions='f')"
+    built = build_native(kernel, tmp_path)
+    assert built.ok, built.log
+    assert list(built.evidence["native"][0]["kernels"]) == ["k__0"]
+
+
+@pytest.mark.parametrize("name", sorted(CORPUS))
+def test_a_call_is_found_wherever_it_stands(name: str) -> None:
+    (native,) = native_sources(CORPUS[name].source)
+    assert native.inline is not None
+    assert "__global__" in native.source
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("load_inline(*parts)", "write its arguments out"),
+        ("load_inline('m', '', open('x.cu').read())", "cuda_sources must be a literal"),
+        ("load_inline('m', '', CUDA, colour='red')", "takes no argument 'colour'"),
+    ],
+)
+def test_a_call_that_the_text_does_not_give_is_named_with_its_line(call: str, message: str) -> None:
+    source = f"from torch.utils.cpp_extension import load_inline\nCUDA = {STORE!r}\nm = {call}\n"
+    with pytest.raises(BuildError, match=f"line 3: load_inline.*{re.escape(message)}"):
+        native_sources(source)
+
+
+def test_host_code_is_screened_though_it_is_never_compiled() -> None:
+    def rules(line: str) -> set[tuple[str, str]]:
+        source = CORPUS["inline_gelu_add"].source.replace("  auto y = torch::empty_like(x);", f"  {line}\n  auto y = torch::empty_like(x);")
+        return {(f.tier, f.rule) for f in screen(Kernel(source, "cuda"))}
+
+    assert rules("") == set()
+    assert ("reject", "process") in rules('system("true");')
+    assert ("reject", "raw_memory") in rules('void* h = dlopen("libcublas.so", 1);')
+
+
+@pytest.mark.parametrize("text", ["/*" * 50_000, 'R"x(' * 50_000, "#/*\n" * 50_000, "a{" * 40_000, "f() {} = {" * 9_000, "((" * 30_000])
+def test_a_hostile_text_costs_little(text: str) -> None:
+    import time
+
+    started = time.perf_counter()
+    with pytest.raises(BuildError):
+        program(inline_source({"cpp_sources": "", "cuda_sources": f"{STORE}\n{text}", "functions": ["f"]}))
+    assert time.perf_counter() - started < 3.0
+
+
+DRIVER = """
+extern "C" int cuModuleLoadData(int64_t* module, const int8_t* image) { *module = 1; return 0; }
+extern "C" int cuModuleGetFunction(int64_t* function, int64_t module, const int8_t* name) { *function = 2; return 0; }
+extern "C" int cuFuncSetAttribute(int64_t function, int what, int value) { return 0; }
+extern "C" int cuLaunchKernel(int64_t function, unsigned x) { return function != 2 || x != 3; }
+extern "C" int cuGetErrorString(int code, int64_t* text) { *text = 0; return 0; }
+"""
+KERNEL = '''
+import torch
+from torch.utils.cpp_extension import load_inline
+cuda = r"""
+__global__ void k(float* x, int n) { x[0] = n; }
+torch::Tensor f(torch::Tensor x) { k<<<x.size(0), 32>>>(nullptr, x.dim()); return torch::zeros_like(x); }
+"""
+class ModelNew(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.module = load_inline("m", "torch::Tensor f(torch::Tensor x);", cuda, functions=["f"])
+    def forward(self, x):
+        return self.module.f(x)
+'''
+IMPORTS = """
+import json, os, tempfile
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+from kernelwright.evaluator import native, native_inline
+from kernelwright.evaluator.build import native_sources
+from kernelwright.evaluator.runner.audit import Audit
+from kernelwright.evaluator.runner.integrity import Integrity
+from kernelwright.evaluator.symbols import exported
+cubin = Path(tempfile.mkdtemp()) / "f.cubin"
+cubin.write_bytes(b"not loaded here")
+(source,) = native_sources(KERNEL)
+os.environ["KERNELWRIGHT_LIBRARIES"] = json.dumps({source.hash: str(cubin)})
+torch.cuda.current_device = lambda: 0
+torch.cuda.current_stream = lambda: SimpleNamespace(cuda_stream=0)
+native_inline.install(native.load_inline_ahead)
+"""
+
+
+def test_in_a_runner_the_module_launches_what_was_built_ahead_and_nobody_is_accused(tmp_path: Path) -> None:
+    shutil.copy(build_library(DRIVER, tmp_path).path, tmp_path / "libcuda.so.1")
+    start = "integrity = Integrity()\naudit = Audit({str(cubin): exported(str(cubin))})\naudit.start()\n"
+    use = (
+        "model = ModelNew()\ny = model(torch.ones(3, 2))\n"
+        "found = [native.calls(), y.tolist() == [[0.0] * 2] * 3, audit.seen, integrity.broken(), repr(model.module)]"
+    )
+    other = KERNEL.replace("x.dim()", "x.dim() + 1")
+    replaced = (
+        "integrity = Integrity()\nfrom kernelwright.evaluator.inline import kit\nkit.launch = print\nfound = integrity.broken()"
+    )
+    snippets = {
+        "honest": start + KERNEL + use,
+        "another text": start + other + use,
+        "the rest": "from torch.utils import cpp_extension\ncpp_extension.load('x', [])",
+        "replaced": replaced,
+    }
+    found = run_forked("", snippets, f"KERNEL = {KERNEL!r}\n{IMPORTS}", {"LD_LIBRARY_PATH": str(tmp_path)})
+    assert found["honest"] == [1, True, {}, [], "<load_inline module with f>"]
+    assert "must be literals" in found["another text"]["raised"]
+    assert "has no 'load' for kernels" in found["the rest"]["raised"]
+    assert found["replaced"] == ["kernelwright.evaluator.inline.kit.launch"]
+
+
+# -- on a GPU -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requires_cuda
+@pytest.mark.parametrize("specimen", CORPUS.values(), ids=lambda s: s.name)
+def test_on_a_gpu_each_of_the_corpus_has_its_verdict(
+    specimen: Specimen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERNELWRIGHT_CUDA_UNPROVEN", "1")
+    settings = Settings(baselines=("eager",), timing_seconds=3.0)
+    with Judge("cuda", "cuda", tmp_path, settings) as judge:
+        verdict = judge.judge(Kernel(specimen.source, "cuda"), load_task(specimen.task_path))
+    assert verdict.status.value in specimen.expect, verdict.reason
+    if specimen.kind == "honest":
+        assert verdict.evidence["operators"]["native_calls"] == 1
+    else:
+        assert verdict.stage is not Stage.BUILD
+
+
+def test_evidence_is_json() -> None:
+    (native,) = native_sources(CORPUS["inline_row_softmax"].source)
+    assert native.inline is not None
+    assert json.loads(json.dumps(native.inline.ignored)) == ["-O3", "--use_fast_math"]
