@@ -22,7 +22,7 @@ from kernelwright.evaluator.toolchain_cuda import Cubin, build_cubin
 
 _LOAD = "kernelwright.evaluator.native.load"
 _INLINE = "torch.utils.cpp_extension.load_inline"
-_REFUSED = ("torch.utils.cpp_extension.load", "torch.utils.cpp_extension.CUDAExtension", "torch.utils.cpp_extension.CppExtension")
+_REFUSED = ("torch.utils.cpp_extension.load",)
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,14 @@ from typing import Any, NoReturn
 import torch
 
 from kernelwright.evaluator.inline import kit
+from kernelwright.evaluator.inline.kinds import BITS, Type
 from kernelwright.evaluator.inline.program import Program, program
-from kernelwright.evaluator.inline.source import PARAMETERS, READ, InlineSource, inline_source
+from kernelwright.evaluator.inline.source import PARAMETERS, READ, inline_source
 from kernelwright.evaluator.inline.translate import Signature
-from kernelwright.evaluator.inline.types import BITS, Type
-from kernelwright.evaluator.native_cuda import CudaLibrary
-from kernelwright.evaluator.prototypes import Prototype
+from kernelwright.evaluator.native import load_inline_ahead
 from kernelwright.evaluator.toolchain import BuildError
 
 EXTENSION = "torch.utils.cpp_extension"
-
-Bind = Callable[[InlineSource, Mapping[str, Prototype], str], CudaLibrary]
 
 
 class InlineModule:
@@ -44,18 +41,18 @@ class InlineModule:
         return f"<load_inline module with {', '.join(self._functions)}>"
 
 
-def load_inline(bind: Bind, *arguments: Any, **keywords: Any) -> InlineModule:
-    """The module of a call of ``load_inline``; ``bind`` gives the kernels of what was built ahead.
+def load_inline(*arguments: Any, **keywords: Any) -> InlineModule:
+    """The module of a call of torch's function of that name, with the kernels of what was built ahead.
 
     Raises:
         BuildError: it was not built ahead, or is wrong. TypeError: arguments that torch's function does not take.
     """
-    if len(arguments) > len(PARAMETERS) or (unknown := set(keywords) - set(PARAMETERS)):
+    if len(arguments) > len(PARAMETERS) or not set(keywords) <= set(PARAMETERS):
         raise TypeError(f"load_inline() takes {', '.join(PARAMETERS)}; got {len(arguments)} arguments and {sorted(keywords)}")
     given = dict(zip(PARAMETERS, arguments, strict=False)) | keywords
     source = inline_source({name: given.get(name) for name in READ})
     made = program(source)
-    return InlineModule(functions_of(made, bind(source, made.entries, made.device)))
+    return InlineModule(functions_of(made, load_inline_ahead(source, made.entries, made.device)))
 
 
 def functions_of(made: Program, library: Any) -> dict[str, Callable[..., Any]]:
@@ -65,18 +62,14 @@ def functions_of(made: Program, library: Any) -> dict[str, Callable[..., Any]]:
     return {name: _bound(name, signature, namespace[signature.python]) for name, signature in made.functions.items()}
 
 
-def install(bind: Bind) -> None:
+def install() -> None:
     """From now on the module that torch has ``load_inline`` in is ours: building extensions is the judge's work."""
     module = types.ModuleType(EXTENSION)
-
-    def ours(*arguments: Any, **keywords: Any) -> InlineModule:
-        return load_inline(bind, *arguments, **keywords)
 
     def missing(name: str) -> NoReturn:
         raise AttributeError(f"{EXTENSION} has no {name!r} for kernels; it has load_inline")
 
-    ours.__name__ = ours.__qualname__ = "load_inline"
-    module.__dict__.update(load_inline=ours, __getattr__=missing)
+    module.__dict__.update(load_inline=load_inline, __getattr__=missing)
     sys.modules[EXTENSION] = module
     torch.utils.cpp_extension = module  # type: ignore[attr-defined]
 

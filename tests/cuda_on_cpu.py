@@ -73,7 +73,19 @@ class OnCpu:
         self._entries = entries
         source = folder / "kernels.cpp"
         source.write_text(_SHIM + _without_cuda_headers(device) + "".join(map(_caller, entries.values())))
-        command = ["g++", "-O1", "-g0", "-std=c++20", "-shared", "-fPIC", "-pthread", "-w", str(source), "-o", str(folder / "k.so")]
+        command = [
+            "g++",
+            "-O1",
+            "-g0",
+            "-std=c++20",
+            "-shared",
+            "-fPIC",
+            "-pthread",
+            "-w",
+            str(source),
+            "-o",
+            str(folder / "k.so"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:3000]
         self._library = ctypes.CDLL(str(folder / "k.so"))

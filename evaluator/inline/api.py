@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kernelwright.evaluator.inline.types import Type
+from kernelwright.evaluator.inline.kinds import Type
 
 _KINDS = {
     "long": Type("int64"),
@@ -136,7 +136,7 @@ FUNCTIONS = _table("""
     conv1d conv2d conv3d(tensor, tensor, optional, sizes) tensor torch.NAME({0}, {1}, {2}, {3})
     conv1d conv2d conv3d(tensor, tensor, optional, sizes, sizes) tensor torch.NAME({0}, {1}, {2}, {3}, {4})
     conv1d conv2d conv3d(tensor, tensor, optional, sizes, sizes, sizes) tensor torch.NAME({0}, {1}, {2}, {3}, {4}, {5})
-    conv1d conv2d conv3d(tensor, tensor, optional, sizes, sizes, sizes, long) tensor torch.NAME({0}, {1}, {2}, {3}, {4}, {5}, {6})
+    conv1d conv2d conv3d(tensor,tensor,optional,sizes,sizes,sizes,long) tensor torch.NAME({0},{1},{2},{3},{4},{5},{6})
     cat stack(tensors) tensor torch.NAME({0})
     cat stack(tensors, long) tensor torch.NAME({0}, {1})
 """)
@@ -230,7 +230,30 @@ NUMBERS = {
     "M_PI": ("float64", "math.pi"),
     "CUDART_PI_F": ("float32", "3.1415927410125732"),
 }
-MATHS = frozenset("sqrt exp exp2 log log2 log10 pow ceil floor round trunc fabs sin cos tanh erf cbrt rsqrt fmin fmax".split())
+MATHS = frozenset(
+    [
+        "sqrt",
+        "exp",
+        "exp2",
+        "log",
+        "log2",
+        "log10",
+        "pow",
+        "ceil",
+        "floor",
+        "round",
+        "trunc",
+        "fabs",
+        "sin",
+        "cos",
+        "tanh",
+        "erf",
+        "cbrt",
+        "rsqrt",
+        "fmin",
+        "fmax",
+    ]
+)
 """Functions of ``<cmath>``; with an ``f`` at their end they take and give ``float``."""
 DISPATCHED = {
     "FLOATING_TYPES": ("float64", "float32"),

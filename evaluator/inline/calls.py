@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kernelwright.evaluator.inline import api
-from kernelwright.evaluator.inline.grammar import Node
-from kernelwright.evaluator.inline.tokens import Token, missing
-from kernelwright.evaluator.inline.translate import Scope, Value, Variable
-from kernelwright.evaluator.inline.types import (
+from kernelwright.evaluator.inline.kinds import (
     BITS,
     DIM3,
     DOUBLE,
@@ -24,6 +21,9 @@ from kernelwright.evaluator.inline.types import (
     is_int,
     is_number,
 )
+from kernelwright.evaluator.inline.tokens import Token, missing
+from kernelwright.evaluator.inline.translate import Scope, Value, Variable
+from kernelwright.evaluator.inline.values import Node
 from kernelwright.evaluator.toolchain import BuildError
 
 if TYPE_CHECKING:
@@ -32,7 +32,25 @@ if TYPE_CHECKING:
 _POINTERS = frozenset({"data_ptr", "data", "mutable_data_ptr", "const_data_ptr"})
 _OF_CUDA = ("cuda", "AT_", "C10_", "getCurrent", "getDefault", "device_synchronize")
 _SKIPPED = frozenset({"cudaFuncSetAttribute"})
-_NAMED_TYPES = frozenset("bool char short int long unsigned float double size_t int64_t int32_t uint32_t uint64_t int8_t uint8_t".split())
+_NAMED_TYPES = frozenset(
+    [
+        "bool",
+        "char",
+        "short",
+        "int",
+        "long",
+        "unsigned",
+        "float",
+        "double",
+        "size_t",
+        "int64_t",
+        "int32_t",
+        "uint32_t",
+        "uint64_t",
+        "int8_t",
+        "uint8_t",
+    ]
+)
 
 
 def called(here: Expressions, node: Node) -> Value:
@@ -98,7 +116,8 @@ def _method(here: Expressions, node: Node, callee: Node, given: Sequence[Node]) 
     if rows is None:
         raise missing(node.line, callee.text, f"a method of {base.type}")
     if base.type.kind == "list" and base.type.of == "tensor":
-        rows = [api.Call((TENSOR,) * len(row.arguments), row.result, row.python) for row in rows if callee.text != "vec"]
+        ends = callee.text in ("back", "front")
+        rows = tuple(api.Call((TENSOR,) * len(row.arguments), TENSOR if ends else row.result, row.python) for row in rows)
     whole = [api.Call((base.type, *row.arguments), row.result, row.python) for row in rows]
     return signature(here, node, callee.text, whole, [base, *(here.value(part) for part in given)])
 
@@ -118,7 +137,12 @@ def _constructed(here: Expressions, node: Node, callee: Node, given: Sequence[No
     name, last = callee.text, callee.text.split("::")[-1]
     if callee.types and last != "vector":
         return None
-    if not callee.types and name not in ("dim3", "std::string") and last not in ("IntArrayRef", *_NAMED_TYPES) and here.named_type(name) is None:
+    if (
+        not callee.types
+        and name not in ("dim3", "std::string")
+        and last not in ("IntArrayRef", *_NAMED_TYPES)
+        and here.named_type(name) is None
+    ):
         return None
     kind = Type("list", "int64") if last == "IntArrayRef" else None
     if callee.types:

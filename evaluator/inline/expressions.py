@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from kernelwright.evaluator.inline import api, kit
+from kernelwright.evaluator.inline import api
+from kernelwright.evaluator.inline.arithmetic import arithmetic
 from kernelwright.evaluator.inline.calls import called, signature
-from kernelwright.evaluator.inline.grammar import Node, Tokens
-from kernelwright.evaluator.inline.launches import Argument
-from kernelwright.evaluator.inline.parts import HostFunction, Kernel
-from kernelwright.evaluator.inline.tokens import Token, missing
-from kernelwright.evaluator.inline.translate import Scope, Translation, Value, Variable, python_of
-from kernelwright.evaluator.inline.types import (
+from kernelwright.evaluator.inline.kinds import (
     BITS,
     BOOL,
     DIM3,
     DOUBLE,
-    ERROR,
     FLOAT,
     FLOATS,
     INT,
@@ -35,6 +30,11 @@ from kernelwright.evaluator.inline.types import (
     promoted,
     spelled,
 )
+from kernelwright.evaluator.inline.launches import Argument
+from kernelwright.evaluator.inline.parts import HostFunction, Kernel
+from kernelwright.evaluator.inline.tokens import Token, missing
+from kernelwright.evaluator.inline.translate import Scope, Translation, Value, Variable, python_of
+from kernelwright.evaluator.inline.values import Node, Tokens
 from kernelwright.evaluator.toolchain import BuildError
 
 _NUMBER = re.compile(r"(?i)(0x[\da-f']+|0b[01']+|[\d']+)(u?l{0,2}u?)")
@@ -119,7 +119,7 @@ class Expressions:
             raise missing(node.line, text, "a number")
         number_ = float(floating[1].replace("'", ""))
         single = bool(floating[2])
-        return Value(repr(kit.float32(number_) if single else number_), FLOAT if single else DOUBLE)
+        return Value(repr(cxx.float32(number_) if single else number_), FLOAT if single else DOUBLE)
 
     def _name(self, node: Node) -> Value:
         name, last = node.text, node.text.split("::")[-1]
@@ -210,8 +210,10 @@ class Expressions:
             sides = [self.converted(side, Type("dtype"), node.line).python for side in (left, right)]
             return Value(f"({sides[0]} {sign} {sides[1]})", BOOL)
         if len(kinds) == 1 and kinds <= {"dtype", "error", "text", "list"}:
-            return Value(f"(tuple({left.python}) {sign} tuple({right.python}))", BOOL) if kinds == {"list"} else Value(
-                f"({left.python} {sign} {right.python})", BOOL
+            return (
+                Value(f"(tuple({left.python}) {sign} tuple({right.python}))", BOOL)
+                if kinds == {"list"}
+                else Value(f"({left.python} {sign} {right.python})", BOOL)
             )
         if kinds == {"device"}:
             return Value(f"({'not ' * (sign == '!=')}_k.same_device({left.python}, {right.python}))", BOOL)
@@ -355,49 +357,6 @@ class Expressions:
 def _before_default(parameter: Tokens) -> Tokens:
     texts = [token.text for token in parameter]
     return parameter[: texts.index("=")] if "=" in texts else parameter
-
-
-def arithmetic(sign: str, left: Value, right: Value, kind: Type, line: int) -> Value:
-    """An operation on two values of one type; of constants what it gives."""
-    a, b = left.python, right.python
-    if not is_int(kind):
-        if sign not in "+-*/" or kind.kind in ("float16", "bfloat16"):
-            raise missing(line, sign, f"of {kind}")
-        code = f"_k.quotient({a}, {b})" if sign == "/" else f"({a} {sign} {b})"
-        return Value(f"_k.float32({code})" if kind == FLOAT else code, kind)
-    bits, unsigned = max(BITS[kind.kind], 32), kind.kind.startswith("u")
-    codes = {"/": f"_k.divided({a}, {b})", "%": f"_k.remainder({a}, {b})"}
-    codes |= {"<<": f"_k.shifted({a}, {b}, {bits})", ">>": f"_k.shifted({a}, -({b}), {bits})"}
-    code = codes.get(sign) or f"({a} {sign} {b})"
-    if sign in ("+", "-", "*", "<<"):
-        code = f"({code} & {(1 << bits) - 1})" if unsigned else f"_k.int{bits}({code})"
-    if left.constant is None or right.constant is None:
-        return Value(code, kind)
-    try:
-        number = _computed(sign, int(left.constant), int(right.constant), bits, unsigned)
-    except RuntimeError as error:
-        raise BuildError(f"line {line}: {error}") from None
-    return Value(f"({number})" if number < 0 else str(number), kind, number)
-
-
-def _computed(sign: str, a: int, b: int, bits: int, unsigned: bool) -> int:
-    """What an operation on constants gives."""
-    known: dict[str, Callable[[], int]] = {
-        "+": lambda: a + b,
-        "-": lambda: a - b,
-        "*": lambda: a * b,
-        "/": lambda: kit.divided(a, b),
-        "%": lambda: kit.remainder(a, b),
-        "<<": lambda: kit.shifted(a, b, bits),
-        ">>": lambda: kit.shifted(a, -b, bits),
-        "&": lambda: a & b,
-        "|": lambda: a | b,
-        "^": lambda: a ^ b,
-    }
-    number = known[sign]()
-    if unsigned:
-        return number & ((1 << bits) - 1)
-    return kit.int32(number) if bits == 32 else kit.int64(number)
 
 
 def _text(node: Node) -> str:

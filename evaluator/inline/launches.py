@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kernelwright.evaluator.inline.kinds import Type
 from kernelwright.evaluator.inline.parts import HostFunction, Kernel, Parts
 from kernelwright.evaluator.inline.tokens import Token, missing
-from kernelwright.evaluator.inline.types import Type
 from kernelwright.evaluator.prototypes import CType, Parameter, Prototype
 from kernelwright.evaluator.toolchain import BuildError
 
@@ -49,7 +49,8 @@ namespace torch { using c10::Half; using c10::BFloat16; }
 """
 """torch's reduced floats for device code, where it or a dispatch names them: arithmetic in float, rounded to nearest even."""
 _AS_TORCH = tuple(
-    f"#define __CUDA_NO_{what}__\n" for what in ("HALF_OPERATORS", "HALF_CONVERSIONS", "HALF2_OPERATORS", "BFLOAT16_CONVERSIONS")
+    f"#define __CUDA_NO_{what}__\n"
+    for what in ("HALF_OPERATORS", "HALF_CONVERSIONS", "HALF2_OPERATORS", "BFLOAT16_CONVERSIONS")
 )
 """What torch's extensions are compiled with: reduced floats of CUDA's own have no operators there."""
 

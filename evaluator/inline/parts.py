@@ -7,7 +7,7 @@ Device code keeps its place, line by line. Each kernel becomes a device function
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from kernelwright.evaluator.inline.tokens import Macro, Token, closing, macros, missing, split, tokens, uncommented, words
@@ -178,7 +178,12 @@ class _Reader:
         return " ".join(found)
 
     def _function(
-        self, item: Sequence[Token], head: Sequence[Token], body: int, template: tuple[tuple[Token, ...], ...] | None, nameless: int
+        self,
+        item: Sequence[Token],
+        head: Sequence[Token],
+        body: int,
+        template: tuple[tuple[Token, ...], ...] | None,
+        nameless: int,
     ) -> None:
         place = _parameters(head)
         assert place is not None
@@ -277,7 +282,11 @@ def _template(item: Sequence[Token]) -> tuple[tuple[tuple[Token, ...], ...] | No
 def _parameters(head: Sequence[Token]) -> int | None:
     """Where the brackets of a function's parameters open: the first that follow its name."""
     for i in range(1, len(head)):
-        if head[i].text == "(" and head[i - 1].kind == "word" and head[i - 1].text not in (*_BOUNDS, "__attribute__", "alignas"):
+        if (
+            head[i].text == "("
+            and head[i - 1].kind == "word"
+            and head[i - 1].text not in (*_BOUNDS, "__attribute__", "alignas")
+        ):
             return i
     return None
 
@@ -306,4 +315,3 @@ def _of_torch(item: Sequence[Token]) -> Iterable[Token]:
     for before, mark, name in zip(item, item[1:], item[2:], strict=False):
         if before.text in ("at", "c10", "torch", "thrust", "cutlass") and mark.text == "::":
             yield name
-

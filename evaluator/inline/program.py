@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kernelwright.evaluator.inline.expressions import Expressions
 from kernelwright.evaluator.inline.parts import Parts, read
 from kernelwright.evaluator.inline.source import InlineSource
+from kernelwright.evaluator.inline.statements import Body
 from kernelwright.evaluator.inline.tokens import Macro, tokens
 from kernelwright.evaluator.inline.translate import Signature, Translation
 from kernelwright.evaluator.prototypes import Prototype
@@ -52,7 +54,7 @@ def _program(source: InlineSource) -> Program:
         parts.macros[name] = Macro(None, tuple(tokens(f"; {value}")[1:]))
     if not parts.kernels:
         raise BuildError("load_inline: no `__global__` function in cuda_sources")
-    translation = Translation(parts)
+    translation = Translation(parts, Body, Expressions)
     functions = {}
     for name, target in _given_out(source, parts, declared).items():
         functions[name] = translation.function(target, None, 0)

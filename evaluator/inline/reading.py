@@ -23,7 +23,9 @@ def read_call(call: ast.Call, values: Mapping[str, object]) -> InlineSource:
     given = dict(zip(PARAMETERS, call.args, strict=False)) | {str(k.arg): k.value for k in call.keywords}
     unknown = sorted(set(given) - set(PARAMETERS))
     if unknown or len(call.args) > len(PARAMETERS):
-        raise BuildError(f"{where} takes no argument {unknown[0] if unknown else len(call.args)!r}; it takes {', '.join(PARAMETERS)}")
+        raise BuildError(
+            f"{where} takes no argument {unknown[0] if unknown else len(call.args)!r}; it takes {', '.join(PARAMETERS)}"
+        )
     read = {name: _constant(given[name], values, f"{where}: {name}") for name in READ if name in given}
     try:
         return inline_source(read)
@@ -59,7 +61,11 @@ def local_constants(tree: ast.Module, call: ast.Call, values: Mapping[str, objec
         given = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
         for statement in inside:
             target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
-            if isinstance(statement, ast.Assign) and isinstance(target, ast.Name) and stored.count(target.id) == 1 - (target.id in given):
+            if (
+                isinstance(statement, ast.Assign)
+                and isinstance(target, ast.Name)
+                and stored.count(target.id) == 1 - (target.id in given)
+            ):
                 try:
                     found[target.id] = fold(statement.value, {**values, **found})
                 except NotConstant:

@@ -50,8 +50,23 @@ _IGNORED = re.compile(
     r"|--diag[-_]suppress[=\w,]*|-U\w+|-allow-unsupported-compiler"
 )
 _WITH_VALUE = frozenset(
-    "-gencode --generate-code -arch --gpu-architecture -Xptxas -Xcompiler --ptxas-options --compiler-options -std --threads"
-    " -t -maxrregcount --maxrregcount -Xcudafe --diag-suppress".split()
+    [
+        "-gencode",
+        "--generate-code",
+        "-arch",
+        "--gpu-architecture",
+        "-Xptxas",
+        "-Xcompiler",
+        "--ptxas-options",
+        "--compiler-options",
+        "-std",
+        "--threads",
+        "-t",
+        "-maxrregcount",
+        "--maxrregcount",
+        "-Xcudafe",
+        "--diag-suppress",
+    ]
 )
 _LINKED = frozenset({"-lcudart", "-lcuda", "-lc10", "-ltorch", "-ltorch_python", "-ltorch_cpu", "-lstdc++", "-lm"})
 INEXACT = re.compile(r"-{1,2}use_fast_math|-{1,2}ftz=true|-{1,2}prec-(?:div|sqrt)=false|-ffast-math")
@@ -136,9 +151,7 @@ def _flags(given: Sequence[str]) -> Iterator[str]:
     for word in words:
         if word in _WITH_VALUE:
             yield f"{word} {next(words, '')}"
-        elif word.startswith("-D") and _DEFINE.fullmatch(word):
-            yield word
-        elif _IGNORED.fullmatch(word):
+        elif word.startswith("-D") and _DEFINE.fullmatch(word) or _IGNORED.fullmatch(word):
             yield word
         else:
             raise _missing(word, "a flag of the compiler")

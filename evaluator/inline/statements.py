@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from kernelwright.evaluator.inline import api
+from kernelwright.evaluator.inline.arithmetic import arithmetic
 from kernelwright.evaluator.inline.calls import constructed
-from kernelwright.evaluator.inline.expressions import Expressions, arithmetic
-from kernelwright.evaluator.inline.grammar import Node
+from kernelwright.evaluator.inline.expressions import Expressions
+from kernelwright.evaluator.inline.kinds import BOOL, CXX, DTYPE, TENSOR, TEXT, VOID, Type, common, is_int, is_number
 from kernelwright.evaluator.inline.parts import HostFunction
 from kernelwright.evaluator.inline.tokens import Token, missing
 from kernelwright.evaluator.inline.translate import Scope, Signature, Translation, Value, Variable
-from kernelwright.evaluator.inline.types import BOOL, CXX, DTYPE, TENSOR, TEXT, VOID, Type, common, is_int, is_number
+from kernelwright.evaluator.inline.values import Node
 from kernelwright.evaluator.toolchain import BuildError
 
 _CHECKS = frozenset({"TORCH_CHECK", "AT_ASSERTM", "TORCH_INTERNAL_ASSERT", "AT_ASSERT", "assert", "TORCH_CHECK_VALUE"})
@@ -338,7 +339,10 @@ class Body:
             return
         (part,) = node.parts
         if part.kind == "braces" and self._result.kind in ("list", "tuple"):
-            codes = [self._here.python(each, TENSOR if self._result.kind == "tuple" else Type(self._result.of)) for each in part.parts]
+            codes = [
+                self._here.python(each, TENSOR if self._result.kind == "tuple" else Type(self._result.of))
+                for each in part.parts
+            ]
             brackets = "()" if self._result.kind == "tuple" else "[]"
             self._say(f"return {brackets[0]}{''.join(f'{code}, ' for code in codes)}{brackets[1]}")
             return

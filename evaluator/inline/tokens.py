@@ -85,7 +85,9 @@ def macros(every: Sequence[Token]) -> dict[str, Macro]:
     return found
 
 
-def expand(given: Sequence[Token], known: Mapping[str, Macro], depth: int = 0, within: frozenset[str] = frozenset()) -> list[Token]:
+def expand(
+    given: Sequence[Token], known: Mapping[str, Macro], depth: int = 0, within: frozenset[str] = frozenset()
+) -> list[Token]:
     """``given`` with the source's own macros replaced; tokens get the place of their use.
 
     Raises:

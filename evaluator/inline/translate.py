@@ -6,15 +6,17 @@ zero and do not overflow unseen, ``float`` is rounded. Tensors are torch's, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from kernelwright.evaluator.inline import kit
+from kernelwright.evaluator.inline import cxx
 from kernelwright.evaluator.inline.grammar import Reader
+from kernelwright.evaluator.inline.kinds import BITS, BOOL, Type, convert, is_int, spelled
 from kernelwright.evaluator.inline.launches import Launches
 from kernelwright.evaluator.inline.parts import HostFunction, Parts
 from kernelwright.evaluator.inline.tokens import Token, expand, missing
-from kernelwright.evaluator.inline.types import BITS, BOOL, Type, convert, is_int, spelled
+from kernelwright.evaluator.inline.values import Node
 from kernelwright.evaluator.toolchain import BuildError
 
 _MOST_FUNCTIONS = 200
@@ -60,11 +62,37 @@ class Scope:
     types: dict[str, Type] = field(default_factory=dict)
 
 
-class Translation:
-    """Everything that one source becomes."""
+class FunctionBody(Protocol):
+    """One host function with its template arguments."""
 
-    def __init__(self, parts: Parts) -> None:
+    def signature(self, python: str) -> Signature:
+        """What it takes and gives; it is called ``python``."""
+        ...
+
+    def text(self, python: str) -> str:
+        """It in Python."""
+        ...
+
+
+class Values(Protocol):
+    """A translator of expressions."""
+
+    def type(self, given: Sequence[Token]) -> Type: ...
+
+    def value(self, node: Node) -> Value: ...
+
+
+class Translation:
+    """Everything that one source becomes; ``body`` and ``values`` translate functions and expressions."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        body: Callable[[Translation, HostFunction, Scope], FunctionBody],
+        values: Callable[[Translation, None, list[Scope]], Values],
+    ) -> None:
         self.parts = parts
+        self._body, self._values = body, values
         self.launches = Launches(parts)
         self.functions: list[str] = []
         """Python of each."""
@@ -91,11 +119,9 @@ class Translation:
         key = (name, chosen.start, said)
         known = self._known.get(key)
         if known is None:
-            from kernelwright.evaluator.inline.statements import Body
-
             if len(self._known) >= _MOST_FUNCTIONS:
                 raise BuildError(f"line {line}: more than {_MOST_FUNCTIONS} host functions")
-            body = Body(self, chosen, scope)
+            body = self._body(self, chosen, scope)
             python = f"{name}_{len(self._known)}"
             known = self._known[key] = body.signature(python)
             self.functions.append(body.text(python))
@@ -104,7 +130,9 @@ class Translation:
     def _choose(self, name: str, count: int | None, line: int) -> HostFunction:
         found = self.parts.functions.get(name, [])
         if not found:
-            raise BuildError(f"line {line}: no host function {name}() with a body; there are: {', '.join(self.parts.functions)}")
+            raise BuildError(
+                f"line {line}: no host function {name}() with a body; there are: {', '.join(self.parts.functions)}"
+            )
         if len(found) > 1:
             found = [f for f in found if count is not None and len(f.parameters) == count]
         if len(found) != 1:
@@ -121,11 +149,9 @@ class Translation:
         return self._constants[name]
 
     def _evaluated(self, kind: Sequence[Token], tokens: Sequence[Token]) -> Variable:
-        from kernelwright.evaluator.inline.expressions import Expressions
-
-        found = Expressions(self, None, [Scope()])
+        found = self._values(self, None, [Scope()])
         value = found.value(self.reader(tokens).whole())
-        return Variable(found.converted(value, found.type(kind), kind[0].line), fixed=True)
+        return Variable(python_of(value, found.type(kind), kind[0].line), fixed=True)
 
     def alias(self, name: str) -> Type | None:
         """The type that the source has given a name."""
@@ -141,7 +167,7 @@ def python_of(value: Value, want: Type, line: int) -> Value:
     """
     if isinstance(value.constant, int) and is_int(want) and is_int(value.type):
         bits, unsigned = BITS[want.kind], want.kind.startswith("u")
-        number = int(bool(value.constant)) if want == BOOL else kit.wrapped(value.constant, bits, unsigned)
+        number = int(bool(value.constant)) if want == BOOL else cxx.wrapped(value.constant, bits, unsigned)
         return Value(literal(number, want), want, number)
     code = convert(value.python, value.type, want)
     if code is None:

@@ -154,7 +154,7 @@ class Candidate:
         elif request["backend"] == "ttlang":
             self._ttlang = self._install_ttlang()
         elif request["backend"] == "cuda":
-            native_inline.install(native.load_inline_ahead)
+            native_inline.install()
         self._ascend = request["backend"] == "ascend"
         if self._ascend:
             self._install_triton_ascend(request["source"])

@@ -71,7 +71,7 @@ def test_cheats_on_the_harness_find_what_they_look_for_when_they_are_loaded(cach
     assert set(looked) == set(specimens)
     imports = (
         "import torch\nfrom kernelwright.evaluator import native, native_cuda, native_inline\n"
-        "native_inline.install(native.load_inline_ahead)"
+        "native_inline.install()"
     )
     snippets = {
         name: f"module = {{}}\nexec({specimens[name].source!r}, module)\n{check}\nfound = 'as it says'"

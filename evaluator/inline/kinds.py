@@ -16,7 +16,11 @@ class Type:
     of: str = ""
 
     def __str__(self) -> str:
-        return CXX.get(self.kind) or _SHOWN.get(self.kind) or (f"{self.of}*" if self.kind == "pointer" else f"{self.kind} {self.of}".strip())
+        return (
+            CXX.get(self.kind)
+            or _SHOWN.get(self.kind)
+            or (f"{self.of}*" if self.kind == "pointer" else f"{self.kind} {self.of}".strip())
+        )
 
 
 CXX = {
@@ -60,12 +64,14 @@ _NAMES = {
     "device": "torch::Device,at::Device,c10::Device",
     "error": "cudaError_t,cudaError",
     "text": "std::string,std::string_view,c10::string_view",
-    "guard": "at::cuda::CUDAGuard,c10::cuda::CUDAGuard,at::cuda::OptionalCUDAGuard,c10::cuda::OptionalCUDAGuard,torch::NoGradGuard",
+    "guard": "at::cuda::CUDAGuard,c10::cuda::CUDAGuard,at::cuda::OptionalCUDAGuard,c10::cuda::OptionalCUDAGuard",
     "void": "void",
     "auto": "auto",
 }
 _BY_NAME = {name: kind for kind, names in _NAMES.items() for name in names.split(",")}
-_DROPPED = frozenset({"const", "constexpr", "static", "inline", "volatile", "typename", "&", "&&", "__restrict__", "struct", "register"})
+_DROPPED = frozenset(
+    {"const", "constexpr", "static", "inline", "volatile", "typename", "&", "&&", "__restrict__", "struct", "register"}
+)
 _LISTS = frozenset({"std::vector", "vector", "std::array", "at::ArrayRef", "c10::ArrayRef", "torch::ArrayRef"})
 _SIZES = frozenset({"torch::IntArrayRef", "at::IntArrayRef", "c10::IntArrayRef", "at::IntList", "torch::IntList"})
 _OPTIONAL = frozenset({"std::optional", "c10::optional", "at::optional", "torch::optional"})
