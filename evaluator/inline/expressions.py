@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from kernelwright.evaluator.inline import api
+from kernelwright.evaluator.inline import api, cxx
 from kernelwright.evaluator.inline.arithmetic import arithmetic
 from kernelwright.evaluator.inline.calls import called, signature
 from kernelwright.evaluator.inline.kinds import (

@@ -191,7 +191,7 @@ class _Reader:
             name=head[place - 1].text,
             file=self._file,
             line=head[place - 1].line,
-            result=tuple(head[: place - 1]),
+            result=tuple(token for token in head[: place - 1] if token.text not in ("extern", '"C"')),
             parameters=_declared(head, place),
             body=tuple(item[body + 1 : closing(item, body)]),
             template=template,

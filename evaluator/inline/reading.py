@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kernelwright.evaluator.ascend_source import NotModelled
 from kernelwright.evaluator.inline.source import PARAMETERS, READ, InlineSource, inline_source
@@ -40,6 +40,8 @@ def _constant(node: ast.expr, values: Mapping[str, object], where: str) -> objec
     if isinstance(node, ast.Dict):  # of names and what is said of them
         keys = [key for key in node.keys if key is not None]
         return tuple(_constant(key, values, where) for key in keys)
+    if isinstance(node, ast.Attribute) and ast.unparse(node) in values:
+        return values[ast.unparse(node)]
     try:
         return fold(node, values)
     except NotConstant as problem:
@@ -49,25 +51,36 @@ def _constant(node: ast.expr, values: Mapping[str, object], where: str) -> objec
 
 
 def local_constants(tree: ast.Module, call: ast.Call, values: Mapping[str, object]) -> dict[str, object]:
-    """Names that the functions around ``call`` assign once to a constant expression, and so what it may name besides."""
+    """What ``call`` may name besides: variables of the functions around it and attributes of ``self`` that are set once."""
     found: dict[str, object] = {}
     for function in ast.walk(tree):
-        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            inside = list(ast.walk(function))
+            found |= _set_once(inside, {**values, **found}, call in inside)
+    return found
+
+
+def _set_once(inside: Sequence[ast.AST], values: Mapping[str, object], around: bool) -> dict[str, object]:
+    """Names that the nodes of a function assign once to a constant: attributes of ``self``, and with ``around`` variables.
+
+    That another function sets an attribute too is seen where the call is made: nothing was built for what it is given then.
+    """
+    given = [node.arg for node in inside if isinstance(node, ast.arg)]
+    stored = [
+        ast.unparse(node)
+        for node in inside
+        if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, (ast.Store, ast.Del))
+    ]
+    found: dict[str, object] = {}
+    for node in inside:
+        if not (isinstance(node, ast.Assign) and len(node.targets) == 1):
             continue
-        inside = list(ast.walk(function))
-        if call not in inside:
+        name = ast.unparse(node.targets[0])
+        wanted = name.startswith("self.") or (around and isinstance(node.targets[0], ast.Name))
+        if not wanted or [*stored, *given].count(name) != 1:
             continue
-        stored = [node.id for node in inside if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del))]
-        given = {argument.arg for argument in ast.walk(function.args) if isinstance(argument, ast.arg)}
-        for statement in inside:
-            target = statement.targets[0] if isinstance(statement, ast.Assign) and len(statement.targets) == 1 else None
-            if (
-                isinstance(statement, ast.Assign)
-                and isinstance(target, ast.Name)
-                and stored.count(target.id) == 1 - (target.id in given)
-            ):
-                try:
-                    found[target.id] = fold(statement.value, {**values, **found})
-                except NotConstant:
-                    continue
+        try:
+            found[name] = fold(node.value, {**values, **found})
+        except NotConstant:
+            continue
     return found

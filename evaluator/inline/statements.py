@@ -79,7 +79,7 @@ class Body:
         default = self._translation.reader(parameter[at + 1 :]).whole() if at < len(texts) else None
         self._types.append(kind)
         self._defaults.append(None if default is None else self._here.python(default, kind))
-        fixed = "&" in texts[:at] or "const" in texts[:at]
+        fixed = "&" in texts[:at] or ("const" in texts[:at] and kind.kind != "pointer")
         python = self._declare(name, kind, fixed)
         self._parameters.append(python)
         if kind.kind == "list" and "&" not in texts[:at]:
@@ -146,6 +146,7 @@ class Body:
         if "static" in texts and not constant:
             raise missing(node.line, f"static {node.text}", "a variable that outlives its call")
         kind = self._here.type(node.types[0])
+        constant = constant and kind.kind != "pointer"  # of which it says that nothing is written through it
         if not node.parts:
             self._say(f"{self._declare(node.text, kind, fixed=False)} = {'[]' if kind.kind == 'list' else None}")
             return
