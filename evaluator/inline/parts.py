@@ -21,7 +21,7 @@ _TORCH_HEADER = re.compile(r'^\s*(?:#|%:)\s*include\s*[<"](?:torch|ATen|c10|pybi
 _HOST_HEADER = re.compile(
     r"^\s*(?:#|%:)\s*include\s*<(?:vector|iostream|string|stdexcept|algorithm|cassert|assert\.h|cstdio|stdio\.h|cstdlib|stdlib\.h"
     r"|cstring|string\.h|optional|tuple|memory|sstream|utility|array|map|unordered_map|functional|numeric|mutex|iomanip"
-    r"|device_launch_parameters\.h|cuda_runtime_api\.h|device_functions\.h)>\s*$"
+    r"|device_launch_parameters\.h|cuda_runtime(?:_api)?\.h|device_functions\.h)>\s*$"
 )
 _INCLUDE = re.compile(r"""\s*(?:#|%:)\s*(?:include(?:_next)?|import|embed)\b(?:\s*[<"]([^>"]*)[>"]\s*$)?""")
 _MOST_TEMPLATE = 400
