@@ -30,6 +30,7 @@ class Reader(ValueReader):
             "if": self._if,
             "for": self._for,
             "while": self._while,
+            "do": self._once,
             "switch": self._switch,
             "return": self._return,
             "throw": self._throw,
@@ -81,6 +82,16 @@ class Reader(ValueReader):
         while inner._peek():
             steps.append(inner._simple(","))
         return [Node("for", line, parts=(first, condition, Node("block", line, parts=tuple(steps)), self._body()))]
+
+    def _once(self) -> Sequence[Node]:
+        """``do … while (0)``, as macros are written: a block."""
+        body = self._body()
+        line = self._line
+        self._expect("while")
+        if [token.text for token in self._inside()] not in (["0"], ["false"]):
+            raise missing(line, "do", "a loop but for one that runs once")
+        self._expect(";")
+        return [body]
 
     def _switch(self) -> Sequence[Node]:
         """Parts: what is asked, then for each ``case`` a node of its values (none: ``default``) and its statements."""

@@ -147,6 +147,8 @@ class Body:
             raise missing(node.line, f"static {node.text}", "a variable that outlives its call")
         kind = self._here.type(node.types[0])
         constant = constant and kind.kind != "pointer"  # of which it says that nothing is written through it
+        if "&" in texts and node.parts and node.parts[0].kind == "name":
+            raise missing(node.line, f"& {node.text}", "a reference to a variable")
         if not node.parts:
             self._say(f"{self._declare(node.text, kind, fixed=False)} = {'[]' if kind.kind == 'list' else None}")
             return
@@ -221,6 +223,8 @@ class Body:
             self._check(part, name)
         elif name.startswith("AT_DISPATCH_"):
             self._dispatch(part, name.removeprefix("AT_DISPATCH_"))
+        elif name.removeprefix("std::") in ("exit", "abort"):
+            self._say(f"_k.fail('the host function ends the process at line {part.line}')")
         elif name.removeprefix("std::") in _PRINTED or _prints(part):
             return  # nobody reads it
         else:

@@ -40,7 +40,7 @@ _TEMPLATE_NAMES = """
     data_ptr data item numeric_limits min max vector optional tuple make_tuple mutable_data_ptr const_data_ptr array sizeof
 """
 _TEMPLATES = frozenset(_TEMPLATE_NAMES.split())
-_REFUSED_NAMES = "do goto try case default typedef struct class delete new asm co_await typeid dynamic_cast operator"
+_REFUSED_NAMES = "goto try case default typedef struct class delete new asm co_await typeid dynamic_cast operator"
 REFUSED = frozenset(_REFUSED_NAMES.split())
 _MOST_DEEP = 80
 

@@ -15,6 +15,7 @@ from kernelwright.evaluator.build import build_native, native_sources
 from kernelwright.evaluator.inline.program import program
 from kernelwright.evaluator.inline.source import inline_source
 from kernelwright.evaluator.judge import Judge
+from kernelwright.evaluator.sanitizers.device_child import SEEN, needed
 from kernelwright.evaluator.screen import screen
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.specimens import Specimen, load_corpus
@@ -224,6 +225,12 @@ def test_in_a_runner_the_module_launches_what_was_built_ahead_and_nobody_is_accu
     assert "must be literals" in found["another text"]["raised"]
     assert "has no 'load' for kernels" in found["the rest"]["raised"]
     assert found["replaced"] == ["kernelwright.evaluator.inline.kit.launch"]
+
+
+def test_a_sanitizers_job_sees_all_that_a_module_is_made_of() -> None:
+    parts = Path(program.__wrapped__.__code__.co_filename).parent.glob("*.py")
+    seen = {path.name for path in needed(SEEN) if path.parent.name == "inline"}
+    assert {path.name for path in parts} - seen == {"reading.py"}, "which the judge alone reads by"
 
 
 # -- on a GPU -----------------------------------------------------------------------------------------------------
