@@ -31,14 +31,14 @@ CXX = {
     "uint16": "unsigned short",
     "int32": "int",
     "uint32": "unsigned int",
-    "int64": "long",
-    "uint64": "unsigned long",
+    "int64": "int64_t",
+    "uint64": "uint64_t",
     "float16": "c10::Half",
     "bfloat16": "c10::BFloat16",
     "float32": "float",
     "float64": "double",
 }
-"""Kinds of numbers and how C++ spells them."""
+"""Kinds of numbers and how C++ spells them: ``int64_t``, which is not the same type for every compiler."""
 _SHOWN = {"tensor": "torch::Tensor", "optional": "optional<torch::Tensor>", "text": "std::string"}
 BITS = {kind: int(kind.lstrip("uint")) for kind in CXX if kind.lstrip("u").startswith("int")} | {"bool": 1}
 FLOATS = ("float16", "bfloat16", "float32", "float64")

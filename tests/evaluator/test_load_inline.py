@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import random
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +90,48 @@ def value(expression: str, before: str = "", given: str = "torch::Tensor x", arg
 )
 def test_numbers_are_those_of_cpp(expression: str, expected: float) -> None:
     assert value(expression) == expected
+
+
+VARIABLES = """
+int a = 7, b = -3; long c = 5000000000L; unsigned d = 4000000000u; unsigned long e = 12; short f = -5;
+float g = 0.1f; double h = -2.75; bool i = true; unsigned char j = 200;
+"""
+
+
+def _expression(draw: random.Random, depth: int) -> str:
+    if not depth or draw.random() < 0.15:
+        return draw.choice([*"abcdefghij", "3", "-2", "17u", "6L", "0.5f", "1e3", "255", "true"])
+    left, right = _expression(draw, depth - 1), _expression(draw, depth - 1)
+    kind = draw.choice(["int", "long", "unsigned", "float", "double", "short", "unsigned char", "bool", "size_t"])
+    forms = [f"({left} {draw.choice('+-*/')} {right})"] * 6 + [
+        f"({left} {draw.choice(['<', '>=', '==', '!=', '&&', '||'])} {right})"
+    ]
+    forms += [f"({kind})({left})", f"static_cast<{kind}>({left})", f"({left} > {right} ? {left} : {right})", f"(-{left})"]
+    forms += [f"((long)({left}) {draw.choice('%&|^')} (long)({right}))", f"((int)({left}) {draw.choice(['<<', '>>'])} (e / 4))"]
+    return draw.choice(forms)
+
+
+def test_numbers_are_those_of_the_compiler(tmp_path: Path) -> None:
+    draw = random.Random(7)
+    wanted: list[tuple[str, float]] = []
+    while len(wanted) < 300:
+        expression = _expression(draw, 3)
+        try:
+            wanted.append((expression, value(expression, VARIABLES)))
+        except (RuntimeError, BuildError):
+            continue  # what C++ leaves open
+    lines = "".join(f'std::printf("%.17g\\n", (double)({expression}));\n' for expression, _ in wanted)
+    (tmp_path / "all.cpp").write_text(f"#include <cstdio>\n#include <cstddef>\nint main() {{ {VARIABLES} {lines} }}\n")
+    done = subprocess.run(
+        ["g++", "-w", "-O0", "-o", str(tmp_path / "all"), str(tmp_path / "all.cpp")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[:2000]
+    said = subprocess.run([str(tmp_path / "all")], capture_output=True, text=True, check=True).stdout.split()
+    wrong = [(e, v, s) for (e, v), s in zip(wanted, said, strict=True) if v != float(s) and not math.isnan(v)]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(
