@@ -237,6 +237,8 @@ class Expressions:
         found = self.value(node.parts[0])
         if want.kind == "pointer" and found.type.kind in ("pointer", "null"):
             return Value(found.python, want)
+        if found.type.kind == "pointer" and want.kind in ("int64", "uint64"):
+            return Value(f"_k.address({found.python})", want)
         return self.converted(found, want, node.line)
 
     def _sizeof(self, node: Node) -> Value:

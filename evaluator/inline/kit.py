@@ -90,6 +90,11 @@ def pointer(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> Pointer:
     return Pointer(tensor)
 
 
+def address(place: Pointer | None) -> int:
+    """Where a pointer points to: for asking how it is aligned."""
+    return 0 if place is None else int(place.tensor.data_ptr()) + place.bytes
+
+
 def moved(place: Pointer | None, distance: int) -> Pointer:
     """A pointer ``distance`` bytes on."""
     if place is None:

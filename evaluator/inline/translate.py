@@ -169,6 +169,8 @@ def python_of(value: Value, want: Type, line: int) -> Value:
         bits, unsigned = BITS[want.kind], want.kind.startswith("u")
         number = int(bool(value.constant)) if want == BOOL else cxx.wrapped(value.constant, bits, unsigned)
         return Value(literal(number, want), want, number)
+    if isinstance(value.constant, int) and want.kind == "dim3" and is_int(value.type):
+        return Value(f"({cxx.wrapped(value.constant, 32, True)}, 1, 1)", want)
     code = convert(value.python, value.type, want)
     if code is None:
         raise BuildError(f"line {line}: {value.type} where {want} is expected")

@@ -145,6 +145,7 @@ def test_numbers_are_those_of_the_compiler(tmp_path: Path) -> None:
         ("std::vector<int64_t> s(3, 2); auto t = s; t[0] = 9;", "s[0]", 2),
         ("auto s = x.sizes().vec(); s.insert(s.begin(), 5); s.erase(s.begin() + 1);", "s[0] * 10 + s.size()", 51),
         ("int n = 1; do { cudaError_t e = cudaGetLastError(); if (e != cudaSuccess) exit(1); n = 4; } while (0);", "n", 4),
+        ("auto p = x.data_ptr<double>();", "(reinterpret_cast<uintptr_t>(p + 1) - (size_t)p) * 10 + (uintptr_t)p % 4", 80),
         ("dim3 g((x.numel() + 31) / 32, 4);", "g.x + g.y * 10 + g.z * 100", 141),
         ("constexpr int A = 6; const auto b = A * 7L;", "b", 42),
         ("auto y = torch::full({2, 3}, 1.5, x.options()).transpose(0, 1);", "y.size(0) * 10 + y.is_contiguous()", 30),

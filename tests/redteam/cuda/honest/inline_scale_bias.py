@@ -33,6 +33,7 @@ launches = r"""
 
 namespace {
 inline int64_t blocks(int64_t n) { return (n + THREADS - 1) / THREADS; }
+inline bool by_four(const torch::Tensor& t) { return reinterpret_cast<uintptr_t>(t.data_ptr<float>()) % 16 == 0; }
 }  // namespace
 
 torch::Tensor scale_bias_cuda(torch::Tensor x, torch::Tensor weight, torch::Tensor bias) {
@@ -41,7 +42,7 @@ torch::Tensor scale_bias_cuda(torch::Tensor x, torch::Tensor weight, torch::Tens
   auto y = torch::empty(x.sizes(), x.options());
   int64_t n = x.numel(), cols = x.size(-1);
   auto stream = at::cuda::getCurrentCUDAStream();
-  if (cols % 4 == 0) {
+  if (cols % 4 == 0 && by_four(x) && by_four(y) && by_four(weight) && by_four(bias)) {
     scale_bias_by_four<<<blocks(n / 4), THREADS, 0, stream>>>(
         reinterpret_cast<const float4*>(x.data_ptr<float>()), reinterpret_cast<const float4*>(weight.data_ptr<float>()),
         reinterpret_cast<const float4*>(bias.data_ptr<float>()), reinterpret_cast<float4*>(y.data_ptr<float>()), n / 4, cols / 4);
