@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 import torch
 
 from kernelwright.evaluator.ascend_source import kernels as ascend_kernels
-from kernelwright.evaluator.inline.source import InlineSource
 from kernelwright.evaluator.native_ascend import AscendLibrary
 from kernelwright.evaluator.native_cuda import CudaLibrary
 from kernelwright.evaluator.native_npu import NpuLaunches
@@ -154,20 +153,22 @@ def load(*, cpp: str = "", cuda: str = "", ascend: str = "") -> Any:
 def _load_cuda(source: str) -> CudaLibrary:
     """The kernels of a CUDA source; compiled here only outside a runner. No device is needed before the first launch."""
     functions = kernel_prototypes(source)
+    return cuda_library(source, functions, source_hash(source), "the source of load(cuda=…) must be a literal string")
+
+
+def cuda_library(
+    source: str, functions: Mapping[str, Prototype], key: str, otherwise: str, relaxed: bool = False
+) -> CudaLibrary:
+    """The kernels ``functions`` of a CUDA source: of what was built ahead under ``key``, outside a runner compiled here.
+
+    Raises:
+        BuildError: in a runner, nothing was built for ``key``: ``otherwise``.
+    """
     ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
-    path = build_cubin(source, _cache()).path if ahead is None else json.loads(ahead).get(source_hash(source))
+    path = build_cubin(source, _cache(), relaxed=relaxed).path if ahead is None else json.loads(ahead).get(key)
     if path is None:
-        raise BuildError("the source of load(cuda=…) must be a literal string so that the harness can build it ahead")
+        raise BuildError(f"{otherwise} so that the harness can build it ahead")
     return CudaLibrary(path, functions, *_launched(functions, "cuda"), _count)
-
-
-def load_inline_ahead(source: InlineSource, entries: Mapping[str, Prototype], device: str) -> CudaLibrary:
-    """The kernels of a ``load_inline``; compiled here only outside a runner."""
-    ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
-    path = build_cubin(device, _cache(), relaxed=True).path if ahead is None else json.loads(ahead).get(source.hash)
-    if path is None:
-        raise BuildError("what load_inline(…) is given must be literals, so that the harness can build it ahead")
-    return CudaLibrary(path, entries, *_launched(entries, "cuda"), _count)
 
 
 def _load_ascend(source: str) -> AscendLibrary:

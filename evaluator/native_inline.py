@@ -20,7 +20,7 @@ from kernelwright.evaluator.inline.kinds import BITS, Type
 from kernelwright.evaluator.inline.program import Program, program
 from kernelwright.evaluator.inline.source import PARAMETERS, READ, inline_source
 from kernelwright.evaluator.inline.translate import Signature
-from kernelwright.evaluator.native import load_inline_ahead
+from kernelwright.evaluator.native import cuda_library
 from kernelwright.evaluator.toolchain import BuildError
 
 EXTENSION = "torch.utils.cpp_extension"
@@ -52,7 +52,8 @@ def load_inline(*arguments: Any, **keywords: Any) -> InlineModule:
     given = dict(zip(PARAMETERS, arguments, strict=False)) | keywords
     source = inline_source({name: given.get(name) for name in READ})
     made = program(source)
-    return InlineModule(functions_of(made, load_inline_ahead(source, made.entries, made.device)))
+    otherwise = "what load_inline(…) is given must be literals"
+    return InlineModule(functions_of(made, cuda_library(made.device, made.entries, source.hash, otherwise, relaxed=True)))
 
 
 def functions_of(made: Program, library: Any) -> dict[str, Callable[..., Any]]:
