@@ -69,9 +69,11 @@ _NAMES = {
     "auto": "auto",
 }
 _BY_NAME = {name: kind for kind, names in _NAMES.items() for name in names.split(",")}
-_DROPPED = frozenset(
-    {"const", "constexpr", "static", "inline", "volatile", "typename", "&", "&&", "__restrict__", "struct", "register"}
-)
+_DROPPED_NAMES = """
+    const constexpr static inline volatile typename & && __restrict__ struct register
+    __host__ __device__ __forceinline__ __inline__
+"""
+_DROPPED = frozenset(_DROPPED_NAMES.split())
 _LISTS = frozenset({"std::vector", "vector", "std::array", "at::ArrayRef", "c10::ArrayRef", "torch::ArrayRef"})
 _SIZES = frozenset({"torch::IntArrayRef", "at::IntArrayRef", "c10::IntArrayRef", "at::IntList", "torch::IntList"})
 _OPTIONAL = frozenset({"std::optional", "c10::optional", "at::optional", "torch::optional"})

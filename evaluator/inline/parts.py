@@ -137,6 +137,8 @@ class _Reader:
             self._bind(item)
         elif said & _DEVICE or (head and head[0].text in _TYPES):
             self._device(item, head, template)
+            if "__host__" in said and body is not None and _parameters(head) is not None:
+                self._function(item, head, body, template, nameless)
         elif body is not None and _parameters(head) is not None:
             self._function(item, head, body, template, nameless)
         elif body is None and _parameters(head) is not None and not said & {"using", "typedef"} and "=" not in _outside(head):
@@ -158,7 +160,7 @@ class _Reader:
             return
         place = _parameters(head)
         if place is None:
-            raise BuildError(f"{self._file} line {where.line}: `__global__` without a function")
+            raise missing(where.line, "__global__", "of what is no plain function or template, such as a specialisation")
         bounds = self._bounds(head[:place])
         kernel = Kernel(head[place - 1].text, _declared(head, place), template, bounds)
         known = self._parts.kernels.get(kernel.name)
@@ -199,7 +201,7 @@ class _Reader:
             nameless=nameless,
         )
         self._parts.functions.setdefault(function.name, []).append(function)
-        if "constexpr" not in words(head):  # that one device code may use too
+        if not {"constexpr", "__device__"} & set(words(head)):  # that device code may use too
             self._drop(item)
 
     def _value(self, item: Sequence[Token], head: Sequence[Token]) -> None:

@@ -13,7 +13,7 @@ from kernelwright.evaluator.inline.calls import constructed
 from kernelwright.evaluator.inline.expressions import Expressions
 from kernelwright.evaluator.inline.kinds import BOOL, CXX, DTYPE, TENSOR, TEXT, VOID, Type, common, is_int, is_number
 from kernelwright.evaluator.inline.parts import HostFunction
-from kernelwright.evaluator.inline.tokens import Token, missing
+from kernelwright.evaluator.inline.tokens import Token, expand, missing
 from kernelwright.evaluator.inline.translate import Scope, Signature, Translation, Value, Variable
 from kernelwright.evaluator.inline.values import Node
 from kernelwright.evaluator.toolchain import BuildError
@@ -38,13 +38,14 @@ class Body:
         self._steps: list[Node | None] = []
         """Of each loop, and of each ``switch`` (None) that is being translated."""
         self._in_lambda = False
-        self._result = self._here.type(function.result)
+        known = translation.parts.macros
+        self._result = self._here.type(expand(function.result, known))
         self._types: list[Type] = []
         self._defaults: list[str | None] = []
         self._parameters: list[str] = []
         with self._scope():
             for parameter in function.parameters:
-                self._parameter(parameter)
+                self._parameter(expand(parameter, known))
         self._given = self._last
 
     # -- the function ---------------------------------------------------------------------------------------------

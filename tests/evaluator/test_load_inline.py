@@ -323,6 +323,23 @@ def test_templates_dispatches_and_helpers_make_the_entries_that_are_launched() -
     assert "constexpr int N = 32;" in found.device
 
 
+def test_what_host_and_device_share_serves_both_and_macros_stand_for_types() -> None:
+    device = (
+        "#define REAL double\n#define STORE(v) store<<<ceil_div(v, 32), WARP>>>(x.data_ptr<REAL>(), v, 0)\n"
+        "constexpr int WARP = 32;\n"
+        "__host__ __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }\n"
+        "__global__ void store(REAL* y, REAL v, int at);\n"
+        "__global__ void store(REAL* y, REAL v, int at) { y[at] = v + ceil_div(at, WARP); }\n"
+    )
+    found = made("STORE(a); return x;", device, given="const torch::Tensor& x, REAL a = 65")
+    seen = Seen()
+    functions_of(found, seen)["f"](torch.zeros(2, dtype=torch.float64))
+    assert [launch[:2] for launch in seen.launches] == [("store__0", ((3, 1, 1), (32, 1, 1), 0))]
+    assert found.device.count("int ceil_div(") == 1
+    with pytest.raises(NotModelled, match="specialisation"):
+        made("return x;", "template <typename T> __global__ void k(T* x) {}\ntemplate <> __global__ void k<int>(int* x) {}")
+
+
 def on_cpu(source: str, folder: Path) -> tuple[dict[str, Callable[..., Any]], OnCpu]:
     """The host functions of a kernel's ``load_inline``, with its kernels on the CPU."""
     (native,) = native_sources(source)
