@@ -11,6 +11,9 @@ from typing import Any
 from kernelwright.evaluator.ascend_source import NotModelled
 from kernelwright.evaluator.ascend_source import kernels as ascend_kernels
 from kernelwright.evaluator.backends.backend import Built
+from kernelwright.evaluator.inline.program import inline_evidence, program
+from kernelwright.evaluator.inline.reading import local_constants, read_call
+from kernelwright.evaluator.inline.source import InlineSource
 from kernelwright.evaluator.prototypes import kernel_prototypes, prototypes
 from kernelwright.evaluator.syntax import NotConstant, constants, dotted, fold, import_aliases, parse
 from kernelwright.evaluator.toolchain import TIMEOUT_S, BuildError, Library, build_library, source_hash
@@ -18,23 +21,26 @@ from kernelwright.evaluator.toolchain_ascend import build_simulated
 from kernelwright.evaluator.toolchain_cuda import Cubin, build_cubin
 
 _LOAD = "kernelwright.evaluator.native.load"
-_INLINE = ("torch.utils.cpp_extension.load_inline", "torch.utils.cpp_extension.load")
+_INLINE = "torch.utils.cpp_extension.load_inline"
+_REFUSED = ("torch.utils.cpp_extension.load",)
 
 
 @dataclass(frozen=True)
 class NativeSource:
-    """One ``load(cpp=…)``, ``load(cuda=…)`` or ``load(ascend=…)`` of a kernel."""
+    """One ``load(cpp=…)``, ``load(cuda=…)``, ``load(ascend=…)`` or ``load_inline(…)`` of a kernel."""
 
     line: int
     """Line of the call in the kernel's source."""
     source: str
     language: str = "cpp"
     """``cpp``, ``cuda`` or ``ascend``."""
+    inline: InlineSource | None = None
+    """What a ``load_inline`` is given; ``source`` is then all its text."""
 
     @property
     def hash(self) -> str:
         """The key of ``KERNELWRIGHT_LIBRARIES``."""
-        return source_hash(self.source)
+        return self.inline.hash if self.inline is not None else source_hash(self.source)
 
 
 def native_sources(source: str | ast.Module) -> tuple[NativeSource, ...]:
@@ -51,12 +57,15 @@ def native_sources(source: str | ast.Module) -> tuple[NativeSource, ...]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names.update(import_aliases(node))
     calls = [(dotted(node.func, names), node) for node in nodes if isinstance(node, ast.Call)]
-    calls = [(path, call) for path, call in calls if path == _LOAD or path in _INLINE]
+    calls = [(path, call) for path, call in calls if path in (_LOAD, _INLINE, *_REFUSED)]
     values = constants(tree, nodes) if calls else {}
     found = []
     for path, call in sorted(calls, key=lambda c: (c[1].lineno, c[1].col_offset)):
         if path == _LOAD:
             found.append(NativeSource(call.lineno, *_literal(call, values)))
+        elif path == _INLINE:
+            inline = read_call(call, values | local_constants(tree, call, values))
+            found.append(NativeSource(call.lineno, inline.text, "cuda", inline))
         else:
             raise BuildError(f"line {call.lineno}: {path} is not supported; use native.load(cpp=…) with plain pointers")
     return tuple(found)
@@ -89,6 +98,13 @@ def build_native(source: str, cache: Path, timeout: float = TIMEOUT_S) -> Built:
     warnings: list[str] = []
     try:
         for native in native_sources(source):
+            if native.inline is not None:
+                made = program(native.inline)
+                cubin = build_cubin(made.device, cache, timeout=timeout, relaxed=True)
+                libraries[native.hash] = cubin.path
+                reports.append(_module(native, cubin) | inline_evidence(native.inline, made))
+                warnings.extend([cubin.log] if cubin.log else [])
+                continue
             if native.language == "cuda":
                 cubin = build_cubin(native.source, cache, timeout=timeout)
                 functions = kernel_prototypes(native.source)

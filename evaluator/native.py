@@ -153,10 +153,21 @@ def load(*, cpp: str = "", cuda: str = "", ascend: str = "") -> Any:
 def _load_cuda(source: str) -> CudaLibrary:
     """The kernels of a CUDA source; compiled here only outside a runner. No device is needed before the first launch."""
     functions = kernel_prototypes(source)
+    return cuda_library(source, functions, source_hash(source), "the source of load(cuda=…) must be a literal string")
+
+
+def cuda_library(
+    source: str, functions: Mapping[str, Prototype], key: str, otherwise: str, relaxed: bool = False
+) -> CudaLibrary:
+    """The kernels ``functions`` of a CUDA source: of what was built ahead under ``key``, outside a runner compiled here.
+
+    Raises:
+        BuildError: in a runner, nothing was built for ``key``: ``otherwise``.
+    """
     ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
-    path = build_cubin(source, _cache()).path if ahead is None else json.loads(ahead).get(source_hash(source))
+    path = build_cubin(source, _cache(), relaxed=relaxed).path if ahead is None else json.loads(ahead).get(key)
     if path is None:
-        raise BuildError("the source of load(cuda=…) must be a literal string so that the harness can build it ahead")
+        raise BuildError(f"{otherwise} so that the harness can build it ahead")
     return CudaLibrary(path, functions, *_launched(functions, "cuda"), _count)
 
 

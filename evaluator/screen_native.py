@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from kernelwright.evaluator import screen_rules as rules
 from kernelwright.evaluator.build import NativeSource, native_sources
+from kernelwright.evaluator.inline.source import INEXACT
 from kernelwright.evaluator.prototypes import code_tokens, defined_names
 from kernelwright.evaluator.screen_python import Finding
 from kernelwright.evaluator.toolchain import BuildError
@@ -60,6 +61,9 @@ def _directives(native: NativeSource) -> Iterator[Finding]:
     for include in _INCLUDE.finditer(native.source):
         tier, rule = (rules.REJECT, "proc") if (include[1] or "").startswith("/proc") else (rules.FLAG, "include")
         yield _finding(tier, rule, native, f"includes {include[1] or include[2]}")
+    given_up = [flag for flag in native.inline.ignored if INEXACT.fullmatch(flag)] if native.inline is not None else []
+    if given_up:  # left out when it is built: what is judged is exact
+        yield _finding(rules.RECORD, "fast_math", native, f"asks for {' '.join(given_up)}, which is left out")
     if match := _FAST_MATH.search(native.source):
         yield _finding(rules.FLAG, "fast_math", native, f"says {match[0]}")
 

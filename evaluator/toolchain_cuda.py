@@ -27,9 +27,11 @@ ARCH = "sm_90a"
 """Where there is no GPU to ask."""
 FLAGS = ("-cubin", "-O3", "-std=c++17", "-lineinfo", "-Xptxas", "-v")
 """Never ``-use_fast_math``: it would change what the kernel computes."""
+_RELAXED = ("--expt-relaxed-constexpr",)
+"""NVRTC's library needs no such leave: all of it is for the device."""
 PRELUDE = '#include <cstdint>\n#line 1 "kernel.cu"\n'
 _INCLUDE = re.compile(r'^[ \t]*(?:#|%:)[ \t]*(?:include(?:_next)?|import|embed)[ \t]*(?:[<"]([^>"\n]*)[>"]|([^\n]*))', re.M)
-_SPLICED = re.compile(r"/\*.*?\*/", re.S)
+_SPLICED = re.compile(r"/\*.*?(?:\*/|\Z)", re.S)
 _ALLOWED = re.compile(
     r"(?:cuda/(?:std/)?[\w/]+|cuda(?:_\w+)?\.h|cooperative_groups(?:/\w+)*\.h|mma\.h|math_constants\.h|vector_types\.h|cub/[\w/]+\.cuh"
     r"|cstdint|cstddef|cmath|cfloat|climits|limits|type_traits|stdint\.h|math\.h|float\.h)"
@@ -86,10 +88,11 @@ def device_arch() -> str:
     return f"sm_{major}{minor}{'a' if major >= 9 else ''}"
 
 
-def build_cubin(source: str, cache: Path, arch: str = "", timeout: float = TIMEOUT_S) -> Cubin:
+def build_cubin(source: str, cache: Path, arch: str = "", timeout: float = TIMEOUT_S, relaxed: bool = False) -> Cubin:
     """Compile ``source`` into ``cache``, or find it there. Safe to call from many processes at once.
 
-    ``arch``: as nvcc names it; that of the device here unless it is given.
+    ``arch``: as nvcc names it; that of the device here unless it is given. ``relaxed``: device code may call the host's
+    ``constexpr`` functions (``std::numeric_limits``), as torch's extensions may.
 
     Raises:
         BuildError: no compiler, a refused header, a compiler error or a timeout; ``log`` holds its own first lines.
@@ -101,7 +104,8 @@ def build_cubin(source: str, cache: Path, arch: str = "", timeout: float = TIMEO
     nvcc = find_nvcc()
     parts: tuple[str, ...]
     if nvcc:
-        prelude, parts = PRELUDE, (*FLAGS, nvcc, _release(nvcc))
+        flags = (*FLAGS, *_RELAXED * relaxed)
+        prelude, parts = PRELUDE, (*flags, nvcc, _release(nvcc))
     else:
         library = nvrtc.find_nvrtc()
         prelude, parts = nvrtc.PRELUDE, (*nvrtc.FLAGS, library, nvrtc.identity(library), json.dumps(nvrtc.HEADERS))
@@ -114,7 +118,7 @@ def build_cubin(source: str, cache: Path, arch: str = "", timeout: float = TIMEO
         folder = Path(name)
         (folder / "kernel.cu").write_text(prelude + source + "\n")
         if nvcc:
-            command = [nvcc, *FLAGS, f"-arch={arch}", "kernel.cu", "-o", "kernel.cubin"]
+            command = [nvcc, *flags, f"-arch={arch}", "kernel.cu", "-o", "kernel.cubin"]
         else:
             command = nvrtc.command(library, arch, folder, cache)
         said, seconds = _run(command, folder, timeout, "nvcc" if nvcc else "NVRTC")
@@ -128,10 +132,15 @@ def build_cubin(source: str, cache: Path, arch: str = "", timeout: float = TIMEO
     return made
 
 
+def allowed_header(name: str) -> bool:
+    """Whether device code may include a header."""
+    return _ALLOWED.fullmatch(name) is not None
+
+
 def _check_includes(source: str) -> None:
     for include in _INCLUDE.finditer(_SPLICED.sub(" ", source.replace("\\\n", ""))):
         name = include[1] or include[2]
-        if not include[1] or not _ALLOWED.fullmatch(name):
+        if not include[1] or not allowed_header(name):
             raise BuildError(
                 f"#include {name}: CUDA kernels include CUDA's own device headers only (cuda_fp16.h, cuda_bf16.h, mma.h, "
                 "cooperative_groups.h, cuda/…, cub/…); no torch headers, no host libraries"

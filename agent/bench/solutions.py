@@ -22,7 +22,7 @@ from kernelwright.agent.workspace import Workspace
 from kernelwright.agent.writers.writer import Assignment, Setup
 from kernelwright.tasks.errors import InputError, TaskError, WriterError
 from kernelwright.tasks.records import Answer, Attempt, Kernel, Task
-from kernelwright.tasks.suites.solution import CUDA, Adopted, compiles_cuda
+from kernelwright.tasks.suites.solution import CUDA, Adopted, compiles_cuda, loads_inline
 from kernelwright.tasks.suites.suite import open_suite
 
 WRITER = "submitted"
@@ -61,10 +61,13 @@ class _Place:
     sample: int
 
 
-def find(folder: Path, tasks: Sequence[Task], backend: str | None = None, adopt: Adopt | None = None) -> Found:
+def find(
+    folder: Path, tasks: Sequence[Task], backend: str | None = None, adopt: Adopt | None = None, no_inline: str = CUDA
+) -> Found:
     """The solutions in ``folder``; a file that fits no task, or is no kernel, is named and the rest goes on.
 
     ``backend`` is every file's; None: what each file's text says. ``adopt``: reads files of the suite's own form.
+    ``no_inline``: why kernels that PyTorch's ``load_inline`` would build are not judged; empty: they are.
 
     Raises:
         InputError: there is no such folder, or no file in it fits a task.
@@ -77,7 +80,7 @@ def find(folder: Path, tasks: Sequence[Task], backend: str | None = None, adopt:
         name = path.relative_to(folder).as_posix()
         place = _place(Path(name))
         try:
-            found = _solution(path, place, tasks, adopt)
+            found = _solution(path, place, tasks, adopt, no_inline)
             fitting.append((found.task, place.sample, name, found.source))
         except TaskError as error:
             unknown[name] = error.message
@@ -94,7 +97,7 @@ def adopting(suite: str, root: Path | None, tasks: Sequence[Task]) -> Adopt | No
     return None if own is None else lambda path, text: cast("Adopted | None", own(path, text, tasks, root))
 
 
-def _solution(path: Path, place: _Place, tasks: Sequence[Task], adopt: Adopt | None) -> Adopted:
+def _solution(path: Path, place: _Place, tasks: Sequence[Task], adopt: Adopt | None, no_inline: str) -> Adopted:
     """The kernel in a file.
 
     Raises:
@@ -110,8 +113,8 @@ def _solution(path: Path, place: _Place, tasks: Sequence[Task], adopt: Adopt | N
         raise TaskError("no Python file, and no solution of the suite")
     if not _defines_kernel(source):
         raise TaskError("defines no class ModelNew" + ("" if adopt is None else ", and is no solution of the suite"))
-    if compiles_cuda(source):
-        raise TaskError(CUDA)
+    if compiles_cuda(source) and (no_inline or not loads_inline(source)):
+        raise TaskError(no_inline if loads_inline(source) else CUDA)
     return Adopted(_fit(place, tasks).name, source)
 
 

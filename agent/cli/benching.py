@@ -190,13 +190,15 @@ def _announce_rule(part: Part) -> None:
 def _handed_in(plan: Plan, folder: Path, author: str | None, backend: str | None, given: dict[str, Any]) -> Plan:
     """The plan with the kernels of others in place of a writer."""
     from kernelwright.agent.bench.solutions import WRITER, adopting, find
+    from kernelwright.evaluator.backends.registry import judged_here
 
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
         problem = f"{', '.join(wrong)} and --solutions are given"
         raise InputError(problem, "kernels of others are judged as they are: leave it out")
     adopt = adopting(plan.suite, Path(plan.path) if plan.path is not None else None, plan.tasks)
-    found = find(folder, plan.tasks, backend, adopt)
+    problem = "" if backend == "cuda" else judged_here("cuda", plan.config.device, numerics=True)
+    found = find(folder, plan.tasks, backend, adopt, problem and f"it is built by load_inline, for backend cuda: {problem}")
     config: RunConfig = replace(plan.config, model=WRITER, policy="greedy", budget=1, repairs=0)
     return replace(
         plan,

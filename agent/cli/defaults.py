@@ -14,7 +14,7 @@ _PALLAS = re.compile(r"^\s*(?:import|from)\b[^\n#]*\bpallas\b", re.MULTILINE)
 _TRITON = re.compile(r"^\s*(?:import|from)\b[^\n#]*\btriton\b", re.MULTILINE)
 _TTLANG = re.compile(r"^\s*(?:import\s+ttl\b|from\s+ttl\b)", re.MULTILINE)
 _ASCEND = re.compile(r"\bload\(\s*ascend\s*=")
-_CUDA = re.compile(r"\bload\(\s*cuda\s*=")
+_CUDA = re.compile(r"\bload\(\s*cuda\s*=|\bload_inline\(")
 
 
 def device_kind(device: str | None) -> str:

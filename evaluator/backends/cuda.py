@@ -17,7 +17,7 @@ UNPROVEN = "KERNELWRIGHT_CUDA_UNPROVEN"
 
 
 class CudaBackend:
-    """Kernels whose work is done by ``load(cuda=…)``; where there is no GPU they are compiled, never run."""
+    """Kernels that ``load(cuda=…)`` or ``load_inline(…)`` builds; where there is no GPU they are compiled, never run."""
 
     name = "cuda"
 
@@ -38,7 +38,7 @@ class CudaBackend:
             return Built(
                 ok=False,
                 log="the kernel loads no CUDA code; a cuda kernel needs `lib = load(cuda=r'''extern \"C\" __global__ …''')` "
-                "with `from kernelwright.evaluator.native import load`",
+                "with `from kernelwright.evaluator.native import load`, or load_inline(…) of torch.utils.cpp_extension",
                 seconds=built.seconds,
             )
         return built

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kernelwright.evaluator import native, native_ascend
+from kernelwright.evaluator import native, native_ascend, native_inline
 from kernelwright.evaluator.chip import VARIABLE, Chip, NoChip
 from kernelwright.evaluator.runner import tripwire
 from kernelwright.evaluator.runner.arena import Arena, dtype_of
@@ -153,6 +153,8 @@ class Candidate:
             self._pallas = self._install_pallas(request["library"])
         elif request["backend"] == "ttlang":
             self._ttlang = self._install_ttlang()
+        elif request["backend"] == "cuda":
+            native_inline.install()
         self._ascend = request["backend"] == "ascend"
         if self._ascend:
             self._install_triton_ascend(request["source"])

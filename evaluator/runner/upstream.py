@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from kernelwright.evaluator import native_inline
 from kernelwright.evaluator.runner.draws import map_tensors
 from kernelwright.evaluator.runner.execute import execute
 from kernelwright.evaluator.runner.tensors import on_device
@@ -134,6 +135,8 @@ class _Trial:
         module = types.ModuleType(_MODULE)
         module.__file__ = str(path)
         sys.modules[_MODULE] = module
+        if "load_inline" in self._source:
+            native_inline.install()
         exec(compile(self._source, str(path), "exec"), module.__dict__)
         return module.__dict__["ModelNew"]
 

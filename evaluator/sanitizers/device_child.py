@@ -28,7 +28,7 @@ from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.tasks.records import Kernel
 
 _JOB = "kernelwright.evaluator.sanitizers.device_job"
-SEEN = (_JOB, "kernelwright.evaluator.native")
+SEEN = (_JOB, "kernelwright.evaluator.native", "kernelwright.evaluator.native_inline")
 """Modules of this package that a job has, with what they import of it; the rest stays unseen."""
 _PACKAGE = Path(kernelwright.__file__).resolve().parent
 _LIMITS = {"CORE": 0, "FSIZE": 256 << 20, "NOFILE": 4096}

@@ -50,6 +50,10 @@ def main(folder: Path) -> None:
     module = types.ModuleType(MODULE)
     module.__file__ = str(path)
     sys.modules[MODULE] = module
+    if "load_inline" in source:
+        from kernelwright.evaluator import native_inline
+
+        native_inline.install()
     _say("job start")
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)

@@ -45,6 +45,11 @@ def compiles_cuda(source: str) -> bool:
     return "cpp_extension" in source and ("load_inline" in source or "load(" in source)
 
 
+def loads_inline(source: str) -> bool:
+    """Whether a text that compiles an extension does so by ``load_inline`` with CUDA in it: there is a backend for that."""
+    return "load_inline" in source and "__global__" in source
+
+
 def chosen(found: Sequence[Task], path: Path, what: str) -> Task:
     """The one task of ``found``, or of those whose problem set or folder the file lies in.
 

@@ -113,6 +113,17 @@ def test_kernels_in_a_language_without_a_backend_are_named(tmp_path: Path, tasks
     assert "no backend" in found.unknown["level1/12_a.py"]
 
 
+def test_kernels_that_load_inline_would_build_are_judged_where_that_can_be(tmp_path: Path, tasks: tuple[Task, ...]) -> None:
+    text = f"from torch.utils.cpp_extension import load_inline\n{KERNEL}\nload_inline('a', '', '__global__ void k() {{}}')\n"
+    folder = put(tmp_path / "theirs", "level1/1_a.py")
+    put(folder, "level1/12_a.py", text=text)
+    found = find(folder, tasks, no_inline="no GPU")
+    assert found.unknown["level1/12_a.py"] == "no GPU"
+    assert [s.path for s in found.submissions] == ["level1/1_a.py"]
+    everything = find(folder, tasks, no_inline="")
+    assert {s.path: s.backend for s in everything.submissions}["level1/12_a.py"] == "cuda"
+
+
 def test_the_trivial_kernels_are_those_of_the_committed_table() -> None:
     root = Path(__file__).resolve().parents[2]
     table = json.loads((root / "results" / "cpu" / "kernelbench-trivial.json").read_text())

@@ -139,6 +139,7 @@ def test_without_a_gpu_a_kernel_is_compiled_and_no_more_is_claimed(tmp_path: Pat
 
 def test_a_files_language_is_told_by_what_it_loads() -> None:
     assert language(GOOD) == "cuda"
+    assert language("from torch.utils.cpp_extension import load_inline\nm = load_inline(name='m', cuda_sources=CUDA)") == "cuda"
 
 
 @nvcc

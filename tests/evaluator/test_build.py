@@ -75,7 +75,8 @@ def test_constant_expressions_are_folded(body: str, expected: str) -> None:
         ("load(cpp='%999999999d' % 1)", "literal"),
         ("load(cpp='{:>999999999}'.format(1))", "literal"),
         ("load(cpp=f'{1:>999999999}')", "literal"),
-        ("from torch.utils.cpp_extension import load_inline\nload_inline('x', 'y')", "line 3: torch.utils.cpp_extension"),
+        ("from torch.utils.cpp_extension import load_inline\nload_inline('x', 'y')", "line 3: load_inline(…) has no cuda"),
+        ("from torch.utils.cpp_extension import load\nload('x', ['y.cu'])", "line 3: torch.utils.cpp_extension.load is not"),
     ],
 )
 def test_a_source_that_the_text_does_not_give_is_named_with_its_line(body: str, message: str) -> None:

@@ -63,12 +63,16 @@ def test_cheats_on_the_harness_find_what_they_look_for_when_they_are_loaded(cach
     libraries = {key: path for b in built.values() for key, path in b.libraries.items()}
     looked = {
         "count_forged": "assert module['COUNT'] is native._count",
+        "inline_launch_replaced": "assert module['KIT'].launch is module['one_row'] is not module['LAUNCH']",
         "driver_borrowed": "native_cuda._driver = lambda: 7\nassert module['launchers_driver']() == 7",
         "launcher_class_patched": "assert native_cuda.CudaKernel.__getitem__ is module['both']",
         "launcher_stream_replaced": "assert torch.cuda.current_stream is module['side_stream']",
     }
     assert set(looked) == set(specimens)
-    imports = "import torch\nfrom kernelwright.evaluator import native, native_cuda"
+    imports = (
+        "import torch\nfrom kernelwright.evaluator import native, native_cuda, native_inline\n"
+        "native_inline.install()"
+    )
     snippets = {
         name: f"module = {{}}\nexec({specimens[name].source!r}, module)\n{check}\nfound = 'as it says'"
         for name, check in looked.items()
