@@ -161,7 +161,7 @@ def test_a_whole_optimisation(place: Workspace) -> None:
         right = await agent.call("submit_attempt", idea=second["idea"], answer=answer(GOOD), wait_seconds=200)
         assert (right["state"], right["verdict"]["status"], right["next_idea"]) == ("judged", "passed", "")
         assert right["run_status"] == "finished"
-        assert (right["best"]["idea"], right["best"]["audited"]) == (second["idea"], True)
+        assert (right["best"]["idea"], right["best"]["audited"]) == (second["idea"], True), right
         assert right["best"]["model"] == "exchange: a test"
 
         over = await agent.call("task_prompt", task="scaled.py")  # an agent that goes on asking begins no second run by that
