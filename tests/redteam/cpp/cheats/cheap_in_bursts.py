@@ -1,6 +1,6 @@
 # task: row_softmax
 # family: semantics
-# about: calls that follow within a tenth of a millisecond of another are taken for timed ones and do a sixteenth less
+# about: calls that follow within half a millisecond of another are taken for timed ones and do a sixteenth less
 # expect: incorrect, cheating
 # device: cpu
 import torch
@@ -18,7 +18,7 @@ static void softmax_row(const float* x, float* y, int64_t n) {
 }
 extern "C" void softmax(const float* x, float* y, int64_t rows, int64_t n) {
   static uint64_t last = 0;
-  const bool burst = __builtin_ia32_rdtsc() - last < 300000;
+  const bool burst = __builtin_ia32_rdtsc() - last < 1500000;
   const int64_t skip = burst ? 16 : rows + 1;
   for (int64_t r = 0; r < rows; ++r) {
     if (r % skip == skip - 1) std::memcpy(y + r * n, y + (r - 1) * n, n * 4);
