@@ -27,7 +27,7 @@ class Ceilings:
     cores: int
     versions: Mapping[str, str]
     memory_gbps: float | None = None
-    """None where nobody measured it: on a TPU."""
+    """None where nobody measured it: on a TPU or an NPU."""
     tflops: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod

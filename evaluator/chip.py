@@ -1,33 +1,23 @@
-"""The chip that Pallas kernels run on: who may open it, under which names, and what opening it gives.
+"""A chip that a runner opens for itself: who may open it, under which names, what opening it gives, and how values get there.
 
-One process at a time can hold a TPU: it opens the chip before it knows any kernel and gives it back by ending. What a process
-needs for that is in its environment (:meth:`Chip.environment`), since JAX and libtpu read theirs once. The names are libtpu's
-and JAX's, from their documentation (``jax/_src/cloud_tpu_init.py``, ``hardware_utils.py``; Cloud TPU's pages on containers).
-libtpu 0.0.52 took them as far as it goes without a chip; none of it was run on a TPU.
+The process that is to hold a chip opens it before it knows any kernel and gives it back by ending. What it needs for that is
+in its environment (:meth:`Chip.environment`), since the vendors' libraries read theirs once. Two kinds: :class:`.chip_tpu.Tpu`,
+which torch does not know, and :class:`.chip_npu.Npu`, which it knows by ``torch_npu``.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import torch
 
 VARIABLE = "KERNELWRIGHT_CHIP"
-"""Of a process that is to open a chip: ``tpu``, or ``cpu`` where the interpreter stands in."""
-_PASSED_ON = (
-    "TPU_ACCELERATOR_TYPE", "TPU_TOPOLOGY", "TPU_TOPOLOGY_ALT", "TPU_TOPOLOGY_WRAP", "TPU_LIBRARY_PATH",
-    "VBAR_CONTROL_SERVICE_URL", "LIBTPU_INIT_ARGS",
-)  # fmt: skip
-"""What a machine's or a container's set-up says of its TPU, and the user of libtpu; no address of another host."""
-_VENDOR = "0x1ae0"
-"""Google's, on the PCI bus; its network cards have it too."""
-_TPUS = ("0x0027", "0x0056", "0x005e", "0x0062", "0x0063", "0x006f", "0x0076")
-"""PCI devices that are TPUs: v3, plc, v4, v5p, v5e, v6e, 7x."""
+"""Of a process that is to open a chip: kind and platform, ``tpu:tpu``, or ``tpu:cpu`` where the host stands in."""
 
 
 class NoChip(RuntimeError):
@@ -35,108 +25,104 @@ class NoChip(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Chip:
-    """One chip, as JAX calls it."""
+class Chip(ABC):
+    """One chip. The methods from :meth:`put` on are for the process that has opened it."""
 
-    platform: str = "tpu"
-    """JAX's name. ``cpu``: TPU interpret mode on the CPU stands where the chip would be, on the same path, for tests."""
+    kind: ClassVar[str]
+    """As in ``--device``."""
+    title: ClassVar[str]
+    holders: ClassVar[str]
+    """The command that shows who holds it."""
+    docs: ClassVar[str]
+    baselines: ClassVar[tuple[str, ...]]
+    """Names of what the reference is timed as, slowest first."""
+    timed: ClassVar[str]
+    """What of a call is timed, for the verdict's notes."""
+    platform: str
+    """The kind; ``cpu``: the host stands where the chip would be, on the same path, for tests."""
 
     @property
     def stands_in(self) -> bool:
-        """Whether this is the interpreter, not a chip."""
-        return self.platform != "tpu"
+        """Whether this is the host, not a chip."""
+        return self.platform == "cpu"
 
-    @classmethod
-    def of(cls, environment: Mapping[str, str]) -> Chip | None:
+    @property
+    def device(self) -> str:
+        """Torch's name of it in the process that has opened it; empty where torch does not know it."""
+        return ""
+
+    @property
+    @abstractmethod
+    def imports(self) -> str:
+        """Modules that the reference's processes need, as ``KERNELWRIGHT_IMPORT`` has them; importing opens no device."""
+
+    @staticmethod
+    def of(environment: Mapping[str, str]) -> Chip | None:
         """The chip that a process with this environment is to open; None: none."""
-        name = environment.get(VARIABLE, "")
-        return cls(name) if name else None
+        kind, _, platform = environment.get(VARIABLE, "").partition(":")
+        return kinds()[kind](platform) if kind else None
 
+    @abstractmethod
     def environment(self, index: int) -> dict[str, str]:
-        """For a process that opens chip ``index`` of this machine and no other, asks no metadata server and locks no file.
+        """For a process that opens chip ``index`` of this machine and no other."""
 
-        ``ALLOW_MULTIPLE_LIBTPU_LOAD``: libtpu's lock in ``/tmp`` lies outside every sandbox, and outlives a process of
-        another user; the device node itself lets one process in, and judges take turns (``evaluator/turns.py``).
-        """
-        common = {VARIABLE: self.platform, "ALLOW_MULTIPLE_LIBTPU_LOAD": "1", "TPU_SKIP_MDS_QUERY": "1"}
-        if self.stands_in:
-            return {**common, "JAX_PLATFORMS": self.platform}
-        alone = {
-            "TPU_VISIBLE_CHIPS": str(index),
-            "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1",
-            "TPU_PROCESS_BOUNDS": "1,1,1",
-            "TPU_CHIPS_PER_HOST_BOUNDS": "1,1,1",
-            "TPU_HOST_BOUNDS": "1,1,1",
-            "TPU_WORKER_ID": "0",
-            "TPU_WORKER_HOSTNAMES": "localhost",
-            "CLOUD_TPU_TASK_ID": "0",
-            "TPU_LOG_DIR": "disabled",  # with the level, nothing is written to /tmp, where no runner may (libtpu 0.0.52)
-            "TPU_MIN_LOG_LEVEL": "3",
-        }
-        given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        return {**given, **common, **alone, "JAX_PLATFORMS": "tpu,cpu"}  # the CPU second: some of JAX's own work is the host's
+    @abstractmethod
+    def absent(self) -> str:
+        """Empty where one and what opens it seem to be here, else what is missing, in one line with the remedy."""
 
+    @abstractmethod
+    def unmeasured(self) -> str:
+        """Why there is no baseline on this machine; empty where there can be one."""
+
+    @abstractmethod
     def open(self) -> dict[str, Any]:
-        """Start JAX's client of the chip in this process: ``name`` and ``versions``.
+        """Open it in this process: ``name`` and ``versions``.
 
         Raises:
-            NoChip: it does not start, or is another platform's.
+            NoChip: it does not open, or is another platform's.
         """
-        import jax
 
-        try:
-            device = jax.devices()[0]
-        except Exception as error:  # noqa: BLE001 - PJRT's plugins raise what they like
-            raise NoChip(f"JAX starts no {self.platform} client: {_one_line(error)}") from error
-        if device.platform != self.platform:
-            raise NoChip(f"JAX opened {device.platform!r}, expected {self.platform!r}")
-        name = f"{device.device_kind} (TPU interpret mode stands in)" if self.stands_in else device.device_kind
-        runtime = " ".join(str(device.client.platform_version).split())[:200]
-        return {"name": name, "versions": {"jax": jax.__version__, "jaxlib": version("jaxlib"), "runtime": runtime}}
+    @abstractmethod
+    def total(self) -> float:
+        """1 + … + 8, added there."""
 
-    @contextmanager
-    def tracing(self) -> Iterator[None]:
-        """How ``pallas_call`` is traced and run inside: compiled for the chip, by the stand-in interpreted."""
-        from jax.experimental.pallas import tpu as pltpu
+    @abstractmethod
+    def exact(self) -> None:
+        """Products of float32 in float32, as for every baseline."""
 
-        with pltpu.force_tpu_interpret_mode(pltpu.InterpretParams()) if self.stands_in else nullcontext():
-            yield
+    @abstractmethod
+    def put(self, tensor: torch.Tensor) -> Any:
+        """A copy of a host's tensor there; it may be under way."""
 
+    @abstractmethod
+    def wait(self, values: Any) -> None:
+        """Return when ``values`` are there."""
 
-def chips() -> int:
-    """TPU chips on this machine's PCI bus, counted as JAX counts them."""
-    found = 0
-    for vendor in Path("/sys/bus/pci/devices").glob("*/vendor"):
-        with suppress(OSError):
-            found += vendor.read_text().strip() == _VENDOR and (vendor.parent / "device").read_text().strip() in _TPUS
-    return found
+    @abstractmethod
+    def get(self, output: Any) -> list[torch.Tensor]:
+        """The tensors of what a call of :meth:`calls` gave, on the host."""
+
+    @abstractmethod
+    def calls(self, model: torch.nn.Module, tree: Any) -> dict[str, Callable[..., Any]]:
+        """A module of the host as :attr:`baselines`, functions of what :meth:`put` gave; ``tree``: its arguments, encoded."""
 
 
-def nodes() -> list[str]:
-    """Device files of TPUs: ``/dev/accelN`` up to v4, VFIO groups from v5 on; with VFIO's own node."""
-    accel = [str(node) for node in Path("/dev").glob("accel[0-9]*")]
-    vfio = [str(node) for node in Path("/dev/vfio").glob("*")] if Path("/dev/vfio").is_dir() else []
-    return sorted(accel + vfio)
+def kinds() -> Mapping[str, type[Chip]]:
+    """The kinds of chips by their names in ``--device``."""
+    from kernelwright.evaluator.chip_npu import Npu
+    from kernelwright.evaluator.chip_tpu import Tpu
+
+    return {kind.kind: kind for kind in (Tpu, Npu)}
 
 
-def visible() -> str:
-    """Empty where a TPU is visible here, else what is missing, in one line with the remedy."""
-    if not nodes():
-        where = "neither /dev/accel* nor /dev/vfio/* is here"
-        given = "; in a container pass the device on: --device /dev/vfio (v5 and newer) or /dev/accel0" if chips() else ""
-        return f"no TPU is visible: {where}{given}; use --device cpu, where kernels are simulated"
-    if not chips() and not any(node.startswith("/dev/accel") for node in nodes()):
-        return "no TPU is visible: no PCI device of /dev/vfio is one; use --device cpu, where kernels are simulated"
-    return ""
-
-
-_BUSY = re.compile(r"resource busy|already in use|in use by process", re.IGNORECASE)
+_BUSY = re.compile(r"resources? (?:is |are )?busy|already in use|in use by process", re.IGNORECASE)
 
 
 def busy(text: str) -> bool:
-    """Whether libtpu says that another process holds the chip."""
+    """Whether a vendor's library says that another process holds the chip."""
     return _BUSY.search(text) is not None
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, cut to a line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]

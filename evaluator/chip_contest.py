@@ -1,11 +1,11 @@
 """Timing on a chip that one process at a time can hold: the kernel and the reference take turns, process by process.
 
-A process gives a TPU back by ending, so each turn begins with a fresh one that opens the chip, compiles and is warmed outside
+A process gives a chip back by ending, so each turn begins with a fresh one that opens the chip, compiles and is warmed outside
 the clock. Turns go in ABBA order: a block is the reference's turn, two visits to the kernel, the reference's turn again. In a
 turn all is as on other devices: the clock is the judge's, outside the process, by differences (``stopwatch``); contents are new
-before each reading; inputs lie on the chip before the clock starts (see ``backends/pallas_resident``), and a run is over when
-all its outputs are there. Nothing is flushed: a TPU keeps no cache between calls. The outputs of timed calls, drawn at random,
-are compared with the oracle afterwards.
+before each reading; inputs lie on the chip before the clock starts (on a TPU see ``backends/pallas_resident``), and a run is
+over when all its outputs are there. Nothing is flushed: a TPU keeps no cache between calls, an NPU's is warm for both. The
+outputs of timed calls, drawn at random, are compared with the oracle afterwards.
 
 Not protected against: a chip whose clock changes between turns; a call shorter than its dispatch by the host, which is then
 what is timed, of both sides alike; code that rewrites the runner's own memory.
@@ -14,7 +14,6 @@ what is timed, of both sides alike; code that rewrites the runner's own memory.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
 import random
 import shutil
@@ -25,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kernelwright.evaluator.chip import busy
+from kernelwright.evaluator.chip import Chip, busy
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
 from kernelwright.evaluator.runner.sandbox import Plan
@@ -39,8 +38,6 @@ from kernelwright.tasks.errors import HarnessError, TaskError
 from kernelwright.tasks.records import CaseTiming, Stage, Status
 
 T = TypeVar("T")
-BASELINES = ("eager", "jit")
-"""The reference through torchax: operator by operator, and compiled as a whole."""
 _TARGET_US = 10_000.0
 """Work in a short run."""
 _LONGEST_US = 1e6
@@ -63,17 +60,11 @@ class NotTimed(Exception):
     """The kernel is right and cannot be timed here; says why."""
 
 
-def missing() -> str:
-    """Why there is no baseline on this machine; empty where there can be one."""
-    if importlib.util.find_spec("torchax") is not None:
-        return ""
-    return "torchax is not installed, which runs the reference on the TPU; pip install 'kernelwright[tpu]'"
-
-
 @dataclass(frozen=True)
 class Turns:
     """How the two sides come to their processes."""
 
+    chip: Chip
     runner: Callable[[], Trial]
     """A fresh runner with the kernel loaded; whatever ran before has ended."""
     server: Callable[[], ForkServer]
@@ -86,6 +77,7 @@ class Yardstick:
     """One turn of the reference on the chip: a process of its own, that :class:`BaselineSide` asks."""
 
     def __init__(self, turns: Turns, session: Session, opened: OpenCase, pool: Pool, settings: Settings) -> None:
+        self._chip = turns.chip
         server = turns.server()
         plan = turns.confined(server)
         self._scratch = Path(tempfile.mkdtemp(prefix="kernelwright-yardstick-"))
@@ -101,15 +93,15 @@ class Yardstick:
         try:
             self.ask("open", OPEN_SECONDS)
         except TaskError as error:
-            why = f"the TPU cannot be used by the reference: {error.message}"
-            raise HarnessError(why, "see docs/backends/pallas.md") from None
+            why = f"the {self._chip.title} cannot be used by the reference: {error.message}"
+            raise HarnessError(why, f"see {self._chip.docs}") from None
         facts = opened.facts
         at = [entry["name"] for entry in facts["arenas"]].index("parameters")
         self.ask("attach", fds=opened.fds[at : at + 1], name="parameters", arena=facts["arenas"][at]["arena"])
         self.take(pool)
         made = {name: facts[name] for name in ("init", "init_specs", "parameters", "training")}
         self.ask("build", sizes=dict(opened.case.sizes), seed=opened.seed, dtype=opened.dtype, **made)
-        given = {"inputs": facts["inputs"], "names": BASELINES}
+        given = {"inputs": facts["inputs"], "names": self._chip.baselines}
         failed: dict[str, str] = self.ask("baselines", settings.compile_seconds, **given)[0]["failed"]
         return failed
 
@@ -123,16 +115,17 @@ class Yardstick:
         """One request.
 
         Raises:
-            TaskError: the reference, torchax or the chip refuses.
+            TaskError: the reference, what runs it or the chip refuses.
             HarnessError: the process is gone.
         """
         try:
             reply, received = self._child.ask(op, seconds, fds, **message)
         except ChildGone as gone:
             tail = gone.gone.log.splitlines()[-1:] or [""]
-            raise HarnessError(f"the reference's process on the TPU failed ({gone.gone}) {tail[0]}".rstrip()) from None
+            title = self._chip.title
+            raise HarnessError(f"the reference's process on the {title} failed ({gone.gone}) {tail[0]}".rstrip()) from None
         if "refused" in reply:
-            raise TaskError(f"the reference on the TPU: {reply['refused']}")
+            raise TaskError(f"the reference on the {self._chip.title}: {reply['refused']}")
         return reply, received
 
     def close(self) -> None:
@@ -232,18 +225,19 @@ class ChipContest:
 
     def _baselines(self) -> list[str]:
         """Those that work; the notes say why others do not."""
-        if why := missing():
+        chip = self._turns.chip
+        if why := chip.unmeasured():
             self._notes.append(f"no baseline: {why}")
             return []
         try:
-            self._now(BASELINES[0])
+            self._now(chip.baselines[0])
             assert self._yard is not None
             failed = self._yard.failed
         except (TaskError, HarnessError) as error:
             self._notes.append(f"no baseline: {error.message}")
             return []
         self._notes += [f"no {name} baseline: {why}" for name, why in failed.items()]
-        ready = [name for name in BASELINES if name not in failed]
+        ready = [name for name in chip.baselines if name not in failed]
         self._us += [self._measured(self._now(name)) for name in ready]
         return ready
 
@@ -315,7 +309,7 @@ class ChipContest:
             drift = interval([eager[-third:]]).median / interval([eager[:third]]).median - 1.0
             if abs(drift) > _DRIFT:
                 self._notes.append(f"clocks drifted: eager took {drift:+.0%} in the last third of the blocks")
-        self._notes.append("launches alone, on arrays that lie on the chip; each side in processes of its own, in turns")
+        self._notes.append(f"{self._turns.chip.timed}; each side in processes of its own, in turns")
         found = case_timing(self._opened.case.name, self._opened.dtype, [samples.times])
         return replace(found, notes=tuple(self._notes))
 

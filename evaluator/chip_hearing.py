@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from kernelwright.evaluator import vendors
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.chip_contest import ChipContest, NotTimed, Turns, patiently
 from kernelwright.evaluator.figures import headline
@@ -27,22 +28,30 @@ from kernelwright.tasks.errors import TaskError
 from kernelwright.tasks.records import CaseResult, CaseTiming, Stage, Status, Timing, Use, Verdict
 
 _NOT_MODELLED = "NotImplementedError"
-"""What the interpreter raises for a part of the language that it does not know."""
+"""What a simulator raises for a part of the language that it does not know."""
 _NOT_COMPILED = "NotCompiled: "
 """How a runner's report begins where the chip's compiler refused a launch."""
 
 
 class ChipHearing(Hearing):
-    """One run of the cascade on a TPU."""
+    """One run of the cascade on a chip."""
 
     _built: Built | None = None
     _rehearsed = False
+    _launchers: Mapping[str, str] | None = None
 
     def run(self) -> Verdict:
         with exclusive(self._judge.device) as waited:
             self._evidence["device_wait_seconds"] = round(waited, 4)
             self._judge.ceilings()  # what the verdict says of where it was reached
             return super().run()
+
+    def _build(self) -> Built:
+        built = super()._build()
+        if self._judge.kind == "npu" and "triton" in built.evidence:
+            reason = "a Triton-Ascend kernel is judged in the simulation alone, not on an NPU; use --device cpu"
+            raise Rejected(Status.UNSUPPORTED, Stage.BUILD, reason, {"rule": "not_modelled"})
+        return built
 
     def _start(self, built: Built, cases: list[OpenCase]) -> Trial:
         trial = patiently(lambda: super(ChipHearing, self)._start(built, cases))
@@ -59,10 +68,12 @@ class ChipHearing(Hearing):
         if not self._rehearsed and self._judge.settings.sanitize != "off":
             self._rehearsed = True
             self._evidence["sanitize"] = self._rehearse(built)
-        return super()._runner(built, threads, libraries)
+        if self._launchers is None:
+            self._launchers = vendors.launchers(self._judge, self._kernel, self._evidence)
+        return super()._runner(built, threads, {**self._launchers, **(libraries or {})})
 
     def _rehearse(self, built: Built) -> dict[str, Any]:
-        """The smallest case in TPU interpret mode, no chip open.
+        """The smallest case by the simulator, no chip open.
 
         Raises:
             Rejected: a race, an access out of bounds, a semaphore that is not at 0, a wait for what never comes.
@@ -95,7 +106,8 @@ class ChipHearing(Hearing):
         except Rejected as failure:
             if failure.status is not Status.RUNTIME_ERROR or not failure.reason.startswith(_NOT_COMPILED):
                 raise
-            reason = f"it does not compile for this TPU: {failure.reason.removeprefix(_NOT_COMPILED)}"
+            chip = self._judge.on_chip.chip.title
+            reason = f"it does not compile for this {chip}: {failure.reason.removeprefix(_NOT_COMPILED)}"
             raise Rejected(Status.BUILD_FAILED, Stage.BUILD, reason, failure.evidence) from None
 
     def _again(self) -> Trial:
@@ -113,11 +125,13 @@ class ChipHearing(Hearing):
 
     def _reference_server(self) -> ForkServer:
         entry = self._judge.backend.run_entry(self._judge.place)
-        return self._judge.server({**entry, "KERNELWRIGHT_IMPORT": "jax,jax.experimental.pallas,torchax"})
+        return self._judge.server({**entry, "KERNELWRIGHT_IMPORT": self._judge.on_chip.chip.imports})
 
     def _confined(self, server: ForkServer) -> sandbox.Plan | None:
         settings = self._judge.settings
-        return sandbox.plan(settings.sandbox, server.layers, False, processes=True, tpu=True) if settings.stranger else None
+        if not settings.stranger:
+            return None
+        return sandbox.plan(settings.sandbox, server.layers, False, processes=True, chip=self._judge.kind)
 
     def _time(self, session: Session) -> Timing | None:
         assert self._trial is not None
@@ -140,7 +154,7 @@ class ChipHearing(Hearing):
     def _timing(self, session: Session, opened: OpenCase) -> CaseTiming:
         assert self._trial is not None
         self._trial.build(opened)
-        turns = Turns(self._again, self._reference_server, self._confined)
+        turns = Turns(self._judge.on_chip.chip, self._again, self._reference_server, self._confined)
         contest: ChipContest | None = None
         try:
             contest = ChipContest(self._trial, turns, session, opened, self._judge.settings)

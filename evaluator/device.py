@@ -16,7 +16,7 @@ class DeviceInfo:
     """A device, as the judge's reference process found it."""
 
     kind: str
-    """``cpu``, ``cuda`` or ``tpu``."""
+    """``cpu``, ``cuda``, ``tpu`` or ``npu``."""
     name: str
     hardware: Hardware | None = None
     """Its row in the hardware table, where it has one."""
@@ -28,6 +28,10 @@ class DeviceInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
+CHIPS = ("tpu", "npu")
+"""Kinds of devices that a runner opens for itself (``chip``), while the reference stays on the host."""
+
+
 def default_device() -> str:
     """``cuda`` where a CUDA device and its driver are present, else ``cpu``."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
@@ -35,26 +39,21 @@ def default_device() -> str:
 
 
 def parse_device(name: str) -> str:
-    """``cpu``, ``cuda``, ``cuda:N``, ``tpu`` or ``tpu:N``, checked as far as that goes without torch.
+    """``cpu``, or ``cuda``, ``tpu``, ``npu`` with ``:N`` or without, checked as far as that goes without torch.
 
-    Whether there is a TPU says the backend that runs on it, which asks JAX.
+    Whether there is a TPU or an NPU says the backend that runs on it, which opens it.
 
     Raises:
-        InputError: another word, an NPU, or a CUDA device on a machine without one.
+        InputError: another word, or a CUDA device on a machine without one.
     """
     kind, colon, index = name.partition(":")
-    if kind == "npu":
-        raise InputError(
-            f"device {name!r}: no kernel is judged or timed on an NPU",
-            "use --device cpu: backend ascend runs kernels in its model of a 910B, and compiles them where CANN is installed",
-        )
-    if kind not in ("cpu", "cuda", "tpu") or (colon and not (kind != "cpu" and index.isdigit())):
-        raise InputError(f"unknown device {name!r}", "use cpu, cuda, cuda:N, tpu or tpu:N")
+    if kind not in ("cpu", "cuda", *CHIPS) or (colon and not (kind != "cpu" and index.isdigit())):
+        raise InputError(f"unknown device {name!r}", "use cpu, cuda, cuda:N, tpu, tpu:N, npu or npu:N")
     if kind == "cuda" and default_device() != "cuda":
         raise InputError(f"device {name!r} asked for, but no CUDA device is visible here", "use --device cpu")
     return name
 
 
 def host_of(device: str) -> str:
-    """Where torch keeps a kernel's tensors on ``device``: torch knows no TPU, there they are the host's."""
-    return "cpu" if device.partition(":")[0] == "tpu" else device
+    """Where torch keeps a kernel's tensors on ``device``: those of a chip are the host's, its runner moves them."""
+    return "cpu" if device.partition(":")[0] in CHIPS else device

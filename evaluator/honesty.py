@@ -30,6 +30,7 @@ _FREE_BY_KIND: Mapping[str, str] = {
     "copies and casts": """
         contiguous clone copy _copy_from _copy_from_and_resize _foreach_copy to _to_copy type_as _to_dense to_dense
         _autocast_to_reduced_precision _autocast_to_full_precision _to_cpu cpu cuda float half bfloat16 double
+        npu_dtype_cast _npu_dtype_cast npu_format_cast
     """,
     "metadata and scalars": """
         item _local_scalar_dense size sizes stride storage_offset numel dim sym_size sym_stride sym_numel
@@ -82,6 +83,7 @@ _SPACES = {
     "prepacked",
     "onednn",
     "fbgemm",
+    "npu",
 }
 """Namespaces of library work; any other was registered by the kernel itself, and what those call is seen too."""
 _LIBRARY_KERNEL = re.compile(

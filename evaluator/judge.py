@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from kernelwright.evaluator import accidents
-from kernelwright.evaluator.backends.backend import Backend
+from kernelwright.evaluator.backends.backend import Backend, OnChip
 from kernelwright.evaluator.backends.registry import backend as find_backend
 from kernelwright.evaluator.ceilings import Ceilings
 from kernelwright.evaluator.chip_hearing import ChipHearing
-from kernelwright.evaluator.device import DeviceInfo, default_device, host_of, parse_device
+from kernelwright.evaluator.device import CHIPS, DeviceInfo, default_device, host_of, parse_device
 from kernelwright.evaluator.hearing import Hearing
 from kernelwright.evaluator.profiler import Profiler
 from kernelwright.evaluator.runner import sandbox
@@ -54,8 +54,8 @@ class Judge:
 
     Args:
         backend: short name or import path of a backend.
-        device: ``cpu``, ``cuda``, ``cuda:N``, ``tpu``, ``tpu:N``; None: what is there and the backend can use. A TPU has to be
-            named.
+        device: ``cpu``, or ``cuda``, ``tpu``, ``npu`` with ``:N`` or without; None: what is there and the backend can use. A
+            TPU or an NPU has to be named.
         cache: folder for builds, baselines' compilations and measured ceilings.
     """
 
@@ -66,8 +66,8 @@ class Judge:
         self.kind = self.device.split(":")[0]
         self.host = host_of(self.device)
         """Where the reference computes, and torch's tensors lie."""
-        self.place = self.device if self.kind == "tpu" else self.kind
-        """What the backend is asked about: of TPUs, which one."""
+        self.place = self.device if self.kind in CHIPS else self.kind
+        """What the backend is asked about: of chips, which one."""
         problem = self.backend.available(self.place)
         if problem:
             raise InputError(f"backend {self.backend.name!r} cannot run on {self.device}: {problem}")
@@ -176,7 +176,7 @@ class Judge:
         return replace(verdict, seconds=round(time.monotonic() - began, 3))
 
     def _hear(self, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None) -> Verdict:
-        hearing = (ChipHearing if self.kind == "tpu" else Hearing)(self, kernel, task, recorded)
+        hearing = (ChipHearing if self.kind in CHIPS else Hearing)(self, kernel, task, recorded)
         try:
             return hearing.run()
         finally:
@@ -209,9 +209,14 @@ class Judge:
             self._servers[key] = ForkServer({**heap, **threads, **environment})
         return self._servers[key]
 
+    @property
+    def on_chip(self) -> OnChip:
+        """The backend, which runs kernels on a chip."""
+        return cast(OnChip, self.backend)
+
     def ceilings(self) -> Ceilings:
-        if self._ceilings is None and self.kind == "tpu":  # nothing measures one here: no roofline
-            found = self.backend.facts(int(self.device.partition(":")[2] or 0))  # type: ignore[attr-defined]
+        if self._ceilings is None and self.kind in CHIPS:  # nothing measures one here: no roofline
+            found = self.on_chip.facts(int(self.device.partition(":")[2] or 0))
             self._ceilings = Ceilings(found.name, len(os.sched_getaffinity(0)), found.versions)
         if self._ceilings is None:
             probe = Task("device", "", "", ())

@@ -25,7 +25,7 @@ from kernelwright.evaluator.native_npu import NpuLaunches
 from kernelwright.evaluator.prototypes import CType, Parameter, Prototype, kernel_prototypes, prototypes
 from kernelwright.evaluator.symbols import exported
 from kernelwright.evaluator.tensor_map import Encoded, TensorMap, held
-from kernelwright.evaluator.toolchain import BuildError, build_library, source_hash
+from kernelwright.evaluator.toolchain import BuildError, build_library, npu_key, source_hash
 from kernelwright.evaluator.toolchain_ascend import build_simulated
 from kernelwright.evaluator.toolchain_cuda import build_cubin
 
@@ -172,14 +172,16 @@ def cuda_library(
 
 
 def _load_ascend(source: str) -> AscendLibrary:
-    """The kernels of an Ascend C source, in the simulator; compiled here only outside a runner."""
+    """The kernels of an Ascend C source, in the simulator or on an NPU; compiled here only outside a runner."""
     functions = ascend_kernels(source)
     ahead = os.environ.get("KERNELWRIGHT_LIBRARIES")
     if ahead is None:
-        npu = NpuLaunches(source, functions, *_launched(functions, "npu"), _symbol, _cache())
+        npu: NpuLaunches | None = NpuLaunches(source, functions, *_launched(functions, "npu"), _symbol, _cache())
         path: str | None = build_simulated(source, _cache()).path
     else:
-        npu, path = None, json.loads(ahead).get(source_hash(source))
+        built = json.loads(ahead)
+        path, there = built.get(source_hash(source)), built.get(npu_key(source))
+        npu = NpuLaunches(source, functions, *_launched(functions, "npu"), _symbol, str(there)) if there else None
     if path is None:
         raise BuildError("the source of load(ascend=…) must be a literal string so that the harness can build it ahead")
     return AscendLibrary(path, functions, *_launched(functions, "cpu"), _symbol, _count, npu)

@@ -1,6 +1,6 @@
 """Launch Ascend C kernels in the simulator: ``lib.name[blocks](…)``. Imports torch and the standard library.
 
-Outside a runner tensors may be on an NPU, and the launch is :mod:`.native_npu`'s then.
+Tensors may be on an NPU, and the launch is :mod:`.native_npu`'s then.
 
 A kernel gets no host pointers: tensors are passed as addresses of a global memory that the simulator alone can read.
 Every other launch takes its blocks backwards.
@@ -133,6 +133,7 @@ class AscendKernel:
                 if len(arguments) != arity:
                     raise TypeError(f"{prototype.name}() takes {arity} arguments ({len(arguments)} given): {prototype}")
                 if elsewhere is not None and elsewhere(prototype.name, blocks, arguments):
+                    count[0] += 1
                     return
                 values = [convert(value) for convert, value in zip(converters, arguments, strict=True)]
                 count[0] += 1

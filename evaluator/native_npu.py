@@ -1,9 +1,10 @@
-"""Launch Ascend C kernels on an Ascend NPU, for who runs a kernel in a process of their own: `torch_npu` and CANN are there.
+"""Launch Ascend C kernels on an Ascend NPU: in a runner that has opened one, or where a person runs a kernel.
 
-Written from the vendor's documentation and **not run**. No runner has it, and no kernel is judged or timed on an NPU: what
-passed in the model of a core is what a person can launch here. The vendor's compiler makes one library of the kernels and of a
-host function for each (:func:`.ascend_source.launched`). It is called with torch's current stream, as the vendor's samples call
-theirs; reading `npu_stream` waits until what torch has queued on the host is on that stream (torch_npu, `NPUStream::stream`).
+Written from the vendor's documentation and **not run**. `torch_npu` and CANN are needed; in a runner the library was built
+ahead, and a launch with no tensor there is refused: nothing is simulated then. The vendor's compiler makes one library of the
+kernels and of a host function for each (:func:`.ascend_source.launched`). It is called with torch's current stream, as the
+vendor's samples call theirs; reading `npu_stream` waits until what torch has queued on the host is on that stream (torch_npu,
+`NPUStream::stream`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class NpuLaunches:
         converters: of each kernel's arguments, by name.
         storage: ctypes type of each argument, by name.
         symbol: opens a library and gives a function of it.
+        cache: folder in which the library is built; or, as text, the path of what was built ahead: then nothing is simulated.
         device: the kind of device.
         enter: how a stream of it is had.
     """
@@ -42,7 +44,7 @@ class NpuLaunches:
         converters: Mapping[str, tuple[Callable[[Any], Any], ...]],
         storage: Mapping[str, tuple[Any, ...]],
         symbol: Callable[[str, str], Any],
-        cache: Path,
+        cache: Path | str,
         device: str = "npu",
         enter: Enter | None = None,
     ) -> None:
@@ -50,7 +52,8 @@ class NpuLaunches:
         self._converters = converters
         self._storage = storage
         self._symbol = symbol
-        self._cache = cache
+        self._ahead = cache if isinstance(cache, str) else ""
+        self._cache = Path(cache)
         self._device = device
         self._enter = enter or _on_current_stream
         self._entries: dict[str, Any] = {}
@@ -64,6 +67,8 @@ class NpuLaunches:
         """
         places = {a.device for a in arguments if isinstance(a, torch.Tensor)}
         if not any(place.type == self._device for place in places):
+            if self._ahead:
+                raise TypeError(f"{name}: no tensor is on the NPU, where the kernel is to run")
             return False
         values = [convert(value) for convert, value in zip(self._converters[name], arguments, strict=True)]
         if len(places) > 1:
@@ -74,7 +79,7 @@ class NpuLaunches:
 
     def _entry(self, name: str) -> Any:
         if name not in self._entries:
-            entry = self._symbol(build_launchers(self._text, self._cache), LAUNCHER + name)
+            entry = self._symbol(self._ahead or build_launchers(self._text, self._cache), LAUNCHER + name)
             entry.argtypes = [ctypes.c_uint32, ctypes.c_void_p, *self._storage[name]]
             entry.restype = None
             self._entries[name] = entry

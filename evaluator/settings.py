@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 BASELINES = ("eager", "compile", "max-autotune")
 """The ladder: eager, torch.compile, torch.compile in the mode max-autotune-no-cudagraphs."""
 
-THOROUGH_SECONDS = {"cpu": 5.0, "cuda": 20.0, "tpu": 20.0}
+THOROUGH_SECONDS = {"cpu": 5.0, "cuda": 20.0, "tpu": 20.0, "npu": 20.0}
 """Cap on the timing of one case where a winner is audited. The stop rule ends it earlier where intervals are narrow, as on a
 quiet GPU. On shared cores they never are, so that each audit takes all of it: with 8 s the quickstart took 311 s on two busy
 cores, and it is to take at most 300. There the figures come from three processes of some 12 blocks each, not from 30 in each.
@@ -63,7 +63,7 @@ class Settings:
     def thorough(self, kind: str) -> Settings:
         """How a kernel is judged that is to be quoted: all sanitizers (unless ``off``), more timing, a record, no profile.
 
-        ``kind`` of device: ``cpu``, ``cuda`` or ``tpu``. Never less than these settings themselves ask for.
+        ``kind`` of device: ``cpu``, ``cuda``, ``tpu`` or ``npu``. Never less than these settings themselves ask for.
         """
         seconds = THOROUGH_SECONDS[kind] if self.thorough_seconds is None else self.thorough_seconds
         return replace(

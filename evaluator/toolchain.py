@@ -80,6 +80,11 @@ def source_hash(source: str) -> str:
     return hashlib.sha256(source.encode()).hexdigest()[:20]
 
 
+def npu_key(source: str) -> str:
+    """As :func:`source_hash`, of the library that launches an Ascend C source on an NPU."""
+    return f"npu-{source_hash(source)}"
+
+
 def find_compiler() -> str:
     """Path of the C++ compiler: ``CXX`` when set, else g++, else clang++; empty when there is none."""
     for name in (os.environ.get("CXX", ""), "g++", "clang++"):

@@ -13,7 +13,8 @@ from typing import Any
 from kernelwright.evaluator import replies
 from kernelwright.evaluator.ascend_compiler import BadLaunch
 from kernelwright.evaluator.ascend_source import NotModelled
-from kernelwright.evaluator.device import host_of
+from kernelwright.evaluator.chip import kinds
+from kernelwright.evaluator.device import CHIPS, host_of
 from kernelwright.evaluator.frozen import Idleness, Unreadable, take
 from kernelwright.evaluator.journal import secret_seed
 from kernelwright.evaluator.runner import sandbox
@@ -32,9 +33,9 @@ _IDLE_SECONDS = 0.005
 _IDLE_SHARE = 0.03
 """Of all the runner's CPU time: on a crowded machine going back to wait takes longer."""
 OPEN_SECONDS = 120.0
-"""What starting a TPU's client may take; without transparent huge pages it takes long."""
-_LIBTPU_BYTES = 8 << 30
-"""What libtpu maps on the host for transfers, 4 GiB by default, and for itself. Not measured on a TPU."""
+"""What starting a chip may take; a TPU's client: without transparent huge pages it takes long."""
+_CHIP_BYTES = 8 << 30
+"""What libtpu maps on the host for transfers, 4 GiB by default, and for itself. Measured on no TPU and no NPU."""
 _LAUNCHING = ("build", "call", "trace", "races")
 """Requests in which a kernel may launch something that is to be compiled first."""
 _ROUNDS = 64
@@ -79,8 +80,9 @@ class Trial:
         self.library = tuple(library)
         self.device = host_of(device)
         """Where torch keeps its tensors."""
-        self.chip = device != self.device
-        """Whether its launches run on a chip that torch does not know, a TPU, which its runner opens for itself alone."""
+        kind = device.partition(":")[0]
+        self.chip = kind if kind in CHIPS else ""
+        """The kind of the chip that its runner opens for itself, and its launches run on; empty where there is none."""
         self.opened: Mapping[str, Any] = {}
         """What the runner says of the chip that it has opened."""
         self.settings = settings
@@ -98,16 +100,16 @@ class Trial:
             config["threads"] = threads
             places["OMP_NUM_THREADS"] = str(threads)
         gpu = self.device != "cpu"
-        processes = gpu or kernel.backend not in ("ascend", "cpp")
+        processes = gpu or bool(self.chip) or kernel.backend not in ("ascend", "cpp")
         self.runner: Child = server.spawn(
             "candidate",
             self._scratch,
             config,
             environment={**places, **self._hand_over(environment)},
             limits=limits,
-            sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=processes, tpu=self.chip),
-            memory_bytes=settings.memory_bytes + (_LIBTPU_BYTES if self.chip else 0),
-            wired="" if self.library else self.device.partition(":")[0],
+            sandbox=sandbox.plan(settings.sandbox, server.layers, gpu, processes=processes, chip=self.chip),
+            memory_bytes=settings.memory_bytes + (_CHIP_BYTES if self.chip else 0),
+            wired="" if self.library else "npu" if self.chip == "npu" else self.device.partition(":")[0],
         )
         if settings.sandbox == "strict":
             self._demand_layers()
@@ -118,7 +120,7 @@ class Trial:
         self.must_launch = False
         """The observed call launched by hand: then every timed one must."""
         self._built: set[str] = set()
-        self._idle = Idleness(0 if gpu or self.chip else self.runner.worker)  # libtpu's threads are not the kernel's
+        self._idle = Idleness(0 if gpu or self.chip else self.runner.worker)  # the chip's library has threads of its own
         self._poisons = 0
         self.tripped: dict[str, int] = {}
         """Operators that computed in ``forward`` though they may not; decides from stage honest on."""
@@ -246,8 +248,9 @@ class Trial:
             except Rejected as failure:
                 self.close()
                 said = " ".join([failure.reason, *str(failure.evidence.get("log", "")).splitlines()[-1:]])
-                remedy = "see that no other process holds it (fuser /dev/accel* /dev/vfio/*); docs/backends/pallas.md"
-                raise HarnessError(f"the TPU cannot be used in a runner: {said}", remedy) from None
+                chip = kinds()[self.chip]
+                remedy = f"see that no other process holds it ({chip.holders}); {chip.docs}"
+                raise HarnessError(f"the {chip.title} cannot be used in a runner: {said}", remedy) from None
         given: dict[str, Any] = {"source": self.kernel.source, "backend": self.kernel.backend, "library": list(self.library)}
         self.ask("load", self.settings.smoke_seconds, **given)
 

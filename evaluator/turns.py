@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from kernelwright.evaluator.chip_npu import physical
+
 
 @contextmanager
 def exclusive(device: str) -> Iterator[float]:
@@ -46,6 +48,8 @@ def _file(device: str, use: str) -> TextIO:
 def _physical(device: str) -> str:
     """One name for one device, however this process counts: ``cuda`` is ``cuda:0``, and that the first visible one."""
     kind, _, index = device.partition(":")
+    if kind == "npu":
+        return f"npu-{physical(int(index or 0))}"
     if kind == "tpu":
         return f"tpu-{int(index or 0)}"
     if kind != "cuda":

@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from kernelwright.evaluator import accidents
+from kernelwright.evaluator.device import CHIPS
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.evaluator.turns import exclusive, shared
 from kernelwright.tasks.codec import to_json
@@ -58,7 +59,7 @@ def judge_by(rule: Rule, judge: Judge, kernel: Kernel, task: Task, seconds: floa
         built = judge.backend.build(kernel, judge.cache / "native")
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps(dict(built.libraries))}
         server = judge.server(dict(judge.backend.run_entry(judge.place)))
-        timing = judge.settings.timing and not judge.simulated and judge.kind != "tpu"
+        timing = judge.settings.timing and not judge.simulated and judge.kind not in CHIPS
         trial = Trial(server, kernel, judge.device, judge.settings, environment)
         try:
             given = {"rule": to_json(rule), "task": to_json(task), "source": kernel.source, "cap": seconds, "timing": timing}

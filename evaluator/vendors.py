@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kernelwright.evaluator import toolchain_cann
 from kernelwright.evaluator.build import native_sources
 from kernelwright.evaluator.toolchain import BuildError
 from kernelwright.evaluator.trial import Rejected
+from kernelwright.tasks.errors import HarnessError
 from kernelwright.tasks.records import Kernel, Stage, Status
 
 if TYPE_CHECKING:
@@ -29,3 +31,22 @@ def compile_too(judge: Judge, kernel: Kernel, evidence: dict[str, Any]) -> None:
         raise Rejected(Status.BUILD_FAILED, Stage.BUILD, str(error), {"compiler": error.log[:8000]}) from None
     if found:
         evidence["compiled"] = {**evidence.get("compiled", {}), "cann": found}
+
+
+def launchers(judge: Judge, kernel: Kernel, evidence: dict[str, Any]) -> Mapping[str, str]:
+    """What a kernel's launches on the judge's chip need beside what its backend built; the vendor's compiler makes it.
+
+    Raises:
+        Rejected: the compiler refuses the kernel.
+        HarnessError: it does not do its work.
+    """
+    chip = judge.on_chip.chip
+    if not chip.stands_in:
+        compile_too(judge, kernel, evidence)
+        if problem := evidence.get("compiled", {}).get("cann", {}).get("problem"):
+            message = f"the vendor's compiler, which makes what runs on the {chip.title}: {problem}"
+            raise HarnessError(message, f"see {chip.docs}")
+    try:
+        return judge.on_chip.launchers(kernel, judge.cache / "native")
+    except BuildError as error:
+        raise Rejected(Status.BUILD_FAILED, Stage.BUILD, str(error), {"compiler": error.log[:8000]}) from None

@@ -269,7 +269,7 @@ def main(argv: Sequence[str]) -> int:
     """Exit code 0: every job has a result; 1: some could not be judged; 2: wrong input; 3: the harness failed."""
     parser = argparse.ArgumentParser(prog="python -m kernelwright.evaluator.worker", description=__doc__)
     parser.add_argument("bundle", type=Path, help="the bundle's folder")
-    parser.add_argument("--device", help="cpu, cuda, cuda:N, tpu, tpu:N or several: cuda:0,cuda:1; default: what is there")
+    parser.add_argument("--device", help="cpu, or cuda, tpu, npu (with :N), or several: cuda:0,cuda:1; default: what is there")
     parser.add_argument("--jobs", type=_at_least_one, default=1, help="kernels in judgement at once on a device; one is timed")
     parser.add_argument("--key", type=Path, metavar="FILE", help="the key that the bundle was created with: results are sealed")
     options = parser.parse_args(argv)

@@ -155,11 +155,11 @@ class Task:
         return f"{safe}-{digest(self.name)[:6]}"
 
     def cases_for(self, device: str, *uses: Use) -> tuple[ShapeCase, ...]:
-        """The cases of ``uses`` meant for a device kind (``"cpu"``, ``"cuda"`` or ``"tpu"``), in the task's order.
+        """The cases of ``uses`` meant for a device kind (``"cpu"``, ``"cuda"``, ``"tpu"``, ``"npu"``), in the task's order.
 
-        A TPU takes a GPU's: their sizes are an accelerator's.
+        A TPU and an NPU take a GPU's: their sizes are an accelerator's.
         """
-        kinds = (None, device, "cuda") if device == "tpu" else (None, device)
+        kinds = (None, device, "cuda") if device in ("tpu", "npu") else (None, device)
         return tuple(c for c in self.cases if c.use in uses and c.device in kinds)
 
 

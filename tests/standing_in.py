@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kernelwright.evaluator.backends.pallas import PallasBackend
-from kernelwright.evaluator.chip import Chip
+from kernelwright.evaluator.chip_tpu import Tpu
 
 
 class StandIn(PallasBackend):
     """Everything as on a TPU; the platform's name and how ``pallas_call`` is run are the stand-in's."""
 
-    chip = Chip("cpu")
+    chip = Tpu("cpu")
 
 
 class Gone(StandIn):

@@ -47,7 +47,7 @@ def bench(  # noqa: PLR0913  one argument an option is how typer reads a command
         str | None,
         typer.Option(help="cpp, triton, cuda, pallas, ascend, ttlang; default by the device, or a solution's text."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N, tpu or tpu:N; default: what is there.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda[:N], tpu[:N] or npu[:N]; default: what is there.")] = None,
     seed: Annotated[int, typer.Option(help="Of the first sample; each further one has the next.")] = 0,
     jobs: Annotated[int, typer.Option(help="Ideas in flight a task.")] = 1,
     patience: Annotated[int | None, typer.Option(help="End a task after so many attempts without a new best.")] = None,

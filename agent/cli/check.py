@@ -35,7 +35,7 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     backend: Annotated[
         str | None, typer.Option(help="cpp, triton, cuda, pallas, ascend, ttlang; default: by the file.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N, tpu or tpu:N; default: what is there.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda[:N], tpu[:N] or npu[:N]; default: what is there.")] = None,
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
     scale: Scale = None,
     sandbox: Annotated[str, typer.Option(help="auto, strict (refuse where a layer is missing) or off.")] = "auto",

@@ -1,5 +1,5 @@
-"""What is used when nothing is named: a CUDA device -> triton, a TPU that is named -> pallas, else cpp; a provider's key -> its
-model, else playbook."""
+"""What is used when nothing is named: a CUDA device -> triton, a TPU that is named -> pallas, an NPU -> ascend, else cpp; a
+provider's key -> its model, else playbook."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 
 from kernelwright.agent.llm.providers import present
-from kernelwright.evaluator.device import default_device
+from kernelwright.evaluator.device import CHIPS, default_device
 from kernelwright.tasks.hardware import lookup
 
 _PALLAS = re.compile(r"^\s*(?:import|from)\b[^\n#]*\bpallas\b", re.MULTILINE)
@@ -18,11 +18,11 @@ _CUDA = re.compile(r"\bload\(\s*cuda\s*=|\bload_inline\(")
 
 
 def device_kind(device: str | None) -> str:
-    """``cpu``, ``cuda`` or ``tpu`` for a ``--device``: a kind, an index, or with the bundle engine a device's name."""
+    """``cpu``, ``cuda``, ``tpu`` or ``npu`` for a ``--device``: a kind, an index, or with the bundle engine a device's name."""
     if device is None:
         return default_device()
     kind = device.partition(":")[0]
-    if kind in ("cpu", "cuda", "tpu"):
+    if kind in ("cpu", "cuda", *CHIPS):
         return kind
     hardware = lookup(device)
     return hardware.kind if hardware else kind
@@ -30,7 +30,7 @@ def device_kind(device: str | None) -> str:
 
 def backend(device: str | None) -> str:
     """The backend for a device."""
-    return {"cuda": "triton", "tpu": "pallas"}.get(device_kind(device), "cpp")
+    return {"cuda": "triton", "tpu": "pallas", "npu": "ascend"}.get(device_kind(device), "cpp")
 
 
 def language(source: str) -> str:

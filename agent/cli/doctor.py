@@ -110,6 +110,7 @@ def _backends() -> Iterator[dict[str, Any]]:
             yield _tpu()
         if name == "ascend":
             yield from _ascend()
+            yield _npu()
 
 
 def _ascend() -> Iterator[dict[str, Any]]:
@@ -140,7 +141,7 @@ def _cann() -> Iterator[dict[str, Any]]:
     if isinstance(found, str):
         yield _row("CANN", "", f"{found} (kernels are judged without it)")
     else:
-        what = f"compiles Ascend C for {found.form.arch} ({found.form.name}); no kernel is judged or timed on an NPU"
+        what = f"compiles Ascend C for {found.form.arch} ({found.form.name})"
         yield _row("CANN", f"{found.versions}: {what}")
 
 
@@ -158,12 +159,22 @@ def _libtpu() -> dict[str, Any]:
 def _tpu() -> dict[str, Any]:
     """Whether a TPU is here and JAX opens it: tried, where one is visible."""
     from kernelwright.evaluator.backends.pallas import PallasBackend
-    from kernelwright.evaluator.chip_contest import missing
+    from kernelwright.evaluator.chip_tpu import missing
 
     found = PallasBackend().facts(0)
     without = missing()
     timed = f"no baseline: {without}" if without else "timed against the reference through torchax"
     return _row("tpu", f"{found.name}: use it with --device tpu; {timed}" if found.name else "", found.problem)
+
+
+def _npu() -> dict[str, Any]:
+    """Whether an NPU is here, with CANN, and torch_npu opens it: tried, where one is visible."""
+    from kernelwright.evaluator.backends.ascend import AscendBackend
+
+    backend = AscendBackend()
+    problem = backend.available("npu")
+    found = "" if problem else f"{backend.facts(0).name}: use it with --device npu; timed against the reference by torch_npu"
+    return _row("npu", found, problem)
 
 
 def _sandbox() -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ def mcp(
         str | None,
         typer.Option(help="cpp, triton, cuda, pallas, ascend, ttlang, where a tool names none; default by the device."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N, tpu or tpu:N, where a tool names none.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda[:N], tpu[:N] or npu[:N], where a tool names none.")] = None,
     root: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="Tools read task files below these; default: the current folder.")
     ] = None,

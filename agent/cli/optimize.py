@@ -65,7 +65,7 @@ def optimize(  # noqa: PLR0913  one argument an option is how typer reads a comm
     portable: Annotated[
         bool, typer.Option("--portable", help="Every backend that this machine can judge, on hardware or simulated.")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:N, tpu or tpu:N; default: what is there.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda[:N], tpu[:N] or npu[:N]; default: what is there.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Writer: playbook, exchange, replay:RUN, or provider/model[,…]; default by your keys.")
     ] = None,

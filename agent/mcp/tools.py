@@ -33,7 +33,7 @@ _TOLD_SECONDS = 2.0
 
 TaskName = Annotated[str, Field(description="A task's name (list_tasks), or a task file's path below the server's folders.")]
 Backend = Annotated[str | None, Field(description="cpp or triton; default: by the device.")]
-Device = Annotated[str | None, Field(description="cpu, cuda, cuda:N, tpu or tpu:N; default: what is there.")]
+Device = Annotated[str | None, Field(description="cpu, cuda[:N], tpu[:N] or npu[:N]; default: what is there.")]
 IdeaId = Annotated[str, Field(description="The idea's id, as task_prompt gives it.")]
 Wait = Annotated[float, Field(ge=0, le=3600, description="Answer after so many seconds at the latest; the work goes on.")]
 """A default below the 60 s after which some clients give a call up."""

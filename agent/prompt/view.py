@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kernelwright.agent.given import LANGUAGES
 from kernelwright.agent.prompt import feedback, knowledge
 from kernelwright.agent.prompt.diagnosis import diagnose, fraction
+from kernelwright.evaluator.device import CHIPS
 from kernelwright.tasks.errors import UnknownName
 from kernelwright.tasks.hardware import host_cpu
 from kernelwright.tasks.records import Attempt, ShapeCase, Task, Use, untargeted
@@ -64,7 +65,7 @@ def variables(assignment: Assignment, role: str = "code", plan: str = "", code: 
         "backend": assignment.backend,
         "task": _task(task, device.kind, assignment.backend),
         "device": device,
-        "machine": device.name if device.kind == "tpu" else _SIMULATED.get(assignment.backend, device.name),
+        "machine": device.name if device.kind in CHIPS else _SIMULATED.get(assignment.backend, device.name),
         "hardware": _hardware(device),
         "knowledge": [*known, *_extra(context.knowledge, known)],
         "exemplar": exemplar,
@@ -96,7 +97,7 @@ def _given(assignment: Assignment) -> dict[str, str] | None:
 
 
 def _task(task: Task, kind: str, backend: str) -> dict[str, Any]:
-    kinds = {kind, "cuda"} if backend == "triton" or kind == "tpu" else {kind}
+    kinds = {kind, "cuda"} if backend == "triton" or kind in CHIPS else {kind}
     cases = [c for c in task.cases if c.use is not Use.HELD_OUT and (c.device is None or c.device in kinds)]
     dtypes = list(dict.fromkeys(dtype for case in cases for dtype in case.dtypes))
     return {

@@ -22,7 +22,7 @@ from kernelwright.agent.tune.tune import Options, Tuned
 from kernelwright.agent.tune.tune import tune as work
 from kernelwright.agent.watch import Silence, Watch
 from kernelwright.agent.workspace import Workspace
-from kernelwright.evaluator.device import default_device, parse_device
+from kernelwright.evaluator.device import CHIPS, default_device, parse_device
 from kernelwright.tasks.errors import InputError
 
 MODES = ("inference", "training")
@@ -88,8 +88,9 @@ def carry_out(
         InputError: a name, a folder, the model or its inputs are not what is needed; before anything is spent.
     """
     where = parse_device(request.device or default_device())
-    if where.startswith("tpu"):
-        raise InputError(f"tune moves the model to its device, and torch knows no {where!r}", "use cpu, cuda or cuda:N")
+    if where.startswith(CHIPS):
+        knows = f"torch knows no {where!r}" if where.startswith("tpu") else f"that is not done on {where!r}"
+        raise InputError(f"tune moves the model to its device, and {knows}", "use cpu, cuda or cuda:N")
     config = RunConfig(
         argv=argv,
         order=(),

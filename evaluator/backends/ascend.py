@@ -1,5 +1,5 @@
-"""Kernels for a 910B with no NPU: Ascend C in our own functional model of a vector core, and Triton-Ascend, compiled by the
-vendor's compiler and run on the host. No timing."""
+"""Kernels for a 910B: Ascend C in our own functional model of a vector core and, where one is asked for, on an NPU; and
+Triton-Ascend, compiled by the vendor's compiler and run on the host."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator.ascend_environment import ARCH, toolchain
+from kernelwright.evaluator.ascend_source import kernels, launched
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.backends.triton import jit_functions
-from kernelwright.evaluator.build import build_native
-from kernelwright.evaluator.toolchain import missing_compiler
+from kernelwright.evaluator.build import build_native, native_sources
+from kernelwright.evaluator.cann import REMEDY
+from kernelwright.evaluator.chip_npu import Npu
+from kernelwright.evaluator.chip_probe import Found
+from kernelwright.evaluator.chip_probe import chip as try_chip
+from kernelwright.evaluator.toolchain import missing_compiler, npu_key
+from kernelwright.evaluator.toolchain_cann import build_launchers, compiler
 from kernelwright.tasks.records import Kernel
 
 
@@ -20,11 +26,35 @@ class AscendBackend:
     """Kernels whose work is done by ``load(ascend=…)``, or by ``@triton.jit`` functions."""
 
     name = "ascend"
+    chip = Npu()
+    """What device ``npu`` is. A subclass for tests puts torch's CPU there."""
 
     def available(self, device: str) -> str:
-        if device != "cpu":
-            return f"the ascend backend simulates a 910B core on the CPU, it does not run on {device!r}; use --device cpu"
-        return missing_compiler()
+        kind, _, index = device.partition(":")
+        if kind not in ("cpu", "npu"):
+            return f"the ascend backend runs on an NPU or simulates a 910B core, not on {device!r}; use --device cpu or npu"
+        return missing_compiler() or (self._no_npu(int(index or 0)) if kind == "npu" else "")
+
+    def _no_npu(self, index: int) -> str:
+        if self.chip.stands_in or (problem := self.chip.absent()):
+            return "" if self.chip.stands_in else problem
+        using = compiler()
+        if isinstance(using, str):
+            return using or f"an NPU is here and no CANN, whose compiler makes what runs on it; {REMEDY}"
+        return self.facts(index).problem
+
+    def facts(self, index: int) -> Found:
+        """What NPU ``index`` is, and why it cannot be used where it cannot."""
+        return try_chip(self.chip, index)
+
+    def launchers(self, kernel: Kernel, cache: Path) -> Mapping[str, str]:
+        """For each Ascend C source a library of its kernels and of a host function for each, by the vendor's compiler.
+
+        Raises:
+            BuildError: it makes none.
+        """
+        sources = [native.source for native in native_sources(kernel.source) if native.language == "ascend"]
+        return {npu_key(source): build_launchers(launched(source, kernels(source)), cache) for source in sources}
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
         """Compile the Ascend C; Triton-Ascend is compiled when it is launched, since only then its constants are known."""
@@ -46,7 +76,8 @@ class AscendBackend:
         return built
 
     def run_entry(self, device: str) -> Mapping[str, str]:
-        return {}
+        kind, _, index = device.partition(":")
+        return self.chip.environment(int(index or 0)) if kind == "npu" else {}
 
     def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
         """The kernels and where they stand; neither a functional model nor the host says anything of speed."""

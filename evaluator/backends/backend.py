@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from kernelwright.evaluator.chip import Chip
+from kernelwright.evaluator.chip_probe import Found
 from kernelwright.tasks.records import Kernel
 
 
@@ -34,7 +36,7 @@ class Backend(Protocol):
     name: str
 
     def available(self, device: str) -> str:
-        """Empty when kernels run on ``device`` (``cpu``, ``cuda``, ``tpu``, ``tpu:N``), else reason and remedy in one line."""
+        """Empty when kernels run on ``device`` (``cpu``, ``cuda``, ``tpu:1``, ``npu``), else reason and remedy in one line."""
         ...
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
@@ -47,4 +49,22 @@ class Backend(Protocol):
 
     def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
         """What the compiler's output says about speed: for prompts and the verdict's evidence, never a speedup."""
+        ...
+
+
+class OnChip(Backend, Protocol):
+    """What a backend has besides that runs kernels on a chip which its runner opens for itself."""
+
+    chip: Chip
+
+    def facts(self, index: int) -> Found:
+        """What chip ``index`` is, and why it cannot be used where it cannot."""
+        ...
+
+    def launchers(self, kernel: Kernel, cache: Path) -> Mapping[str, str]:
+        """Libraries that launches there need beside those of :meth:`build`, which are the simulator's.
+
+        Raises:
+            BuildError: the vendor's compiler makes none.
+        """
         ...

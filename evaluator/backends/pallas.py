@@ -10,7 +10,9 @@ from typing import Any
 
 from kernelwright.evaluator.backends import pallas_probe
 from kernelwright.evaluator.backends.backend import Built
-from kernelwright.evaluator.chip import Chip
+from kernelwright.evaluator.chip_probe import Found
+from kernelwright.evaluator.chip_probe import chip as try_chip
+from kernelwright.evaluator.chip_tpu import Tpu
 from kernelwright.evaluator.syntax import dotted, import_aliases, parse
 from kernelwright.tasks.records import Kernel
 
@@ -24,7 +26,7 @@ class PallasBackend:
     """Kernels whose work is done by ``pl.pallas_call``, called through :func:`kernelwright.evaluator.pallas.launch`."""
 
     name = "pallas"
-    chip = Chip()
+    chip = Tpu()
     """What device ``tpu`` is. A subclass for tests puts the interpreter there."""
 
     def available(self, device: str) -> str:
@@ -33,9 +35,9 @@ class PallasBackend:
             return f"the pallas backend runs on a TPU or simulates one, not on {device!r}; use --device cpu or tpu"
         return pallas_probe.jax_problem() or (self.facts(int(index or 0)).problem if kind == "tpu" else "")
 
-    def facts(self, index: int) -> pallas_probe.Found:
+    def facts(self, index: int) -> Found:
         """What chip ``index`` is, and why it cannot be used where it cannot."""
-        return pallas_probe.chip(self.chip, index)
+        return try_chip(self.chip, index)
 
     def build(self, kernel: Kernel, cache: Path) -> Built:
         """Parse, and find the calls; Pallas is traced in the runner, since a trace executes the kernel's Python."""
@@ -52,6 +54,10 @@ class PallasBackend:
             )
             return Built(ok=False, log=log, seconds=time.monotonic() - began)
         return Built(ok=True, evidence={"pallas": {**found, "libtpu": _libtpu()}}, seconds=time.monotonic() - began)
+
+    def launchers(self, kernel: Kernel, cache: Path) -> Mapping[str, str]:
+        """None: JAX compiles what is launched."""
+        return {}
 
     def run_entry(self, device: str) -> Mapping[str, str]:
         kind, _, index = device.partition(":")

@@ -15,7 +15,7 @@ import torch
 
 from kernelwright.evaluator.backends.pallas_probe import SEMAPHORES
 from kernelwright.evaluator.backends.pallas_trace import Traced, inspect
-from kernelwright.evaluator.chip import Chip
+from kernelwright.evaluator.chip_tpu import Tpu
 
 _AS_BITS = {torch.bfloat16: torch.int16, torch.float16: torch.int16}
 _KEPT = 64
@@ -67,7 +67,7 @@ class Launches:
     """
 
     def __init__(
-        self, allowed: Sequence[str] = (), trip: Callable[[str], None] | None = None, chip: Chip | None = None
+        self, allowed: Sequence[str] = (), trip: Callable[[str], None] | None = None, chip: Tpu | None = None
     ) -> None:
         self.count = 0
         """``pallas_call`` run so far."""
@@ -125,7 +125,7 @@ class Launches:
         """How ``pallas_call`` is traced and run inside, whatever its own ``interpret=`` says."""
         if self._simulated():
             return interpreting(mode)
-        return (self._chip or Chip()).tracing()
+        return (self._chip or Tpu()).tracing()
 
     def _prepare(
         self, function: Callable[..., Any], arrays: list[Any], static: dict[str, Any], mode: dict[str, Any]

@@ -1,6 +1,6 @@
 """Whether the JAX and the libtpu that are installed can be used: tried in a process of its own, which may crash or hang.
 
-Run as ``python -m kernelwright.evaluator.backends.pallas_probe jax|libtpu|chip``; prints one JSON object in its last line.
+Run as ``python -m kernelwright.evaluator.backends.pallas_probe jax|libtpu``; prints one JSON object in its last line.
 """
 
 from __future__ import annotations
@@ -8,19 +8,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import kernelwright
 from kernelwright.evaluator.backends.pallas_aot import TARGETS, compile_ahead, counting, taken
-from kernelwright.evaluator.chip import Chip, busy, visible
+from kernelwright.evaluator.chip_probe import asked
 
 IMPORTS = ("jax", "jax.export", "jax.experimental.pallas", "jax.experimental.pallas.tpu", "jax.experimental.topologies")
 NEEDED = {
@@ -78,38 +74,6 @@ def libtpu() -> Libtpu:
     return Libtpu(PLAIN, f"libtpu compiles, but gives no bundle and spill counts: {why}; tried with libtpu 0.0.52")
 
 
-@dataclass(frozen=True)
-class Found:
-    """What opening a chip gave."""
-
-    name: str = ""
-    """As JAX calls the kind of device; where another process holds it, that."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    problem: str = ""
-    """Why it cannot be used, in one line with the remedy."""
-
-
-@cache
-def chip(wanted: Chip, index: int) -> Found:
-    """Chip ``index``, opened and given back in a process of its own; asked once in a process.
-
-    One that another process holds is no trouble: judges take turns at it.
-    """
-    if not wanted.stands_in:
-        if problem := visible():
-            return Found(problem=problem)
-        if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
-            return Found(problem="a TPU is here and libtpu is not installed; pip install 'kernelwright[tpu]'")
-    said = _asked("chip", **wanted.environment(index))
-    problem = str(said.get("problem") or "")
-    if busy(problem):
-        return Found(name="a TPU that another process holds now")
-    if problem:
-        remedy = "pip install -U 'kernelwright[tpu]' (JAX and libtpu of one time), see docs/backends/pallas.md, or --device cpu"
-        return Found(problem=f"the TPU cannot be used: {problem}; {remedy}")
-    return Found(str(said["name"]), dict(said["versions"]))
-
-
 def environment() -> dict[str, str]:
     """For a process that compiles for an absent TPU: no metadata server is asked, JAX takes the CPU, no lock is needed."""
     return {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
@@ -117,25 +81,7 @@ def environment() -> dict[str, str]:
 
 def _asked(what: str, **more: str) -> dict[str, Any]:
     """What the process said, or its ``problem``; ``more``: variables of its environment."""
-    paths = [str(Path(kernelwright.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    around = {**os.environ, **environment(), **more, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    command = [sys.executable, "-m", "kernelwright.evaluator.backends.pallas_probe", what]
-    how: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "stdin": subprocess.DEVNULL}
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(command, env=around, cwd=folder, timeout=SECONDS, **how)
-    except subprocess.TimeoutExpired:
-        return {"problem": f"trying it took more than {SECONDS:.0f} s"}
-    lines = done.stdout.strip().splitlines()
-    try:
-        said = json.loads(lines[-1])
-    except (IndexError, ValueError):
-        said = None
-    if isinstance(said, dict):
-        return said
-    text = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-    ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-    return {"problem": f"trying it ended with {ended}" + (f": {text[-1].strip()[:200]}" if text else "")}
+    return asked("kernelwright.evaluator.backends.pallas_probe", (what,), {**environment(), **more}, SECONDS)
 
 
 def try_jax() -> dict[str, Any]:
@@ -172,17 +118,6 @@ def try_libtpu() -> dict[str, Any]:
     return {"problem": _clean("; ".join(problems)), "counts": len(taken(Path.cwd())) == len(TARGETS)}
 
 
-def try_chip() -> dict[str, Any]:
-    """Open the chip that the environment names, and add on it."""
-    import jax.numpy as jnp
-
-    wanted = Chip.of(os.environ)
-    assert wanted is not None
-    found = wanted.open()
-    total = float((jnp.arange(8, dtype=jnp.float32) + 1.0).sum())
-    return {**found, "problem": "" if total == 36.0 else f"1 + … + 8 is {total} there"}
-
-
 def _line(error: BaseException) -> str:
     return _clean(f"{type(error).__name__}: {error}")
 
@@ -192,8 +127,8 @@ def _clean(text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Try one of the three and print what came of it."""
-    tries = {"jax": try_jax, "libtpu": try_libtpu, "chip": try_chip}
+    """Try one of the two and print what came of it."""
+    tries = {"jax": try_jax, "libtpu": try_libtpu}
     try:
         said: Mapping[str, Any] = tries[argv[0]]()
     except Exception as error:  # noqa: BLE001 - the process is there to find out

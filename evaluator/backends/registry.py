@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kernelwright.evaluator.backends.backend import Backend
-from kernelwright.evaluator.device import default_device, parse_device
+from kernelwright.evaluator.device import CHIPS, default_device, parse_device
 from kernelwright.tasks.errors import InputError
 from kernelwright.tasks.resolve import resolve
 
@@ -48,7 +48,7 @@ def judged_here(name: str, device: str | None, *, numerics: bool = False) -> str
     """
     made, found = backend(name), parse_device(device) if device else default_device()
     kind = found.partition(":")[0]
-    problem = made.available(found if kind == "tpu" else kind)
+    problem = made.available(found if kind in CHIPS else kind)
     if problem and device is None and kind != "cpu":
         kind, problem = "cpu", made.available("cpu")
     if not problem and numerics and made.name == "cuda" and kind == "cpu":

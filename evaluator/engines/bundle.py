@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kernelwright.evaluator.device import DeviceInfo, default_device
+from kernelwright.evaluator.device import CHIPS, DeviceInfo, default_device
 from kernelwright.evaluator.engines.engine import Job
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.codec import from_json
@@ -50,7 +50,7 @@ def _named(device: str | None, known: Path) -> DeviceInfo:
     measured = from_json(DeviceInfo, json.loads(known.read_text(encoding="utf-8"))) if known.is_file() else None
     wanted = device or (measured.kind if measured else default_device())
     kind = wanted.partition(":")[0]
-    if kind in ("cpu", "cuda", "tpu"):
+    if kind in ("cpu", "cuda", *CHIPS):
         return measured if measured and measured.kind == kind else DeviceInfo(kind, f"{kind} device of the bundle's worker")
     hardware = lookup(wanted)
     if measured and hardware and measured.hardware == hardware:

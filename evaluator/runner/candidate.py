@@ -19,6 +19,7 @@ import torch
 
 from kernelwright.evaluator import native, native_ascend, native_inline
 from kernelwright.evaluator.chip import VARIABLE, Chip, NoChip
+from kernelwright.evaluator.chip_tpu import Tpu
 from kernelwright.evaluator.runner import tripwire
 from kernelwright.evaluator.runner.arena import Arena, dtype_of
 from kernelwright.evaluator.runner.audit import Audit
@@ -26,11 +27,17 @@ from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, FrameT
 from kernelwright.evaluator.runner.clockwork import Calls, Flusher, run_calls, run_spacers, spin_after, wake
 from kernelwright.evaluator.runner.handling import addresses, delay_other_streams, elsewhere, failure, plain
 from kernelwright.evaluator.runner.integrity import Integrity
+from kernelwright.evaluator.runner.onto import onto
 from kernelwright.evaluator.runner.poison import poison, quiet
 from kernelwright.evaluator.runner.trees import decode, describe, encode
 from kernelwright.evaluator.symbols import exported
 
 _MODULE = "kernel_under_test"
+_SERVED = (
+    "open", "load", "attach", "detach", "build", "refresh", "call", "trace", "compile", "provide", "reside", "prepare", "time",
+    "account", "space", "export", "describe", "record", "tape", "races", "upstream",
+)  # fmt: skip
+"""Requests, each answered by the method of its name."""
 _WATCHED = frozenset({"load", "build", "call", "trace", "reside", "prepare", "export", "describe"})
 """Requests outside any clock whose reply tells whether this process was tampered with."""
 
@@ -41,29 +48,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
     if "threads" in config:
         # The kernel's OpenMP is torch's own where they share a libgomp; elsewhere OMP_NUM_THREADS reaches it.
         torch.set_num_threads(config["threads"])
-    handlers: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {
-        "open": candidate.open,
-        "load": candidate.load,
-        "attach": candidate.attach,
-        "detach": candidate.detach,
-        "build": candidate.build,
-        "refresh": candidate.refresh,
-        "call": candidate.call,
-        "trace": candidate.trace,
-        "compile": candidate.compile,
-        "provide": candidate.provide,
-        "reside": candidate.reside,
-        "prepare": candidate.prepare,
-        "time": candidate.time,
-        "account": candidate.account,
-        "space": candidate.space,
-        "export": candidate.export,
-        "describe": candidate.describe,
-        "record": candidate.record,
-        "tape": candidate.tape,
-        "races": candidate.races,
-        "upstream": candidate.upstream,
-    }
+    handlers: dict[str, Callable[[dict[str, Any], list[int]], dict[str, Any]]] = {op: getattr(candidate, op) for op in _SERVED}
     spin = 0.0
     while True:
         try:
@@ -107,7 +92,6 @@ class Candidate:
         self._outputs: list[Any] = []
         self._calls = Calls([], 0.0, [])
         self._flush: Flusher | None = None
-        self._wire = tripwire.of(device)
         # Asked now: what the kernel does to the environment later names no other library.
         built = json.loads(os.environ.get("KERNELWRIGHT_LIBRARIES", "{}"))
         self._audit = Audit({path: exported(path) for path in built.values()})
@@ -115,6 +99,9 @@ class Candidate:
         self._launches: Callable[[], int] = lambda: 0
         self._recorder: Any = None
         self._chip = Chip.of(os.environ)
+        self._onto = onto(self._chip)
+        self._place = self._onto.device if self._onto else device
+        self._wire = tripwire.of(self._onto.kind if self._onto else device)
         self._resident: Any = None
         self._pallas: Any = None
         self._ttlang: Any = None
@@ -177,7 +164,7 @@ class Candidate:
         from kernelwright.evaluator import pallas
         from kernelwright.evaluator.backends.pallas_launch import Launches
 
-        launches = Launches(allowed, self._wire.report, self._chip)
+        launches = Launches(allowed, self._wire.report, self._chip if isinstance(self._chip, Tpu) else None)
         pallas.use(launches.launch)
         self._launches = lambda: launches.count
         self._wire.open("jax", "jaxlib", "scipy")
@@ -244,7 +231,7 @@ class Candidate:
             model = self._namespace["ModelNew"](*arguments)
         dtype = dtype_of(request["dtype"])
         if isinstance(model, torch.nn.Module):
-            model = model.to(self._device)
+            model = model.to(self._place)
             if dtype != torch.float32:
                 model = model.to(dtype)
             model.train(request["training"])
@@ -259,15 +246,19 @@ class Candidate:
         if not isinstance(model, torch.nn.Module):
             return {"copied": [], "left": []}
         own = model.state_dict(keep_vars=True)
-        copied = []
+        copied, there = [], []
         for name, spec in request["parameters"].items():
             if name in own and list(own[name].shape) == spec["shape"]:
                 given = arena.tensor(spec)
-                if own[name].dtype == given.dtype and not request.get("private"):
+                if self._onto:
+                    there.append((given, own[name].data))
+                elif own[name].dtype == given.dtype and not request.get("private"):
                     own[name].data = given  # the reference sees what is done to it, and guard bands lie around it
                 else:
                     own[name].data.copy_(given)
                 copied.append(name)
+        if self._onto:
+            self._onto.fill(request["key"], there, bool(request.get("private")))
         self._synchronize()
         return {"copied": copied, "left": sorted(set(own) - set(copied))}
 
@@ -276,13 +267,16 @@ class Candidate:
         arguments = [elsewhere(a, request.get("variant", "")) for a in self._arguments(request, 0)]
         kept = self._outputs if request.get("keep") else []
         if request.get("poison"):
-            poison(self._device, request["poison"], request["outputs"], request["seed"])
+            poison(self._place, request["poison"], request["outputs"], request["seed"])
         before = self._native_work()
         delayed = request.get("variant") == "delayed"
         forward = self._delayed if delayed else self._forward
         self._outputs = [*kept, forward(request["key"], arguments)]
         made = self._native_work() - before
-        return {**self._describe(-1), "at": [addresses(self._outputs[-1])], "native_calls": made}
+        if self._onto:
+            self._onto.bring_back(request["key"], inputs=not request.get("variant"))
+        at = [] if self._onto else [addresses(self._outputs[-1])]  # what lies on the chip is no address of this process
+        return {**self._describe(-1), "at": at, "native_calls": made}
 
     def _forward(self, key: str, arguments: list[Any]) -> Any:
         """One call; all device work is done when it returns."""
@@ -389,6 +383,8 @@ class Candidate:
         """Capture the launches of one call, for calls whose arguments lie on the chip; ``problem``: why they cannot be."""
         from kernelwright.evaluator.backends.pallas_resident import NotResident, Resident
 
+        if self._onto:  # arguments are put there in ``prepare``, and forward itself is timed
+            return {"problem": ""}
         model = self._models[request["key"]]
         parameters = {n: t.data for n, t in model.state_dict(keep_vars=True).items() if isinstance(t, torch.Tensor)}
         try:
@@ -405,6 +401,7 @@ class Candidate:
         self._prepared = [self._arguments(request, slot) for slot in request["slots"]]
         if self._resident is not None:
             self._prepared = self._resident.place(self._prepared)
+        self._synchronize()
         wake(self._flusher(), self._cuda)
         return {"native_calls": self._native_work() - before}
 
@@ -412,10 +409,10 @@ class Candidate:
         """The prepared calls in a row; outputs are kept in order."""
         model, resident = self._models[request["key"]], self._resident
         before = self._native_work()
-        wait = None if resident is None else resident.wait
+        wait = self._onto.wait if self._onto else resident.wait if resident else None
         self._calls = run_calls(resident or model, self._prepared, self._flusher(), request["head"], self._cuda, wait)
         self._outputs = [_Late(resident, o) for o in self._calls.outputs] if resident else self._calls.outputs
-        at = [] if self._cuda or resident else [addresses(output) for output in self._outputs]
+        at = [] if self._cuda or self._onto or resident else [addresses(output) for output in self._outputs]
         return {"host_us": self._calls.host_us, "native_calls": self._native_work() - before, "at": at}
 
     def account(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
@@ -446,7 +443,8 @@ class Candidate:
     def _describe(self, index: int) -> dict[str, Any]:
         tensors: list[torch.Tensor] = []
         tree = encode(self._output(index), tensors)
-        return {"tree": tree, "outputs": [describe(t) for t in tensors], "plain": all(map(plain, tensors))}
+        told = list(map(self._onto.describe if self._onto else describe, tensors))
+        return {"tree": tree, "outputs": told, "plain": all(map(plain, tensors))}
 
     def _output(self, index: int) -> Any:
         kept = self._outputs[index]
@@ -457,6 +455,8 @@ class Candidate:
     def _arguments(self, request: dict[str, Any], slot: int) -> list[Any]:
         arena = self._arenas[request["arena"]]
         tensors = [arena.tensor(spec, slot) for spec in request["specs"]]
+        if self._onto:
+            tensors = self._onto.arguments(tensors, request.get("key", ""))
         arguments = decode(request["inputs"], tensors)
         return list(arguments)
 
@@ -471,3 +471,5 @@ class Candidate:
     def _synchronize(self) -> None:
         if self._cuda:
             torch.cuda.synchronize()
+        elif self._onto:
+            self._onto.wait()

@@ -59,7 +59,7 @@ class Calls:
 
     outputs: list[Any]
     host_us: float
-    """Host time a call, launches only on a GPU and a TPU."""
+    """Host time a call, launches only on a GPU, a TPU and an NPU."""
     events: list[tuple[Any, Any]]
 
     def event_us(self) -> float | None:
@@ -79,7 +79,7 @@ def run_calls(
     """Call once per entry of ``inputs``, keeping the outputs in order; all work is done when this returns.
 
     ``head``: flushes of head start; on a GPU each call follows another flush. ``wait``: returns when the outputs that it is
-    given are there, where calls come back before (on a TPU).
+    given are there, where calls come back before (on a TPU and an NPU).
     """
     outputs = []
     events = []

@@ -7,7 +7,7 @@ an uninitialised read show in the result, also of code that looks for the first 
 CPU: NaN and 1e38 by glibc's own perturbation (``M_PERTURB``: every allocation), the other two by blocks that use up the
 heap's holes, from the outputs' sizes down, filled and freed just before the call. GPU: every free block of torch's caching
 allocator, filled through the driver; memory that the driver hands out for the first time is not covered, so the first call
-of a case is never the only one.
+of a case is never the only one. NPU: four blocks of each output's size, by whatever is to be found, filled and freed.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def poison(device: str, kind: str, outputs: Sequence[Mapping[str, Any]], seed: i
     """
     if device == "cpu":
         _perturb(_PERTURB.get(kind, 0))
-    elif kind in _WORDS:
+    elif device.startswith("cuda") and kind in _WORDS:
         _fill_cached(_WORDS[kind])
-    if kind in (PLAUSIBLE, SPARSE):
+    if kind in (PLAUSIBLE, SPARSE) or not device.startswith(("cpu", "cuda")):
         _recycle(outputs, device, kind, seed)
 
 
@@ -147,11 +147,13 @@ def _tile(dtype: torch.dtype, device: str, kind: str, seed: int) -> torch.Tensor
         return torch.ones(1, dtype=dtype, device=device)
     rng = np.random.default_rng(seed)
     values = np.full(_TILE, np.nan)
-    if kind == PLAUSIBLE:
+    if kind == HUGE:
+        values[:] = 1e30
+    elif kind == PLAUSIBLE:
         values = rng.standard_normal(_TILE)
     elif kind == SPARSE:
         values[rng.random(_TILE) > _SPARSE] = 0.0
-    return torch.from_numpy(values).to(device, dtype, copy=True)
+    return torch.from_numpy(values).to(dtype).to(device, copy=True)
 
 
 def _fill(flat: torch.Tensor, tile: torch.Tensor) -> None:

@@ -11,8 +11,8 @@ The layers, and what each is for:
 
 Not protected against: bugs of the kernel or of the GPU's driver; code that rewrites the runner's own memory (all that a
 runner says is a claim); what the CPU's caches, a device's memory of earlier processes and timing reveal; on a GPU, other
-processes of this user being seen (not read or signalled) and a full disk between two looks of the watchdog. A runner on a TPU
-talks to the chip itself, by its device file: what a program may do to the chip beyond its own end is libtpu's and the kernel's.
+processes of this user being seen (not read or signalled) and a full disk between two looks of the watchdog. A runner on a
+TPU or an NPU talks to it itself, by its device file: what a program may do to it beyond its own end is the driver's.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from kernelwright.evaluator.runner.visible import Visible, visible
 BASE = ("process", "environment", "rlimits", "no_new_privs")
 """Layers that every runner has, and that cannot be missing."""
 _GPU_PROBED = ("namespaces", "landlock", "seccomp")
-"""Layers under which CUDA, or a TPU's client, may not start."""
+"""Layers under which CUDA, or a TPU's client, or an NPU's, may not start."""
 PINNED_BYTES = 1 << 40
-"""What a runner on a TPU may pin, as far as this user may: VFIO pins what the chip reads (Cloud TPU's pages ask containers for
+"""What a runner on a chip may pin, as far as this user may: VFIO pins what the chip reads (Cloud TPU's pages ask containers for
 ``memlock`` of 64 GiB), and within the layers no capability lifts the limit."""
 WORK_BYTES = 512 << 20
 """What a runner may write, together."""
@@ -54,7 +54,8 @@ class Plan:
     seccomp: bool = False
     capabilities: bool = False
     gpu: bool = False
-    tpu: bool = False
+    chip: str = ""
+    """The kind of the chip that it opens for itself."""
     processes: bool = False
     """The kernel's language needs to start processes."""
     hidden: tuple[str, ...] = ()
@@ -69,19 +70,19 @@ class Plan:
 
 
 def plan(
-    mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidden: Sequence[str] = (), tpu: bool = False
+    mode: str, probed: Mapping[str, str], gpu: bool, processes: bool, hidden: Sequence[str] = (), chip: str = ""
 ) -> Plan:
     """What to apply in ``mode`` (``auto``, ``strict``, ``off``), given the :func:`probe`'s answers."""
     if mode == "off":
         layers = ("namespaces", "landlock", "seccomp", "capabilities")
-        return Plan(gpu=gpu, tpu=tpu, processes=processes, off=dict.fromkeys(layers, "--sandbox off"))
-    if gpu or tpu:
-        device = "gpu" if gpu else "tpu"
+        return Plan(gpu=gpu, chip=chip, processes=processes, off=dict.fromkeys(layers, "--sandbox off"))
+    if device := "gpu" if gpu else chip:
         probed = {**probed, **{layer: probed.get(f"{device}_{layer}") or probed[layer] for layer in _GPU_PROBED}}
-    off = {layer: why for layer, why in probed.items() if why and layer != "mounts" and not layer.startswith(("gpu_", "tpu_"))}
-    use_mounts = bool(probed["landlock"]) and not probed["mounts"] and not (gpu or tpu)
+    special = ("gpu_", "tpu_", "npu_")
+    off = {layer: why for layer, why in probed.items() if why and layer != "mounts" and not layer.startswith(special)}
+    use_mounts = bool(probed["landlock"]) and not probed["mounts"] and not (gpu or chip)
     if probed["landlock"] and not use_mounts:
-        off["mounts"] = probed["mounts"] or "not on a GPU or TPU"
+        off["mounts"] = probed["mounts"] or "not on a GPU, TPU or NPU"
     return Plan(
         namespaces=() if probed["namespaces"] else namespaces.ALL,
         landlock=not probed["landlock"],
@@ -89,7 +90,7 @@ def plan(
         seccomp=not probed["seccomp"],
         capabilities=True,
         gpu=gpu,
-        tpu=tpu,
+        chip=chip,
         processes=processes,
         hidden=tuple(hidden),
         off=off,
@@ -113,11 +114,11 @@ def probe() -> dict[str, str]:
     """Layer -> why it cannot be had here, empty when it can. Forks; call it in a process with one thread.
 
     On a machine with an NVIDIA GPU also ``gpu_namespaces``, ``gpu_landlock`` and ``gpu_seccomp``: whether CUDA starts there. In
-    a process whose runners open a TPU likewise ``tpu_…``, by opening it; so it must be nobody's meanwhile.
+    a process whose runners open a TPU or an NPU likewise ``tpu_…``, ``npu_…``, by opening it; so it must be nobody's meanwhile.
     """
     return {
         **_probe_gpu(),
-        **_probe_tpu(),
+        **_probe_chip(),
         "namespaces": (entered := _tried(lambda: namespaces.enter(namespaces.ALL))),
         "mounts": entered or _tried(lambda: namespaces.enter(namespaces.ALL), _bind_something),
         "landlock": _tried(landlock.version),
@@ -135,19 +136,23 @@ def _probe_gpu() -> dict[str, str]:
     }
 
 
-def _probe_tpu() -> dict[str, str]:
+def _probe_chip() -> dict[str, str]:
     """All layers at once, which costs one start of some seconds; where the chip does not start so, one by one."""
     chip = Chip.of(os.environ)
     if chip is None:
         return {}
-    layers = {"tpu_landlock": Plan(landlock=True, tpu=True), "tpu_seccomp": Plan(seccomp=True, tpu=True, processes=True)}
-    whole = Plan(landlock=True, seccomp=True, tpu=True, processes=True)
+    kind = chip.kind
+    layers = {
+        f"{kind}_landlock": Plan(landlock=True, chip=kind),
+        f"{kind}_seccomp": Plan(seccomp=True, chip=kind, processes=True),
+    }
+    whole = Plan(landlock=True, seccomp=True, chip=kind, processes=True)
     if not _tried(lambda: namespaces.enter(namespaces.ALL), functools.partial(_start_chip, chip, whole, True)):
-        return dict.fromkeys((*layers, "tpu_namespaces"), "")
+        return dict.fromkeys((*layers, f"{kind}_namespaces"), "")
     return {
         **{name: _tried(functools.partial(_start_chip, chip, chosen, False)) for name, chosen in layers.items()},
-        "tpu_namespaces": _tried(
-            lambda: namespaces.enter(namespaces.ALL), functools.partial(_start_chip, chip, Plan(tpu=True), True)
+        f"{kind}_namespaces": _tried(
+            lambda: namespaces.enter(namespaces.ALL), functools.partial(_start_chip, chip, Plan(chip=kind), True)
         ),
     }
 
@@ -284,7 +289,7 @@ class Sandbox:
         scoped = self._plan.landlock and self._apply("landlock", self._landlock) >= 6
         if self._plan.seccomp:
             alone = namespaces.PROCESS in self.namespaces
-            accelerator = self._plan.gpu or self._plan.tpu
+            accelerator = bool(self._plan.gpu or self._plan.chip)
             chosen = seccomp.Filter(self._plan.processes, accelerator, not (alone or scoped), not alone)
             self._apply("seccomp", lambda: seccomp.install(chosen))
         return self.report
@@ -295,7 +300,7 @@ class Sandbox:
         return landlock.restrict(landlock.Access(read, seen.listed, (*seen.write, self.work), seen.devices))
 
     def _seen(self) -> Visible:
-        return visible(self._plan.gpu, self._own_proc, self._plan.hidden, self._plan.seen, self._plan.tpu)
+        return visible(self._plan.gpu, self._own_proc, self._plan.hidden, self._plan.seen, self._plan.chip)
 
     def _apply(self, layer: str, step: Callable[[], int | None]) -> int:
         try:

@@ -50,11 +50,11 @@ def main(fd: int) -> None:
     for module in filter(None, os.environ.get("KERNELWRIGHT_IMPORT", "").split(",")):  # of the language; opens no device
         importlib.import_module(module)
     _preload()
-    tripwire.look_up_operators()
+    tripwire.look_up_operators(os.environ.get(VARIABLE, "").partition(":")[0])
     for gpu in (False, True):
         visible(gpu, own_proc=True)
-    if VARIABLE in os.environ:
-        visible(False, own_proc=True, tpu=True)
+    if kind := os.environ.get(VARIABLE, "").partition(":")[0]:
+        visible(False, own_proc=True, chip=kind)
     gc.collect()
     gc.freeze()  # a child's collections then leave the pages that it shares alone
     channel = Channel(socket.socket(fileno=fd))

@@ -29,8 +29,15 @@ from kernelwright.evaluator import honesty
 _KEYS = {
     "cpu": ("CPU", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "NestedTensorCPU"),
     "cuda": ("CUDA", "SparseCUDA", "SparseCsrCUDA", "QuantizedCUDA", "NestedTensorCUDA"),
-}
-"""Dispatch keys of the device: a tensor of another layout is no way round."""
+    "npu": (
+        "PrivateUse1", "SparsePrivateUse1", "SparseCsrPrivateUse1", "QuantizedPrivateUse1", "NestedTensorPrivateUse1",
+        "CPU", "SparseCPU", "SparseCsrCPU", "QuantizedCPU", "NestedTensorCPU",
+    ),
+}  # fmt: skip
+"""Dispatch keys of the device: a tensor of another layout is no way round. torch_npu's operators are PrivateUse1's, and what it
+lacks it does on the CPU."""
+_DENSE = frozenset({"CPU", "CUDA", "PrivateUse1"})
+"""Keys that operators with one kernel for all of them are looked for under."""
 _BRIDGES = ("numpy", "__array__", "__dlpack__", "__array_interface__", "__cuda_array_interface__")
 _PACKAGES = frozenset(
     {
@@ -81,7 +88,7 @@ class Tripwire:
     def _replace(self, allowed: frozenset[str]) -> None:
         names = tuple(torch._C._dispatch_get_all_op_names())
         for key in self._keys:
-            for name, original in _computing(key, key == self._keys[0], names):
+            for name, original in _computing(key, key in _DENSE, names):
                 if allowed and {honesty.base_name(name), honesty.library_class(name)} & allowed:
                     continue
                 space, _, operator = name.partition("::")
@@ -217,14 +224,18 @@ def _numbers_as_tensors(name: str, arguments: Sequence[Any]) -> list[Any]:
     return made
 
 
-def look_up_operators() -> None:
-    """Look up, before runners are forked, what each would: 0.15 s. It runs no operator and opens no device."""
+def look_up_operators(chip: str = "") -> None:
+    """Look up, before runners are forked, what each would: 0.15 s. It runs no operator and opens no device.
+
+    ``chip``: the kind of the one that they will open.
+    """
     if not hasattr(torch.library, "get_kernel"):
         return
     names = tuple(torch._C._dispatch_get_all_op_names())
     for device, keys in _KEYS.items():
-        for key in keys if device == "cpu" or torch.version.cuda or torch.version.hip else ():
-            _computing(key, key == keys[0], names)
+        here = device in ("cpu", chip) or (device == "cuda" and (torch.version.cuda or torch.version.hip))
+        for key in keys if here else ():
+            _computing(key, key in _DENSE, names)
 
 
 @functools.cache

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernelwright.evaluator.chip import nodes
+from kernelwright.evaluator import chip_npu
+from kernelwright.evaluator.chip_tpu import nodes
 
 _SYSTEM = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/opt/rocm",
@@ -54,15 +55,16 @@ class Visible:
 
 
 def visible(
-    gpu: bool, own_proc: bool, hidden: Sequence[str] = (), seen: Sequence[str] = (), tpu: bool = False
+    gpu: bool, own_proc: bool, hidden: Sequence[str] = (), seen: Sequence[str] = (), chip: str = ""
 ) -> Visible:
     """What a runner on this device sees. ``own_proc``: its ``/proc`` shows its own processes only.
 
     ``hidden``: folders to leave out beside this package's own, should they lie inside what is seen. ``seen``: folders besides.
+    ``chip``: the kind of the one that it opens.
     """
-    read, listed = _folders(gpu, tuple(hidden), (*seen, *(_TPU if tpu else ())))
+    read, listed = _folders(gpu, tuple(hidden), (*seen, *_chip_folders(chip)))
     proc = ("/proc",) if own_proc else _PROC
-    devices = [*_DEVICES, *(_gpu_devices() if gpu else ()), *(_GPU_WRITES if gpu else ()), *(nodes() if tpu else ())]
+    devices = [*_DEVICES, *(_gpu_devices() if gpu else ()), *(_GPU_WRITES if gpu else ()), *_chip_nodes(chip)]
     # The GPU's driver keeps there what processes share.
     return Visible((*read, *proc), listed, ("/dev/shm",) if gpu else (), tuple(devices))
 
@@ -98,6 +100,14 @@ def _toolchain() -> Iterator[str]:
         spec = importlib.util.find_spec(name)
         for place in (spec.submodule_search_locations or ()) if spec else ():
             yield str(Path(place).parent)
+
+
+def _chip_folders(kind: str) -> tuple[str, ...]:
+    return _TPU if kind == "tpu" else chip_npu.seen_folders() if kind == "npu" else ()
+
+
+def _chip_nodes(kind: str) -> list[str]:
+    return nodes() if kind == "tpu" else chip_npu.nodes() if kind == "npu" else []
 
 
 def _gpu_devices() -> Iterator[str]:

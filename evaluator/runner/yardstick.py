@@ -1,10 +1,8 @@
-"""The reference on a chip that torch does not know: eager and under ``jax.jit``, through torchax. What speedups are over.
+"""The reference on a chip: on a TPU eager and under ``jax.jit``, through torchax, on an NPU eager. What speedups are over.
 
 A trusted child that holds the chip for one turn of a timing. It has the reference, its parameters and the pool of inputs that
 the kernel is timed on, and no expected value. Matrix products of float32 are float32's here, as for every baseline: JAX's own
-default on a TPU multiplies them in bfloat16, which no kernel is allowed.
-
-torchax (https://github.com/google/torchax) is optional; with torch 2.13 its 0.0.14 is needed.
+default on a TPU multiplies them in bfloat16, which no kernel is allowed, and torch_npu's for convolutions is HF32.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
             return
         try:
             reply = handlers[request["op"]](request, fds)
-        except Exception as error:  # noqa: BLE001 - process boundary: the user's code, torchax and PJRT raise what they like
+        except Exception as error:  # noqa: BLE001 - process boundary: the user's code and the vendors' raise what they like
             reply = {"refused": f"{type(error).__name__}: {error}"[:800], "traceback": traceback.format_exc().splitlines()[-6:]}
         channel.send(reply)
 
@@ -62,8 +60,7 @@ class Yardstick:
         self._inputs: Any = None
         self._specs: list[dict[str, Any]] = []
         self._model: Any = None
-        self._states: Any = None
-        self._forward: Callable[..., Any] = lambda: None
+        self._opened: Chip | None = None
         self._calls: dict[str, Callable[..., Any]] = {}
         self._prepared: list[list[Any]] = []
         self._flush = Flusher("cpu")
@@ -71,13 +68,17 @@ class Yardstick:
 
     def open(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Open the chip: what it is."""
-        import jax
-
-        chip = Chip.of(os.environ)
-        if chip is None:
+        self._opened = Chip.of(os.environ)
+        if self._opened is None:
             raise NoChip(f"{VARIABLE} is not set")
-        jax.config.update("jax_default_matmul_precision", "highest")
-        return chip.open()
+        found = self._opened.open()
+        self._opened.exact()
+        return found
+
+    @property
+    def _chip(self) -> Chip:
+        assert self._opened is not None
+        return self._opened
 
     def attach(self, request: dict[str, Any], fds: list[int]) -> dict[str, Any]:
         """Map an arena under a name; ``specs``: the inputs that lie in it, slot by slot."""
@@ -86,9 +87,7 @@ class Yardstick:
         return {"ok": True}
 
     def build(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """The reference with the parameters that the kernel is given, and its forward as a function of JAX arrays."""
-        import torchax
-
+        """The reference with the parameters that the kernel is given, on the host."""
         arena = self._arenas["parameters"]
         arguments = decode(request["init"], [arena.tensor(spec).clone() for spec in request["init_specs"]])
         torch.manual_seed(request["seed"])
@@ -99,21 +98,12 @@ class Yardstick:
         for name, spec in request["parameters"].items():
             own[name].data.copy_(arena.tensor(spec))
         self._model = model
-        self._states, self._forward = torchax.extract_jax(model)
         return {"ok": True}
 
     def baselines(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """Make ``eager`` and ``jit`` ready; replies with the failures, name -> reason."""
-        import jax
-
+        """Make the baselines ready that are named; replies with the failures, name -> reason."""
         self._inputs = request["inputs"]
-        tree, states, forward = self._inputs, self._states, self._forward
-
-        def eager(*arrays: Any) -> Any:
-            return forward(states, tuple(decode(tree, arrays)))
-
-        jitted = jax.jit(lambda weights, *arrays: forward(weights, tuple(decode(tree, arrays))))
-        made = {"eager": eager, "jit": lambda *arrays: jitted(states, *arrays)}
+        made = self._chip.calls(self._model, self._inputs)
         given = self._arguments(0)
         expected: list[torch.Tensor] = []
         encode(self._model(*given), expected)
@@ -128,13 +118,10 @@ class Yardstick:
 
     def _differs(self, call: Callable[..., Any], given: Sequence[Any], expected: Sequence[torch.Tensor]) -> str:
         """Warm a baseline; how its outputs differ from the reference's on the host, by more than rounding."""
-        import jax
-
-        from kernelwright.evaluator.backends.pallas_launch import to_torch
-
         for _ in range(3):
-            outputs = jax.block_until_ready(call(*self._placed(given)))
-        got = [to_torch(array) for array in jax.tree.leaves(outputs)]
+            outputs = call(*self._placed(given))
+        self._chip.wait(outputs)
+        got = self._chip.get(outputs)
         if [t.shape for t in got] != [t.shape for t in expected]:
             return "it gives outputs of other shapes"
         for mine, theirs in zip(got, expected, strict=True):
@@ -145,33 +132,25 @@ class Yardstick:
 
     def prepare(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The arguments of the calls that :meth:`time` will make, on the chip when this returns."""
-        import jax
-
         self._prepared = [self._placed(self._arguments(slot)) for slot in request["slots"]]
-        jax.block_until_ready((self._prepared, self._states))
+        self._chip.wait(self._prepared)
         return {"ok": True}
 
     def time(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """The prepared calls of one baseline in a row."""
-        import jax
-
-        calls = run_calls(
-            self._calls[request["name"]], self._prepared, self._flush, request["head"], False, jax.block_until_ready
-        )
+        call = self._calls[request["name"]]
+        calls = run_calls(call, self._prepared, self._flush, request["head"], False, self._chip.wait)
         return {"host_us": calls.host_us}
 
     def account(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """The device's own account of the last run: a TPU gives none."""
+        """The device's own account of the last run: none is asked for."""
         return {"event_us": None}
 
     def _arguments(self, slot: int) -> list[Any]:
         arena = self._arenas["pool"]
         return list(decode(self._inputs, [arena.tensor(spec, slot) for spec in self._specs]))
 
-    @staticmethod
-    def _placed(arguments: Sequence[Any]) -> list[Any]:
-        from kernelwright.evaluator.backends.pallas_launch import to_jax
-
+    def _placed(self, arguments: Sequence[Any]) -> list[Any]:
         tensors: list[torch.Tensor] = []
         encode(list(arguments), tensors)
-        return [to_jax(t) for t in tensors]
+        return [self._chip.put(t) for t in tensors]

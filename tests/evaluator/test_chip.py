@@ -10,11 +10,11 @@ import pytest
 from kernelwright.agent.cli import defaults
 from kernelwright.agent.outcome import describe, standing
 from kernelwright.agent.policies.policy import replaces
-from kernelwright.evaluator import chip
-from kernelwright.evaluator.backends import pallas_probe
+from kernelwright.evaluator import chip_probe, chip_tpu
 from kernelwright.evaluator.backends.pallas import PallasBackend
 from kernelwright.evaluator.backends.registry import backend, judged_here
 from kernelwright.evaluator.chip import Chip
+from kernelwright.evaluator.chip_tpu import Tpu
 from kernelwright.evaluator.device import host_of, parse_device
 from kernelwright.evaluator.figures import case_timing, headline, in_words, pool
 from kernelwright.evaluator.runner import sandbox
@@ -40,9 +40,9 @@ from kernelwright.tasks.records import (
 
 @pytest.fixture(autouse=True)
 def _asked_anew() -> Iterator[None]:
-    pallas_probe.chip.cache_clear()
+    chip_probe.chip.cache_clear()
     yield
-    pallas_probe.chip.cache_clear()
+    chip_probe.chip.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["tpu", "tpu:0", "tpu:3", "cpu"])
@@ -93,7 +93,7 @@ class TestEnvironment:
         monkeypatch.setenv("TPU_ACCELERATOR_TYPE", "v5litepod-8")
         monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "10.0.0.2,10.0.0.3")
         monkeypatch.setenv("TPU_NAME_OF_A_SECRET", "key")
-        found = Chip().environment(3)
+        found = Tpu().environment(3)
         assert found["TPU_VISIBLE_CHIPS"] == "3"
         assert found["TPU_SKIP_MDS_QUERY"] == found["ALLOW_MULTIPLE_LIBTPU_LOAD"] == "1"
         assert found["TPU_WORKER_HOSTNAMES"] == "localhost"
@@ -102,13 +102,13 @@ class TestEnvironment:
         assert "TPU_NAME_OF_A_SECRET" not in found
 
     def test_it_is_read_back_by_the_process(self) -> None:
-        assert Chip.of(Chip().environment(0)) == Chip()
-        assert Chip.of(Chip("cpu").environment(0)) == Chip("cpu")
+        assert Chip.of(Tpu().environment(0)) == Tpu()
+        assert Chip.of(Tpu("cpu").environment(0)) == Tpu("cpu")
         assert Chip.of({}) is None
 
     def test_the_simulator_has_none(self) -> None:
         assert Chip.of(PallasBackend().run_entry("cpu")) is None
-        assert Chip.of(PallasBackend().run_entry("tpu:1")) == Chip()
+        assert Chip.of(PallasBackend().run_entry("tpu:1")) == Tpu()
         assert PallasBackend().run_entry("tpu:1")["TPU_VISIBLE_CHIPS"] == "1"
 
 
@@ -116,47 +116,47 @@ class TestPresence:
     """Where there is no TPU, or not all that it takes: one line with the remedy."""
 
     def test_here_is_none(self) -> None:
-        if chip.nodes():
+        if chip_tpu.nodes():
             pytest.skip("device files of a TPU, or of VFIO, are here")
-        problem = pallas_probe.chip(Chip(), 0).problem
+        problem = chip_probe.chip(Tpu(), 0).problem
         assert "no TPU is visible" in problem
         assert "--device cpu" in problem
 
     def test_chips_without_their_files_are_a_container_s_trouble(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(chip, "chips", lambda: 4)
-        monkeypatch.setattr(chip, "nodes", list)
-        assert "--device /dev/vfio" in chip.visible()
+        monkeypatch.setattr(chip_tpu, "chips", lambda: 4)
+        monkeypatch.setattr(chip_tpu, "nodes", list)
+        assert "--device /dev/vfio" in chip_tpu.visible()
 
     def test_another_card_s_vfio_is_no_tpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(chip, "chips", lambda: 0)
-        monkeypatch.setattr(chip, "nodes", lambda: ["/dev/vfio/7", "/dev/vfio/vfio"])
-        assert "no PCI device of /dev/vfio is one" in chip.visible()
-        monkeypatch.setattr(chip, "nodes", lambda: ["/dev/accel0"])
-        assert chip.visible() == ""
+        monkeypatch.setattr(chip_tpu, "chips", lambda: 0)
+        monkeypatch.setattr(chip_tpu, "nodes", lambda: ["/dev/vfio/7", "/dev/vfio/vfio"])
+        assert "no PCI device of /dev/vfio is one" in chip_tpu.visible()
+        monkeypatch.setattr(chip_tpu, "nodes", lambda: ["/dev/accel0"])
+        assert chip_tpu.visible() == ""
 
     @pytest.fixture
     def present(self, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-        monkeypatch.setattr(pallas_probe, "visible", lambda: "")
-        monkeypatch.setattr(pallas_probe.importlib.util, "find_spec", lambda name: object())
+        monkeypatch.setattr(chip_tpu, "visible", lambda: "")
+        monkeypatch.setattr(chip_tpu.importlib.util, "find_spec", lambda name: object())
         return monkeypatch
 
     def test_libtpu_is_needed(self, present: pytest.MonkeyPatch) -> None:
-        present.setattr(pallas_probe.importlib.util, "find_spec", lambda name: None)
+        present.setattr(chip_tpu.importlib.util, "find_spec", lambda name: None)
         present.delenv("TPU_LIBRARY_PATH", raising=False)
-        assert "libtpu is not installed; pip install 'kernelwright[tpu]'" in pallas_probe.chip(Chip(), 0).problem
+        assert "libtpu is not installed; pip install 'kernelwright[tpu]'" in chip_probe.chip(Tpu(), 0).problem
 
     def test_one_that_does_not_start_is_told_with_what_it_said(self, present: pytest.MonkeyPatch) -> None:
         said = "NoChip: JAX starts no tpu client: RuntimeError: UNAVAILABLE: No ba16c7433 device found."
-        present.setattr(pallas_probe, "_asked", lambda what, **more: {"problem": said})
-        problem = pallas_probe.chip(Chip(), 0).problem
+        present.setattr(chip_probe, "_asked", lambda environment: {"problem": said})
+        problem = chip_probe.chip(Tpu(), 0).problem
         assert said in problem
         assert "docs/backends/pallas.md" in problem
         assert "\n" not in problem
 
     def test_one_that_another_holds_is_no_trouble(self, present: pytest.MonkeyPatch) -> None:
         said = "UNKNOWN: TPU initialization failed: open(/dev/vfio/1): Device or resource busy; Couldn't open iommu group"
-        present.setattr(pallas_probe, "_asked", lambda what, **more: {"problem": said})
-        found = pallas_probe.chip(Chip(), 0)
+        present.setattr(chip_probe, "_asked", lambda environment: {"problem": said})
+        found = chip_probe.chip(Tpu(), 0)
         assert (found.problem, found.name) == ("", "a TPU that another process holds now")
 
 
@@ -165,7 +165,7 @@ class TestSandbox:
 
     def test_a_runner_sees_the_chip_s_files_and_nothing_of_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("kernelwright.evaluator.runner.visible.nodes", lambda: ["/dev/vfio/0", "/dev/vfio/vfio"])
-        on_chip, without = visible(False, True, tpu=True), visible(False, True)
+        on_chip, without = visible(False, True, chip="tpu"), visible(False, True)
         assert set(on_chip.devices) - set(without.devices) == {"/dev/vfio/0", "/dev/vfio/vfio"}
         assert "/sys/devices" in on_chip.read
         assert "/sys/devices" not in without.read
@@ -173,8 +173,8 @@ class TestSandbox:
 
     def test_a_layer_under_which_the_chip_does_not_open_is_left_off_with_the_reason(self) -> None:
         probed = {**self.PROBED, "tpu_landlock": "", "tpu_seccomp": "it does not open", "tpu_namespaces": ""}
-        plan = sandbox.plan("auto", probed, gpu=False, processes=True, tpu=True)
-        assert (plan.tpu, plan.gpu, plan.landlock, plan.seccomp) == (True, False, True, False)
+        plan = sandbox.plan("auto", probed, gpu=False, processes=True, chip="tpu")
+        assert (plan.chip, plan.gpu, plan.landlock, plan.seccomp) == ("tpu", False, True, False)
         assert dict(plan.off) == {"seccomp": "it does not open"}
         assert sandbox.missing({"seccomp": "off: it does not open", "landlock": "on"})
         assert sandbox.plan("auto", probed, gpu=False, processes=True).seccomp
@@ -182,7 +182,7 @@ class TestSandbox:
     def test_it_crosses_to_the_server(self) -> None:
         from dataclasses import asdict
 
-        plan = sandbox.plan("auto", self.PROBED, gpu=False, processes=True, tpu=True)
+        plan = sandbox.plan("auto", self.PROBED, gpu=False, processes=True, chip="tpu")
         assert sandbox.Plan.of(asdict(plan)) == plan
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from cann_stand_in import StandIn
 
-from kernelwright.agent.cli.app import run
-from kernelwright.evaluator import cann, native, toolchain_cann
+from kernelwright.evaluator import cann, native, native_npu, toolchain_cann, vendors
 from kernelwright.evaluator.ascend_source import kernels, launched
 from kernelwright.evaluator.judge import Judge
+from kernelwright.evaluator.native_ascend import AscendKernel
 from kernelwright.evaluator.native_npu import NpuLaunches
-from kernelwright.evaluator.toolchain import BuildError
-from kernelwright.tasks.errors import InputError
+from kernelwright.evaluator.symbols import exported
+from kernelwright.evaluator.toolchain import BuildError, npu_key
+from kernelwright.evaluator.trial import Rejected
+from kernelwright.tasks.errors import HarnessError
+from kernelwright.tasks.records import Kernel, Stage, Status
 
 SOURCE = r"""
 #include "kernel_operator.h"
@@ -127,13 +132,45 @@ def test_what_cannot_be_launched_is_told(toolkit: StandIn, tmp_path: Path, monke
         launch("doubled", 2, (here, here, 5))
 
 
-@pytest.mark.parametrize("device", ["npu", "npu:1"])
-def test_no_kernel_is_judged_there(device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kernel = tmp_path / "kernel.py"
-    kernel.write_text("lib = load(ascend='')")
-    assert run(["check", str(kernel), "--task", "row_sum", "--backend", "ascend", "--device", device]) == 2
-    said = capsys.readouterr().err
-    assert f"device '{device}': no kernel is judged or timed on an NPU" in said
-    assert "use --device cpu" in said
-    with pytest.raises(InputError, match="no kernel is judged"):
-        Judge("cpp", device, tmp_path)
+def test_what_was_built_ahead_is_launched_and_counted_and_nothing_else_runs_then(
+    toolkit: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a runner: no compiler is asked, and a launch with no tensor there is not the simulator's."""
+    functions = kernels(SOURCE)
+    path = toolchain_cann.build_launchers(launched(SOURCE, functions), tmp_path / "cache")
+    monkeypatch.setattr(native_npu, "build_launchers", None)
+    launched_types = native._launched(functions, "cpu")
+
+    def bound(device: str) -> AscendKernel:
+        ahead = NpuLaunches(SOURCE, functions, *launched_types, ctypes_symbol, path, device, lambda _, launch: launch(0))
+        return AscendKernel(functions["doubled"], launched_types[0]["doubled"], None, count, ahead)
+
+    count, x, y = [0], torch.arange(5.0), torch.zeros(5)
+    bound("cpu")[2](x, y, 5)
+    assert torch.equal(y, 2 * x)
+    assert count == [1]
+    with pytest.raises(TypeError, match="doubled: no tensor is on the NPU"):
+        bound("npu")[2](x, y, 5)
+    assert count == [1]
+
+
+KERNEL = Kernel(f'from kernelwright.evaluator.native import load\nlib = load(ascend=r"""{SOURCE}""")\n', "ascend")
+
+
+def test_the_judge_has_the_launchers_made_by_the_vendors_compiler(toolkit: StandIn, tmp_path: Path) -> None:
+    evidence: dict[str, Any] = {}
+    with Judge("standing_npu:Present", "npu:1", tmp_path / "cache") as judge:
+        made = vendors.launchers(judge, KERNEL, evidence)
+        assert list(made) == [npu_key(SOURCE)]
+        assert {"kw_launch_told", "kw_launch_doubled"} <= exported(made[npu_key(SOURCE)])
+        assert evidence["compiled"]["cann"]["arch"] == "dav-2201"
+
+        toolkit.says("kernel.cpp:4:3: error: no such thing")
+        other = replace(KERNEL, source=KERNEL.source.replace("i += 2", "i += 3"))
+        with pytest.raises(Rejected, match="kernel.cpp:4:3: error: no such thing") as refused:
+            vendors.launchers(judge, other, {})
+        assert (refused.value.status, refused.value.stage) == (Status.BUILD_FAILED, Stage.BUILD)
+
+        toolkit.says("Stack dump:\n0. Program arguments", -6)
+        with pytest.raises(HarnessError, match="which makes what runs on the NPU: it crashed"):
+            vendors.launchers(judge, replace(KERNEL, source=KERNEL.source.replace("i += 2", "i += 4")), {})

@@ -109,7 +109,7 @@ def judged(judge: Judge, source: str, *uses: Use) -> Verdict:
 
 
 def test_a_right_kernel_passes_on_the_device_and_is_timed(judge: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernelwright.evaluator.chip_contest.missing", lambda: "torchax is not installed")
+    monkeypatch.setattr("kernelwright.evaluator.chip_tpu.missing", lambda: "torchax is not installed")
     verdict = judged(judge, KERNEL)
     assert verdict.status is Status.PASSED, verdict.reason
     assert verdict.assurance is Assurance.DEVICE

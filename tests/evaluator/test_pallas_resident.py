@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kernelwright.evaluator.chip import Chip
+from kernelwright.evaluator.chip_tpu import Tpu
 
 pytest.importorskip("jax")
 pytestmark = pytest.mark.requires_jax
@@ -20,12 +20,12 @@ import json, torch, jax
 from jax.experimental import pallas as pl
 from kernelwright.evaluator import pallas
 from kernelwright.evaluator.pallas import launch
-from kernelwright.evaluator.chip import Chip
+from kernelwright.evaluator.chip_tpu import Tpu
 from kernelwright.evaluator.backends.pallas_launch import Launches
 from kernelwright.evaluator.backends.pallas_resident import NotResident, Resident
 
 torch.set_grad_enabled(False)
-launches = Launches(chip=Chip("cpu"))
+launches = Launches(chip=Tpu("cpu"))
 pallas.use(launches.launch)
 
 def body(x, w, o):
@@ -116,7 +116,7 @@ print(json.dumps({kind.__name__: tried(kind) for kind in kinds}))
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
-    environment = os.environ | Chip("cpu").environment(0)
+    environment = os.environ | Tpu("cpu").environment(0)
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
