@@ -56,8 +56,8 @@ _LIBRARY_SHARE, _ROUNDS = 0.35, 2
 _VERIFIED = 0.3
 """Share of the candidate's visits after which a tenth of the outputs is compared in full, or as many as :data:`_SOME`."""
 _SOME = 4
-"""Outputs compared after such a visit, though not more than a third. Of kernels that are wrong in a quarter of their calls, five
-visits with one each would miss a fourth; with four each, one in 300."""
+"""Outputs compared after such a visit, though not more than a third. Of kernels that are wrong in a quarter of their calls,
+five visits with one each would miss a fourth; with four each, one in 300."""
 _CLOCKED = frozenset({"time", "space"})
 
 
