@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
-import tempfile
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import kernelwright
+from kernelwright.evaluator.chip_probe import asked
 
 PACKAGE, VERSION = "tt-lang-sim", "1.1.6"
 REMEDY = "pip install 'kernelwright[ttlang]'"
@@ -38,7 +34,7 @@ def problem() -> str:
 
 @cache
 def _tried() -> str:
-    said = _asked()
+    said = asked(_ASKED, (), {}, SECONDS)
     why = said.get("problem")
     remedy = f"pip install --force-reinstall '{PACKAGE}=={VERSION}'"
     return f"the {PACKAGE} that is installed cannot be used: {why}; {remedy}" if why else ""
@@ -50,27 +46,6 @@ def _installed() -> str:
         return version(PACKAGE)
     except PackageNotFoundError:
         return ""
-
-
-def _asked() -> dict[str, Any]:
-    """What the process said, or its ``problem``."""
-    paths = [str(Path(kernelwright.__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")]
-    around = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    how: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "stdin": subprocess.DEVNULL}
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run([sys.executable, "-m", _ASKED], env=around, cwd=folder, timeout=SECONDS, **how)
-    except subprocess.TimeoutExpired:
-        return {"problem": f"trying it took more than {SECONDS:.0f} s"}
-    try:
-        said = json.loads(done.stdout.strip().splitlines()[-1])
-    except (IndexError, ValueError):
-        said = None
-    if isinstance(said, dict):
-        return said
-    text = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-    ended = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-    return {"problem": f"trying it ended with {ended}" + (f": {text[-1].strip()[:200]}" if text else "")}
 
 
 def try_simulator() -> dict[str, Any]:
