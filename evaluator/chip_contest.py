@@ -150,6 +150,9 @@ class _Competitor:
     def account(self) -> float | None:
         return self._now(self.name).account()
 
+    def spent(self) -> float | None:
+        return self._now(self.name).spent()
+
     def space(self, count: int, head: int) -> None:
         self._now(self.name).space(count, head)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from kernelwright.evaluator.cross_examination import ACQUITTED, MEMORY, cross_examine
+from kernelwright.evaluator.cross_examination import ACQUITTED, MEMORY, burst, cross_examine
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.honesty import classify
 from kernelwright.evaluator.sampling import Sampler
@@ -46,6 +46,9 @@ _AFTERWARDS = {"cpu": 0.5, "cuda": 0.2}
 _LEAST, _FEW, _GRACE = 3, 8, 1.5
 """Blocks without which there is no figure; blocks that are measured though the cap is over, for so many seconds at most: the
 median of three blocks on a CPU is off by a tenth."""
+_CONFIRMED, _CONFIRMING = 16, 6.0
+"""Blocks that an accusation of bursts rests on, or twice those that first showed it, if they can be had within so many seconds
+beyond the cap: of the six readings of three blocks a busy machine spoils two thirds now and then."""
 _DRIFT = 0.03
 """Of eager's median between the first third of the blocks and the last: the clocks are not what they were."""
 _AGAIN = 5
@@ -155,7 +158,7 @@ class _Contest:
     def run(self) -> Samples:
         deadline = time.monotonic() + self._settings.timing_seconds - _AFTERWARDS[self._kind]
         self._calibrate()
-        blocks = 0
+        blocks = confirmed = 0
 
         def visit(side: Side) -> Reading:
             found = measure(side, self._n, self._pool.copies, self._head, self._rng, self._renew)
@@ -164,22 +167,32 @@ class _Contest:
             return found
 
         def enough(samples: Samples) -> bool:
-            nonlocal blocks
+            nonlocal blocks, confirmed
             blocks += 1
-            measured, late = len(samples.times[CANDIDATE]), time.monotonic() - deadline
-            if (late > 0 and measured >= _FEW) or (late > _GRACE and measured >= _LEAST):
+            late = time.monotonic() - deadline
+            if not self._measured(samples, blocks, late):
+                return False
+            if not burst(samples, self._n):
                 return True
-            return narrow(samples, CANDIDATE, self._settings.half_width, self._settings.min_blocks)
+            confirmed = confirmed or max(_CONFIRMED, 2 * blocks)
+            return blocks >= confirmed or late > _CONFIRMING
 
         sides: list[Side] = [*self._baselines, self._candidate]
 
         def spacer(side: Side) -> float:
             return measure_spacer(side, self._head) if self._head else 0.0
 
-        samples = interleave(sides, visit, spacer, enough, self._settings.max_blocks)
+        samples = interleave(sides, visit, spacer, enough, max(2 * self._settings.max_blocks, _CONFIRMED))
         if len(samples.times[CANDIDATE]) < _LEAST:
             raise Rejected(Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured")
         return samples
+
+    def _measured(self, samples: Samples, blocks: int, late: float) -> bool:
+        """Whether there are blocks enough for the figure: by the stop rule, or by the clock, ``late`` seconds past the cap."""
+        measured = len(samples.times[CANDIDATE])
+        if (late > 0 and measured >= _FEW) or (late > _GRACE and measured >= _LEAST) or blocks >= self._settings.max_blocks:
+            return True
+        return narrow(samples, CANDIDATE, self._settings.half_width, self._settings.min_blocks)
 
     def _renew(self) -> None:
         """New contents in every slot: in secret as a whole, every other time (large inputs every eighth); else in 64 places."""

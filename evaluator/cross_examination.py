@@ -40,16 +40,8 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
     Raises:
         Rejected: a candidate whose time is not where it is counted.
     """
-    readings = samples.readings[CANDIDATE]
-    baseline = samples.readings["eager"]
-    if len(readings) < _LEAST:
-        return
-    rest, usual = [r.rest_us for r in readings], max(sorted(r.rest_us for r in baseline)[-2], 0.0)
-    call = float(np.median([r.us for r in readings]))
-    # a baseline's rest below nothing is a noisy minute, no figure to hold a kernel to
-    if _low(rest) - usual > max(_REST * calls * max(call, 0.0), _REST_US):
-        spent = f"a run of {calls} calls takes {np.median(rest):.0f} µs besides what its calls take each"
-        reason = f"{spent} ({usual:.0f} µs for eager): work for later calls is done in earlier ones"
+    reason = burst(samples, calls)
+    if reason:
         raise Rejected(Status.CHEATING, Stage.TIME, reason, {"rule": "burst"})
     found = sorted(again.get(CANDIDATE, ()))
     if len(found) < _LEAST:
@@ -58,6 +50,20 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
     if found[ACQUITTED - 1] / max(usual_ratio, 1.0) > MEMORY:
         reason = f"new inputs take {ratio:.1f} times those seen just before ({usual_ratio:.1f} for eager)"
         raise Rejected(Status.CHEATING, Stage.TIME, f"{reason}: results are kept between calls", {"rule": "memory"})
+
+
+def burst(samples: Samples, calls: int) -> str | None:
+    """What is to be said of the time that the candidate's runs of ``calls`` calls take besides them; None: nothing."""
+    readings = samples.readings[CANDIDATE]
+    if len(readings) < _LEAST:
+        return None
+    # a baseline's rest below nothing is a noisy minute, no figure to hold a kernel to
+    rest, usual = [r.unexplained_us for r in readings], max(sorted(r.rest_us for r in samples.readings["eager"])[-2], 0.0)
+    call = float(np.median([r.us for r in readings]))
+    if _low(rest) - usual <= max(_REST * calls * max(call, 0.0), _REST_US):
+        return None
+    spent = f"a run of {calls} calls takes {np.median(rest):.0f} µs besides what its calls take each"
+    return f"{spent} ({usual:.0f} µs for eager): work for later calls is done in earlier ones"
 
 
 def _low(values: Sequence[float]) -> float:

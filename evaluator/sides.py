@@ -52,6 +52,9 @@ class BaselineSide:
         found: float | None = self._session.ask("account")[0]["event_us"]
         return found
 
+    def spent(self) -> None:
+        """The reference is not suspected of anything."""
+
     def space(self, count: int, head: int) -> None:
         self.work.add(0, head + count)
         self._session.ask("space", count=count, head=head)
@@ -86,6 +89,9 @@ class CandidateSide:
     def account(self) -> float | None:
         found: float | None = self._trial.ask("account")["event_us"]
         return found
+
+    def spent(self) -> float | None:
+        return self._trial.cpu_us()
 
     def space(self, count: int, head: int) -> None:
         self.work.add(0, head + count)

@@ -42,6 +42,9 @@ class Side(Protocol):
     def account(self) -> float | None:
         """The device's own µs a call of the last run, where it keeps such an account."""
 
+    def spent(self) -> float | None:
+        """CPU µs of the process so far, all threads, read from outside; None where that says nothing of the work."""
+
     def space(self, count: int, head: int) -> None:
         """Do what ``run`` does besides calling, ``count`` times."""
 
@@ -62,6 +65,13 @@ class Reading:
     """What the run of 3n calls took."""
     host_us: float = 0.0
     """µs a call of the latter by the clock of the process that made them: host time, launches only on a GPU."""
+    spent_us: float | None = None
+    """CPU time that a run takes besides its calls, by the same line. Waiting for a core is not in it."""
+
+    @property
+    def unexplained_us(self) -> float:
+        """The rest, as far as the process worked in it: a scheduler's delay is no work."""
+        return self.rest_us if self.spent_us is None else min(self.rest_us, self.spent_us)
 
 
 @dataclass
@@ -93,7 +103,7 @@ def measure(
     order = rng.sample(range(copies), copies)
     short = [order[i % copies] for i in range(n)]
     long = [order[(n + i) % copies] for i in range(3 * n)]
-    elapsed = {}
+    elapsed, worked = {}, {}
     event, host = None, 0.0
     if head:
         renew()
@@ -102,13 +112,18 @@ def measure(
         if not head:
             renew()
             time.sleep(_SETTLE_SECONDS)
+        before = side.spent()
         began = time.perf_counter()
         own = side.run(head)
         elapsed[len(slots)] = round((time.perf_counter() - began) * 1e6, _DIGITS)
+        after = side.spent()
+        if before is not None and after is not None:
+            worked[len(slots)] = after - before
         if slots is long:
             event, host = side.account(), own
     call = call_us(elapsed[n], elapsed[3 * n], n)
-    return Reading(call, elapsed[n] - n * call, event, elapsed[n], elapsed[3 * n], host)
+    spent = worked[n] - n * call_us(worked[n], worked[3 * n], n) if len(worked) == 2 else None
+    return Reading(call, elapsed[n] - n * call, event, elapsed[n], elapsed[3 * n], host, spent)
 
 
 def call_us(short_us: float, long_us: float, n: int) -> float:

@@ -218,6 +218,10 @@ class Trial:
             raise Rejected(status, self.stage, str(reply.get("message", ""))[:_TAIL], evidence)
         return reply
 
+    def cpu_us(self) -> float | None:
+        """CPU µs of the runner so far; None where it is not counted."""
+        return self._idle.total() * 1e6 or None
+
     def answer_for_idleness(self) -> None:
         """Work that goes on while nothing is asked is not joined when ``forward`` returns, or done ahead of the clock."""
         if self._idle.seconds > max(_IDLE_SECONDS, _IDLE_SHARE * self._idle.total()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,18 @@ def test_a_machine_so_busy_that_eager_pays_as_much_now_and_then_convicts_nobody(
     found.readings["eager"][2] = Reading(1000.0, -200.0, None)  # once is an accident
     with pytest.raises(Rejected):
         cross_examine(found, CALLS, {})
+
+
+def test_waiting_for_a_core_is_no_work() -> None:
+    """Two spinning processes on two cores: a runner waited 5 ms for its core in most runs, and the reference in none."""
+    found = samples(30.0, 5_000.0)
+    with pytest.raises(Rejected):
+        cross_examine(found, 100, {})
+    found.readings["candidate"] = [replace(r, spent_us=300.0) for r in found.readings["candidate"]]
+    cross_examine(found, 100, {})
+    found.readings["candidate"] = [replace(r, spent_us=9_000.0) for r in found.readings["candidate"]]
+    with pytest.raises(Rejected):
+        cross_examine(found, 100, {})
 
 
 def test_one_outlier_decides_nothing() -> None:

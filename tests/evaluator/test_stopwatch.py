@@ -42,6 +42,9 @@ class Sleeper:
     def account(self) -> float | None:
         return None
 
+    def spent(self) -> float | None:
+        return None
+
     def space(self, count: int, head: int) -> None:
         time.sleep(0.001 * (count + head))
 
@@ -55,6 +58,28 @@ def test_fixed_overhead_cancels_and_contents_never_repeat() -> None:
     assert renewed == [1, 2]  # after each prepare, before its run
     used = [slot for slots in side.seen for slot in slots]
     assert len(used) == len(set(used)) == 8
+
+
+class Counted(Sleeper):
+    """Its process works ``worked`` µs in a run whatever the number of calls, and 100 µs a call; the rest it waits."""
+
+    worked = 700.0
+    total = 0.0
+
+    def run(self, head: int) -> float:
+        self.total += self.worked + 100.0 * len(self.slots)
+        return super().run(head)
+
+    def spent(self) -> float | None:
+        return self.total
+
+
+def test_a_rest_counts_as_far_as_the_process_worked_in_it() -> None:
+    reading = measure(Counted("a", 0.0005, 0.02), 4, 16, 0, random.Random(1))
+    assert reading.spent_us == pytest.approx(700)
+    assert reading.rest_us == pytest.approx(20_000, rel=0.4)
+    assert reading.unexplained_us == reading.spent_us
+    assert measure(Sleeper("a", 0.0005, 0.02), 4, 16, 0, random.Random(1)).spent_us is None
 
 
 def test_spacer_is_subtracted() -> None:
