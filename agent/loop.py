@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from kernelwright.agent.answer import novelty
 from kernelwright.agent.desk import Desk
@@ -22,7 +22,7 @@ from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.memory.memory import Memory
 from kernelwright.memory.records import Step
 from kernelwright.memory.store import Store
-from kernelwright.tasks.errors import BudgetSpent, HarnessError, KernelwrightError, Pending
+from kernelwright.tasks.errors import BudgetSpent, Exhausted, HarnessError, KernelwrightError, Pending
 from kernelwright.tasks.records import Attempt, Kernel, Task, Verdict
 
 PAUSE_S = 0.1
@@ -44,14 +44,16 @@ class Parts:
     """What the run may spend; None: no limit."""
     given: GivenKernel | None = None
     """The user's kernel to start from."""
+    exhausted: dict[str, str] = field(default_factory=dict)
+    """Task -> what its writer said when it had nothing more."""
 
     def assignment(self, step: Step, task: Task) -> Assignment:
         """What a writer is told of a step."""
         return Assignment(step.idea, task, self.backend, self.engine.device(), step.context, self.given)
 
-    def spent(self, task: Task) -> bool:
-        """Whether nothing more may be asked for ``task``."""
-        return self.ledger is not None and self.ledger.left(task.name) is not None
+    def over(self, task: Task) -> str:
+        """Why nothing more is to be asked for ``task``, or nothing."""
+        return self.exhausted.get(task.name) or (self.ledger and self.ledger.left(task.name)) or ""
 
 
 def search(
@@ -62,8 +64,8 @@ def search(
     watch: Watch,
     paused: Callable[[], bool] = never,
 ) -> tuple[Step, ...]:
-    """Search one task until its policy has no more ideas or the run's budget is spent; returns the steps that wait for
-    somebody else.
+    """Search one task until its policy or its writer has nothing more, or its budget is spent; returns the steps that wait
+    for somebody else.
 
     ``unfinished`` are committed steps of an earlier process: each goes on at its last stage. Ideas are judged in the
     order in which they were asked, however many writers are at work, so that a run depends on no race between them. While
@@ -74,7 +76,7 @@ def search(
     waiting: list[Step] = []
     try:
         while True:
-            while not (watch.stopping() or paused() or parts.spent(task)) and (idea := policy.ask()) is not None:
+            while not (watch.stopping() or paused() or parts.over(task)) and (idea := policy.ask()) is not None:
                 step = Step(idea, parts.memory.recall(idea, task, parts.backend), None, None, False)
                 parts.store.ask(idea, step.context)
                 flight.append(_begin(step, task, desk, parts))
@@ -93,8 +95,8 @@ def search(
                 waiting.append(step)
                 watch.doing(step.idea, "waiting")
                 continue
-            except BudgetSpent as error:
-                _give_up(step, error, parts)
+            except (BudgetSpent, Exhausted) as error:
+                _give_up(step, error, task, parts)
                 continue
             attempt = _learn(step, task, parts)
             policy.tell(step.idea, attempt)
@@ -155,12 +157,15 @@ def _said(assignment: Assignment, attempt: Attempt, parts: Parts) -> str:
         return ""
 
 
-def _give_up(step: Step, error: BudgetSpent, parts: Parts) -> None:
-    """No answer can be paid for: the idea is taken back and no other is asked; what is in flight is finished."""
-    if parts.ledger is None:
+def _give_up(step: Step, error: BudgetSpent | Exhausted, task: Task, parts: Parts) -> None:
+    """No answer is to be had, or to be paid for: the idea is taken back and none is asked; what is in flight is finished."""
+    if isinstance(error, BudgetSpent) and parts.ledger is None:
         raise HarnessError(f"idea {step.idea.id}: {error.message}, and the run has no ledger") from error
     parts.store.withdraw(step.idea.id)
-    parts.ledger.end(error.message)
+    if isinstance(error, Exhausted):
+        parts.exhausted[task.name] = error.message
+    elif parts.ledger is not None:
+        parts.ledger.end(error.message)
 
 
 def _keep_answers(flight: Iterable[Step], desk: Desk, parts: Parts) -> None:

@@ -176,7 +176,7 @@ def _work_on(
                 continue
             config = _raised(config, run.id, store)
             watch.task(task, config.budget)
-            why = _nothing_left(parts, task)
+            why = parts.over(task)
             if why and not store.steps(run.id, task.name):
                 outcome: TaskOutcome | None = unaffordable(task.name, why)
             else:
@@ -186,11 +186,6 @@ def _work_on(
             attempts = store.attempts(run.id, task.name)
             why = f"interrupted after {len(attempts)} of {_raised(config, run.id, store).budget} attempts"
             watch.outcome(outcome or so_far(task, attempts, why))
-
-
-def _nothing_left(parts: Parts, task: Task) -> str:
-    """Why the run may ask nothing more for ``task``, or nothing."""
-    return (parts.ledger.left(task.name) if parts.ledger else None) or ""
 
 
 def _priced(outcome: TaskOutcome, run: str, store: Store) -> TaskOutcome:
@@ -228,7 +223,7 @@ def _bring_to_outcome(
     if waiting:
         return so_far(task, attempts, f"{len(waiting)} attempts wait for {_awaited(waiting)}", waiting=True)
     watch.doing(None, "auditing")
-    why = _nothing_left(parts, task) if len(attempts) < config.budget else ""
+    why = parts.over(task) if len(attempts) < config.budget else ""
     ended = why and f"{why} ({len(attempts)} of {config.budget} attempts)"
     outcome = conclude(task, attempts, parts.engine, workspace.run(run.id) / "audit", watch.stopping, ended)
     if outcome is not None:

@@ -24,8 +24,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", "-fPIC", "-shared")
-"""The flags of design §3. Never ``-ffast-math``: it would change what the kernel computes."""
+_UNOBSERVED = ("-fno-trapping-math", "-fno-math-errno")
+"""Nobody reads floating-point traps or ``errno`` here, and no value changes. GCC 12 needs the first to vectorise a loop that
+selects between floats where the machine has no masks: a tanh-GELU took 7 times as long on AVX2 without it."""
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-std=c++17", *_UNOBSERVED, "-fPIC", "-shared")
+"""The flags of design §3, and those. Never ``-ffast-math``: it would change what the kernel computes."""
 PRELUDE = "#include <cstdint>\n#include <cmath>\n"
 """What every source sees before its first line."""
 

@@ -83,6 +83,12 @@ class BudgetSpent(KernelwrightError):
     exit_code = 1
 
 
+class Exhausted(KernelwrightError):
+    """A writer has nothing more for this task: asking it again would give what it gave before."""
+
+    exit_code = 1
+
+
 class Pending(KernelwrightError):
     """The step waits for somebody else; the run can be left and resumed."""
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from kernelwright.agent.ensemble.bandit import choose, tally
 from kernelwright.agent.ensemble.gains import Outcome
 from kernelwright.agent.writers.writer import Assignment, Learner, Writer
-from kernelwright.tasks.errors import BudgetSpent, InputError
+from kernelwright.tasks.errors import BudgetSpent, Exhausted, InputError
 from kernelwright.tasks.records import Answer, Attempt, digest
 
 LONERS = ("exchange", "replay")
@@ -30,7 +30,8 @@ class Ensemble:
 
     A member that cannot work at all (a refused key, a server that is gone) stops the run like any writer: going on without
     it would silently be another experiment. One whose next call no longer fits what the run may spend gives way to the
-    others, in the run's order: a budget is not over while a cheaper member fits in.
+    others, in the run's order: a budget is not over while a cheaper member fits in. So does one that has nothing more for a
+    task.
     """
 
     def __init__(self, members: Mapping[str, Writer], weights: Sequence[float] | None = None, seed: int = 0) -> None:
@@ -43,12 +44,14 @@ class Ensemble:
 
     def write(self, assignment: Assignment) -> Answer:
         chosen = self.choice(assignment)
-        spent: BudgetSpent | None = None
+        spent: BudgetSpent | Exhausted | None = None
         for member in (chosen, *(name for name in self._order if name != chosen)):
             try:
                 return replace(self._members[member].write(assignment), model=member)
-            except BudgetSpent as error:
+            except Exhausted as error:
                 spent = spent or error
+            except BudgetSpent as error:
+                spent = error if spent is None or isinstance(spent, Exhausted) else spent
         raise spent or BudgetSpent("no member fits into what the run may spend")
 
     def choice(self, assignment: Assignment) -> str:

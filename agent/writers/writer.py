@@ -84,6 +84,7 @@ class Writer(Protocol):
 
         Raises:
             Pending: somebody else must answer first; the idea stays in flight.
+            Exhausted: it has nothing more for this task, whose search ends.
             WriterError: the writer cannot work at all; the run stops and can be resumed.
         """
         ...

@@ -28,7 +28,7 @@ from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.evaluator.engines.engine import Job
 from kernelwright.evaluator.engines.fake import FakeEngine
 from kernelwright.memory.records import Context
-from kernelwright.tasks.errors import BudgetSpent, InputError, UnknownName, WriterError
+from kernelwright.tasks.errors import BudgetSpent, Exhausted, InputError, UnknownName, WriterError
 from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Answer, Attempt, Idea, IdeaStage, Kernel, Task, digest
 
@@ -246,6 +246,18 @@ def test_a_member_that_is_too_dear_gives_way_to_one_that_fits_and_the_budget_end
     alone = Ensemble({"a": other, "b": FakeWriter([spent[2], line])})
     with pytest.raises(BudgetSpent, match="one more call"):
         alone.write(assignment(1))
+
+
+def test_a_member_that_has_nothing_more_gives_way_and_the_last_ends_the_task() -> None:
+    line, spent = kernel("passed 1"), [Exhausted("every point was tried") for _ in range(3)]
+    ensemble = Ensemble({"done": FakeWriter([spent[0], line]), "other": FakeWriter([line])}, weights=(1e9, 1))
+    assert ensemble.choice(assignment(1)) == "done"
+    assert ensemble.write(assignment(1)).model == "other"
+    with pytest.raises(Exhausted, match="every point"):
+        Ensemble({"a": FakeWriter([spent[1], line]), "b": FakeWriter([spent[2], line])}).write(assignment(1))
+    dear = FakeWriter([BudgetSpent("one more call may cost $2"), line])
+    with pytest.raises(BudgetSpent):  # a larger budget would help: this is what is said
+        Ensemble({"a": FakeWriter([Exhausted("tried"), line]), "b": dear}).write(assignment(1))
 
 
 def test_a_choice_knows_what_was_told_when_the_idea_was_asked_for_and_nothing_later() -> None:

@@ -22,7 +22,7 @@ from kernelwright.agent.writers.fake import FakeWriter
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.evaluator.engines.fake import FakeEngine
 from kernelwright.memory.records import RunRecord, TaskOutcome
-from kernelwright.tasks.errors import HarnessError, InputError, Pending, UnknownName, WriterError
+from kernelwright.tasks.errors import Exhausted, HarnessError, InputError, Pending, UnknownName, WriterError
 from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Answer, Attempt, Task
 
@@ -330,6 +330,17 @@ def drive(place: Workspace, task: Task, writer: object, jobs: int, budget: int) 
     finally:
         memory.close()
     return looker.attempts
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_writer_that_has_nothing_more_ends_its_task(place: Workspace, task: Task, jobs: int) -> None:
+    more = [Exhausted("every point was tried") for _ in range(20)]
+    writer = FakeWriter([kernel("passed 1.2"), kernel("passed 1.4"), *more])
+    attempts = drive(place, task, writer, jobs, budget=20)
+    assert [a.idea.number for a in attempts] == [1, 2]
+    assert len(writer.asked) <= 2 + jobs
+    store = place.open_memory().store
+    assert len(store.steps("r", task.name)) == 2  # what was asked in vain is taken back
 
 
 class Together(FakeWriter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from kernelwright.agent.writers.playbook.specialise import structural
 from kernelwright.agent.writers.writer import Assignment
 from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.memory.records import Context
+from kernelwright.tasks.errors import Exhausted
 from kernelwright.tasks.records import Answer, Attempt, Idea, IdeaStage, Task
 
 SOURCES = dict(ZOO)
@@ -96,6 +98,25 @@ def test_an_unknown_backend_is_an_answer_not_an_error(playbook: writer.Playbook)
     answer = playbook.write(assignment(task_of("x", SOURCES["softmax_last"]), 1, backend="pallas"))
     assert answer.kernel is None
     assert "no templates for backend pallas" in answer.problem
+
+
+def test_a_problem_is_said_once(playbook: writer.Playbook) -> None:
+    given = assignment(task_of("x", SOURCES["softmax_last"]), 1, backend="pallas")
+    said = Attempt(given.idea, playbook.write(given), None)
+    with pytest.raises(Exhausted, match="no templates for backend pallas"):
+        playbook.write(assignment(given.task, 2, (said,), backend="pallas"))
+
+
+def test_a_spent_space_ends_the_task(playbook: writer.Playbook) -> None:
+    task = task_of("tanh", function("return torch.tanh(x)", "torch.randn(N, M)"))
+    history: tuple[Attempt, ...] = ()
+    most = math.prod(len(choices) for choices in _choices(playbook, task).values())
+    for number in range(1, most + 1):
+        given = assignment(task, number, history)
+        history = (*history, Attempt(given.idea, playbook.write(given), None))
+    with pytest.raises(Exhausted, match="every point"):
+        playbook.write(assignment(task, most + 1, history))
+    assert len({a.answer.text for a in history}) == most
 
 
 def test_a_spent_space_gives_none() -> None:

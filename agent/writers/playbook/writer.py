@@ -20,6 +20,7 @@ from kernelwright.agent.writers.playbook.ir import Program
 from kernelwright.agent.writers.playbook.program import program_of
 from kernelwright.agent.writers.playbook.variants import variants
 from kernelwright.agent.writers.writer import Assignment, Setup
+from kernelwright.tasks.errors import Exhausted
 from kernelwright.tasks.records import Answer, Attempt, Kernel, Task
 
 EMITTERS = {"cpp": "emit_cpp", "triton": "emit_triton"}
@@ -42,10 +43,16 @@ class Playbook:
         self._lock = threading.Lock()
 
     def write(self, assignment: Assignment) -> Answer:
-        """The next point of the program's space; never raises for what it cannot write."""
+        """The next point of the program's space. What it cannot write is said once, as an answer's problem.
+
+        Raises:
+            Exhausted: every point was tried, or the problem was said already.
+        """
         started = time.monotonic()
         with self._lock:
             answer = self._write(assignment)
+        if answer.problem and any(a.answer.problem == answer.problem for a in assignment.context.history):
+            raise Exhausted(answer.problem)
         return Answer(**{**vars(answer), "seconds": time.monotonic() - started})
 
     def told(self, attempt: Attempt) -> None:
@@ -66,9 +73,11 @@ class Playbook:
             choices = emitter.space(program)
             point = next_point(choices, assignment)
             if point is None:
-                return _no("playbook: every point of the parameter space was tried")
+                raise Exhausted("playbook: every point of the parameter space was tried")
             strategy = f"playbook: {summary(program)} at {spaces.key(point)}"
             source = emitter.emit(program, point)
+        except Exhausted:
+            raise
         except Unsupported as reason:
             return _no(f"playbook: {reason}")
         except Exception as error:  # noqa: BLE001 - an emitter's bug costs this task, and is shown; a bench of hundreds goes on
