@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,16 +79,29 @@ def tokens(text: str) -> list[str]:
 
 
 def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-    """Unit vectors of ``texts``: float32, shape (len(texts), 384). Equal texts give equal vectors on every machine."""
+    """Unit vectors of ``texts``: float32, shape (len(texts), 384). Equal texts give equal vectors on every machine.
+
+    Each n-gram adds one, by the sign of its hash, to the entry that its hash gives (Weinberger et al. 2009).
+    """
     import numpy as np
 
-    matrix = _vectorizer().transform([" ".join(tokens(text)) or "empty" for text in texts])
-    dense: NDArray[np.float32] = np.asarray(matrix.toarray(), dtype=np.float32)
-    return dense
+    made = np.zeros((len(texts), DIMENSIONS))
+    for row, text in zip(made, texts, strict=True):
+        for word in tokens(text) or ["empty"]:
+            for entry, sign in _entries(word):
+                row[entry] += sign
+    norms = np.sqrt((made**2).sum(axis=1, keepdims=True))
+    return np.asarray(made / np.where(norms == 0.0, 1.0, norms), dtype=np.float32)
 
 
-@cache
-def _vectorizer() -> Any:
-    from sklearn.feature_extraction.text import HashingVectorizer  # type: ignore[import-untyped]
+@lru_cache(maxsize=1 << 16)
+def _entries(word: str) -> tuple[tuple[int, float], ...]:
+    """(entry, sign) of each n-gram of 3 to 5 letters of the word between blanks; a shorter word counts once, as it is."""
+    from mmh3 import hash as murmur
 
-    return HashingVectorizer(analyzer="char_wb", ngram_range=(3, 5), n_features=DIMENSIONS, norm="l2")
+    word, found = f" {word} ", []
+    for size in (3, 4, 5):
+        found += [murmur(word[i : i + size], 0, signed=True) for i in range(max(1, len(word) - size + 1))]
+        if len(word) <= size:
+            break
+    return tuple((abs(value) % DIMENSIONS, 1.0 if value >= 0 else -1.0) for value in found)

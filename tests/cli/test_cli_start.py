@@ -17,7 +17,7 @@ from scripted import MODEL, kernel, reference, script
 
 from kernelwright.agent.cli.app import VERBS, run
 
-HEAVY = ("torch", "litellm", "chromadb", "sqlalchemy", "openai", "sklearn", "numpy", "rich")
+HEAVY = ("torch", "litellm", "chromadb", "sqlalchemy", "openai", "mmh3", "numpy", "rich")
 TESTS = Path(__file__).parent.parent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -76,3 +77,10 @@ def test_queries_find_what_they_mean():
     top3 = [want in [names[i] for i in r[:3]] for r, want in zip(ranks, QUERIES.values(), strict=True)]
     assert sum(first) / len(first) >= 0.8, [q for q, ok in zip(QUERIES, first, strict=True) if not ok]
     assert all(top3), [q for q, ok in zip(QUERIES, top3, strict=True) if not ok]
+
+
+def test_vectors_are_those_that_stores_already_hold():
+    """Those of scikit-learn's HashingVectorizer (char_wb, 3 to 5), with which the first stores were written."""
+    assert {int(i): float(embed(["a"])[0, i]) for i in embed(["a"])[0].nonzero()[0]} == {312: -1.0}
+    made = embed(["a ab ünï", "fp16 gemm", "", "LayerNorm2d over rows, 4096 wide"])
+    assert hashlib.sha256(made.tobytes()).hexdigest()[:16] == "ea22e6f093ec321c"

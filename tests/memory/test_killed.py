@@ -110,7 +110,7 @@ def _state(memory: Any) -> dict[str, Any]:
 
 def _kill_and_check(tmp_path: Path, scenes: Any, moments: int, every: int) -> None:
     draw, context = random.Random(9), multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kernelwright.memory.memory", "chromadb", "sklearn.feature_extraction.text"])
+    context.set_forkserver_preload(["kernelwright.memory.memory", "chromadb", "mmh3"])
     home, acknowledged = tmp_path / "home", 0
     for moment in range(moments):
         ours, theirs = context.Pipe(duplex=False)

@@ -109,7 +109,7 @@ def test_four_processes_share_one_memory_and_lose_no_update(
     shared = scenes.work(first, task, scenes.idea(task, 1, run_id="r0"), scenes.answer("x"), scenes.verdict(task, 2.0)).idea.id
     first.search("softmax")  # writes what is pending
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kernelwright.memory.memory", "chromadb", "sklearn.feature_extraction.text", "psycopg"])
+    context.set_forkserver_preload(["kernelwright.memory.memory", "chromadb", "mmh3", "psycopg"])
     pipes, children = [], []
     for number in range(PROCESSES):
         ours, theirs = context.Pipe()

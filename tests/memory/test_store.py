@@ -285,8 +285,8 @@ def _dump(path: Path) -> str:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("kernelwright.memory.memory", ("chromadb", "sklearn", "torch", "numpy")),
-        ("kernelwright.memory.records", ("sqlalchemy", "chromadb", "sklearn", "torch", "numpy")),
+        ("kernelwright.memory.memory", ("chromadb", "mmh3", "torch", "numpy")),
+        ("kernelwright.memory.records", ("sqlalchemy", "chromadb", "mmh3", "torch", "numpy")),
     ],
 )
 def test_importing_is_light(module, heavy):

@@ -79,7 +79,7 @@ def _record(options: argparse.Namespace) -> int:
 def _finish(found: dict[str, Any], lines: Sequence[str], began: float, options: argparse.Namespace) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     if options.json:
-        packages = ("kernelwright", "numpy", "scikit-learn", "sqlalchemy")
+        packages = ("kernelwright", "numpy", "mmh3", "sqlalchemy")
         versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
         head = {
             "command": options.command,
