@@ -16,7 +16,8 @@ from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
 from kernelwright.tasks.records import Kernel, ShapeCase, Task, Use
 
-TARGET = "sm_90"
+_SAID = 600
+"""Characters of what a compiler says of another GPU."""
 ESTIMATE_SECONDS = 10.0
 """What the estimate of a kernel's cycles may take: a verdict does not wait for more."""
 
@@ -51,8 +52,7 @@ class Absent:
         try:
             with self._trial(kernel, opened, libraries, counting() if counted else {}) as trial:
                 if kernel.backend != "pallas":
-                    launches = trial.ask("compile", key=opened.key, **trial.inputs(opened))["launches"]
-                    return {"target": TARGET, "case": opened.key, "launches": launches}
+                    return self._for_gpus(trial, opened)
                 found = {"target": "tpu", "case": opened.key, **self._for_tpu(trial, opened)}
         except Outside as outside:
             return {"problem": f"outside its envelope: {outside}"}
@@ -87,6 +87,22 @@ class Absent:
         except (Outside, Rejected):
             return {}
         return {target: schedule} if schedule else {}
+
+    def _for_gpus(self, trial: Trial, opened: OpenCase) -> dict[str, Any]:
+        """The launches by Triton's compiler for the first GPU; for the others, what came of it there."""
+
+        def launches(target: str) -> dict[str, Any]:
+            return {"launches": trial.ask("compile", key=opened.key, targets=(target,), **trial.inputs(opened))["launches"]}
+
+        first, *others = self.settings.compile_for
+        found: dict[str, Any] = {"target": first, "case": opened.key, **launches(first)}
+        for other in others:
+            try:
+                made = launches(other)
+            except (Outside, Rejected) as failure:
+                made = {"problem": getattr(failure, "reason", str(failure))[:_SAID]}
+            found.setdefault("elsewhere", {})[other] = made
+        return found
 
     def _for_tpu(self, trial: Trial, opened: OpenCase) -> dict[str, Any]:
         """The launches lowered and, where libtpu works, compiled. That it dies of a kernel is evidence, and nobody's fault."""

@@ -13,6 +13,7 @@ quiet GPU. On shared cores they never are, so that each audit takes all of it: w
 cores, and it is to take at most 300. There the figures come from three processes of some 12 blocks each, not from 30 in each.
 """
 
+COMPILED_FOR = ("sm_90", "sm_80", "sm_100", "gfx942", "gfx950")
 SANDBOXES = ("auto", "strict", "off")
 PROFILES = ("auto", "off")
 
@@ -57,11 +58,15 @@ class Settings:
     profile: str = "off"
     """``auto``: on a GPU with ``ncu`` and the right to use it, one call of each passed kernel is profiled; ``off``. It takes
     some seconds, is for prompts only, and no verdict depends on it: runs ask for it whose writer is told of it."""
+    compile_for: tuple[str, ...] = ("sm_90",)
+    """GPUs that Triton kernels are compiled for where there is none, of :data:`COMPILED_FOR`; the first one's word is a hint to
+    writers. Evidence: no verdict depends on it."""
     sandbox: str = "auto"
     """``auto``: every layer that works here; ``strict``: refuse to judge when one is missing; ``off``: a bare process."""
 
     def thorough(self, kind: str) -> Settings:
-        """How a kernel is judged that is to be quoted: all sanitizers (unless ``off``), more timing, a record, no profile.
+        """How a kernel is judged that is to be quoted: all sanitizers (unless ``off``), more timing, a record, no profile,
+        every GPU to compile for.
 
         ``kind`` of device: ``cpu``, ``cuda``, ``tpu`` or ``npu``. Never less than these settings themselves ask for.
         """
@@ -71,6 +76,7 @@ class Settings:
             sanitize="off" if self.sanitize == "off" else "all",
             profile="off",
             record=True,
+            compile_for=(*self.compile_for, *(gpu for gpu in COMPILED_FOR if gpu not in self.compile_for)),
             min_blocks=max(self.min_blocks, self.thorough_blocks),
             max_blocks=max(self.max_blocks, self.thorough_blocks),
             timing_seconds=max(self.timing_seconds, seconds),

@@ -10,7 +10,7 @@ import typer
 from kernelwright.agent.cli import defaults, evidencing, figures, selftesting
 from kernelwright.agent.cli.options import AsJson, Home, Scale, example, verb
 from kernelwright.agent.cli.output import Output
-from kernelwright.evaluator.settings import SANDBOXES, Settings
+from kernelwright.evaluator.settings import COMPILED_FOR, SANDBOXES, Settings
 from kernelwright.tasks.codec import to_json
 from kernelwright.tasks.errors import InputError
 
@@ -39,6 +39,9 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance in place of the judge's own.")] = None,
     scale: Scale = None,
     sandbox: Annotated[str, typer.Option(help="auto, strict (refuse where a layer is missing) or off.")] = "auto",
+    compile_for: Annotated[
+        str, typer.Option(metavar="A,B", help=f"Of Triton without a GPU: whose evidence is wanted; {', '.join(COMPILED_FOR)}.")
+    ] = "sm_90",
     save_evidence: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write all that the verdict rests on to FILE, to be judged again.")
     ] = None,
@@ -88,9 +91,16 @@ def check(  # noqa: PLR0913  one argument an option is how typer reads a command
     from kernelwright.tasks.load import load_task
     from kernelwright.tasks.scaling import scaled
 
-    settings = Settings(rtol=rtol, sandbox=sandbox, record=save_evidence is not None)
+    settings = Settings(rtol=rtol, sandbox=sandbox, record=save_evidence is not None, compile_for=_gpus(compile_for))
     verdict = _judged(kernel, scaled(load_task(task), scale), backend, device, settings, home, save_evidence)
     return Output(to_json(verdict), lambda console: _print(verdict, console), 0 if verdict.passed else 1)
+
+
+def _gpus(names: str) -> tuple[str, ...]:
+    found = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
+    if unknown := [name for name in found if name not in COMPILED_FOR]:
+        raise InputError(f"--compile-for names {unknown[0]!r}", f"give some of {', '.join(COMPILED_FOR)}, separated by commas")
+    return found
 
 
 def _judged(

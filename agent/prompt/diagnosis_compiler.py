@@ -41,7 +41,7 @@ def facts(evidence: object, label: str, source: str = "", depth: int = 0) -> Ite
             yield from _host(evidence, label, source)
             return
         for name, value in evidence.items():
-            if name != "profile":
+            if name not in ("profile", "elsewhere"):
                 yield from facts(value, label, source, depth + 1)
     elif isinstance(evidence, (list, tuple)):
         for value in evidence:

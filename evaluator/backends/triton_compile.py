@@ -6,27 +6,32 @@ would launch is compiled for the architecture, specialised to its real arguments
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kernelwright.evaluator.backends.triton_driver import StandInDriver, stand_in
+from kernelwright.evaluator.backends.triton_driver import GPUS, StandInDriver, stand_in
 
 _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 _OPCODE = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9.]+)", re.MULTILINE)
 _WIDE = re.compile(r"^(LDG|STG)\b.*\.(128|64)\b")
 _INTERESTING = """
-    HGMMA HMMA IMMA QGMMA DMMA LDG STG LDGSTS UTMALDG UTMASTG LDS STS LDSM STSM LDL STL BAR MUFU FFMA FADD FMUL HFMA2
+    HGMMA HMMA IMMA QGMMA DMMA UTCHMMA UTCQMMA LDG STG LDGSTS UTMALDG UTMASTG LDS STS LDSM STSM LDL STL BAR MUFU FFMA FADD FMUL HFMA2
     SHFL RED ATOMG ATOM
 """
 INTERESTING = frozenset(_INTERESTING.split())
+_AMD_RESOURCE = re.compile(r"^\s*\.(vgpr_count|agpr_count|private_segment_fixed_size):\s+(\d+)", re.MULTILINE)
+_AMD_OPCODE = re.compile(r"^\s+([a-z][a-z0-9]*_[a-z0-9_]+)\b", re.MULTILINE)
+AMD_KINDS = tuple("v_mfma v_exp global_load global_store buffer_load buffer_store ds_read ds_write s_barrier scratch_".split())
+"""Beginnings of the instructions of an AMD GPU that matter."""
 _MAX_DISASSEMBLED = 6
 _TOOLS = {"cuobjdump": "-res-usage", "nvdisasm": "-c"}
 
@@ -46,30 +51,51 @@ class LaunchEvidence:
     grid: tuple[int, int, int] = (0, 0, 0)
     """Of the last launch."""
     registers: int = 0
-    """A thread; 0 where the toolchain has no cuobjdump."""
+    """A thread, accumulators included; 0 where the toolchain has no cuobjdump."""
     spill_bytes: int = 0
     """Local memory a thread."""
     instructions: dict[str, int] = field(default_factory=dict)
-    """SASS opcodes that matter; ``LDG.128`` counts the 16-byte loads among ``LDG``."""
+    """Instructions that matter: SASS opcodes, ``LDG.128`` the 16-byte loads among ``LDG``; of AMD's by :data:`AMD_KINDS`."""
 
 
 @contextmanager
-def compile_launches(arch: int = 90) -> Iterator[list[LaunchEvidence]]:
-    """Compile instead of launching, for ``sm_<arch>``; the list fills as the model runs.
+def compile_launches(target: str = "sm_90") -> Iterator[list[LaunchEvidence]]:
+    """Compile instead of launching, for a target of :data:`GPUS`; the list fills as the model runs.
 
     Of an autotuner's configurations at most 3 are compiled. Errors are Triton's own: ``CompilationError`` with the
-    line, ``OutOfResources`` beyond the H100's shared memory.
+    line, ``OutOfResources`` beyond the GPU's shared memory.
     """
-    recorder = _Recorder(arch)
-    with stand_in(StandInDriver(recorder, arch)):
+    gpu = GPUS[target]
+    recorder = _Recorder()
+    with _assembly_of(recorder) if gpu.backend == "hip" else nullcontext(), stand_in(StandInDriver(recorder, gpu)):
         yield recorder.found
+
+
+@contextmanager
+def _assembly_of(recorder: _Recorder) -> Iterator[None]:
+    """Give the recorder each kernel's assembly before it is loaded: no tool that reads AMD's binaries is at hand."""
+    from triton.compiler.compiler import CompiledKernel
+
+    original = CompiledKernel._init_handles
+
+    @functools.wraps(original)
+    def noted(self: Any) -> Any:
+        recorder.assembly = str(self.asm.get("amdgcn", ""))
+        return original(self)
+
+    CompiledKernel._init_handles = noted
+    try:
+        yield
+    finally:
+        CompiledKernel._init_handles = original
 
 
 class _Recorder:
     """The stand-in's loader: keeps what is compiled, counts what would be launched."""
 
-    def __init__(self, arch: int) -> None:
-        self.arch = arch
+    def __init__(self) -> None:
+        self.assembly = ""
+        """Of the kernel that is being loaded, where the target's is text."""
         self.found: list[LaunchEvidence] = []
         self._by_hash: dict[str, LaunchEvidence] = {}
         self._latest: LaunchEvidence | None = None
@@ -92,6 +118,9 @@ class _Recorder:
         if self._latest is None:
             return 0, 0
         if not self._latest.registers:
+            if self.assembly:
+                self._latest.registers, self._latest.spill_bytes, self._latest.instructions = of_assembly(self.assembly)
+                return self._latest.registers, self._latest.spill_bytes // 4
             self._latest.registers, self._latest.spill_bytes = resources(binary)
             if len(self.found) <= _MAX_DISASSEMBLED:
                 self._latest.instructions = instruction_mix(binary)
@@ -141,6 +170,17 @@ def instruction_mix(binary: bytes) -> dict[str, int]:
         if wide := _WIDE.match(opcode):
             mix[f"{wide[1]}.{wide[2]}"] += 1
     return dict(mix)
+
+
+def of_assembly(text: str) -> tuple[int, int, dict[str, int]]:
+    """(registers, spilled bytes) a thread, and the instruction mix, of an AMD kernel's assembly."""
+    said = {name: int(value) for name, value in _AMD_RESOURCE.findall(text)}
+    mix: Counter[str] = Counter()
+    for opcode in _AMD_OPCODE.findall(text):
+        mix["total"] += 1
+        mix.update(kind.rstrip("_") for kind in AMD_KINDS if opcode.startswith(kind))
+    # on gfx90a and later the accumulators are counted among the vector registers
+    return said.get("vgpr_count", 0), said.get("private_segment_fixed_size", 0), dict(mix)
 
 
 def _tool(name: str, binary: bytes) -> str:

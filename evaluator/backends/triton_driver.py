@@ -10,20 +10,50 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-DEVICE = -1
-"""Device number of the stand-in: Triton caches kernels by device, and no real one has this number."""
-H100: Mapping[str, int] = {
-    "max_shared_mem": 232448,
-    "max_num_regs": 65536,
-    "multiprocessor_count": 132,
-    "warpSize": 32,
-    "sm_clock_rate": 1980000,
-    "mem_clock_rate": 2619000,
-    "mem_bus_width": 5120,
+
+@dataclass(frozen=True)
+class Gpu:
+    """What kernels and Triton ask of a GPU that is not here."""
+
+    device: int
+    """Number of the stand-in: Triton caches kernels by device, and no real one has this number."""
+    backend: str
+    """``cuda`` or ``hip``, by Triton's name."""
+    arch: int | str
+    shared_bytes: int
+    """Most that a block (workgroup) may take."""
+    processors: int
+    """Streaming multiprocessors; compute units."""
+    bus_bits: int
+    clock_khz: int
+    memory_khz: int
+    warp: int = 32
+
+    def properties(self) -> dict[str, int]:
+        """What the driver says of it, by Triton's names."""
+        return {
+            "max_shared_mem": self.shared_bytes,
+            "max_num_regs": 65536,
+            "multiprocessor_count": self.processors,
+            "warpSize": self.warp,
+            "sm_clock_rate": self.clock_khz,
+            "mem_clock_rate": self.memory_khz,
+            "mem_bus_width": self.bus_bits,
+        }
+
+
+GPUS: Mapping[str, Gpu] = {
+    "sm_90": Gpu(-1, "cuda", 90, 232448, 132, 5120, 1980000, 2619000),
+    "sm_80": Gpu(-2, "cuda", 80, 166912, 108, 5120, 1410000, 1593000),
+    "sm_100": Gpu(-3, "cuda", 100, 232448, 148, 8192, 1965000, 3996000),
+    "gfx942": Gpu(-4, "hip", "gfx942", 65536, 304, 8192, 2100000, 2600000, warp=64),
+    "gfx950": Gpu(-5, "hip", "gfx950", 163840, 256, 8192, 2400000, 4000000, warp=64),
 }
-"""What :func:`cuDeviceGetAttribute` says of an H100 SXM, by Triton's names; clocks in kHz, bus in bits."""
+"""Target -> an H100 SXM, A100 SXM, B200, MI300X and MI355X. Shared memory is the architecture's limit (CUDA C++ programming
+guide, CDNA3 and CDNA4 instruction set references); the rest is from data sheets, and only kernels that ask are shaped by it."""
 
 
 class Loader(Protocol):
@@ -41,12 +71,12 @@ class Loader(Protocol):
 class StandInDriver:
     """The part of Triton's driver interface that kernels and Triton's own host code use."""
 
-    def __init__(self, loader: Loader | None = None, arch: int = 90, tuned: int = 3) -> None:
+    def __init__(self, loader: Loader | None = None, gpu: Gpu = GPUS["sm_90"], tuned: int = 3) -> None:
         self._loader = loader
-        self._arch = arch
+        self._gpu = gpu
         self._tuned = tuned
         self.utils = types.SimpleNamespace(
-            get_device_properties=lambda device=0: dict(H100),
+            get_device_properties=lambda device=0: gpu.properties(),
             load_binary=self._load_binary,
             unload_module=lambda module: None,
         )
@@ -54,10 +84,10 @@ class StandInDriver:
     def get_current_target(self) -> Any:
         from triton.backends.compiler import GPUTarget
 
-        return GPUTarget("cuda", self._arch, 32)
+        return GPUTarget(self._gpu.backend, self._gpu.arch, self._gpu.warp)
 
     def get_current_device(self) -> int:
-        return DEVICE
+        return self._gpu.device
 
     def set_current_device(self, device: int) -> None:
         """There is but one."""

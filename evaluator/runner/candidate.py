@@ -308,8 +308,8 @@ class Candidate:
         return {**seen, "native_calls": self._native_work() - before}
 
     def compile(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """Compile, for an absent GPU, every Triton launch that one call would make; or lower every Pallas launch for a TPU, and
-        compile it for ``targets`` by libtpu, which may end the process."""
+        """Compile every Triton launch that one call would make, for a GPU that is absent, the only one of ``targets``; or lower
+        every Pallas launch for a TPU, and compile it for ``targets`` by libtpu, which may end the process."""
         from kernelwright.evaluator.backends.triton_compile import compile_launches
 
         arguments = self._arguments(request, 0)
@@ -317,9 +317,9 @@ class Candidate:
             with self._pallas.lowering(request["targets"]) as lowered:
                 self._models[request["key"]](*arguments)
             return {"launches": lowered}
-        with compile_launches() as launches:
+        with compile_launches(*request["targets"]) as launches:
             self._models[request["key"]](*arguments)
-        return {"launches": [entry if isinstance(entry, dict) else vars(entry) for entry in launches]}
+        return {"launches": [vars(entry) for entry in launches]}
 
     def record(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
         """Put every native call from here on a tape; before :meth:`load`, or what is bound already is missed."""

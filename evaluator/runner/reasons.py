@@ -33,7 +33,7 @@ class _Place:
     functions: frozenset[str] = frozenset()
     """Their names; empty: all of the file."""
     fits: str = ""
-    """What the event must be about: ``built``, ``driver``, ``maps``, ``triton``; empty: anything."""
+    """What the event must be about: ``built``, ``codegen``, ``driver``, ``maps``, ``triton``; empty: anything."""
     callers: tuple[tuple[str, str], ...] = ()
     """(part of a path, function or nothing) of the frame that called the file; empty: any."""
 
@@ -62,6 +62,8 @@ _PLACES = (
     _Place("/triton/tools/disasm.py", COMPILING, fits="triton"),
     _Place(_NVIDIA + "compiler.py", COMPILING, fits="triton"),
     _Place(_AMD + "compiler.py", COMPILING, fits="triton"),
+    _Place(_AMD + "compiler.py", LOADING, frozenset({"_load_amd_codegen"}), "codegen"),
+    _Place(_AMD + "compiler.py", frozenset({"ctypes.string_at"}), frozenset({"compile_amdgpu", "assemble_amdgcn"})),
     _Place(_NVIDIA + "driver.py", COMPILING, fits="triton"),
     _Place(_AMD + "driver.py", COMPILING, fits="triton"),
     _Place(_NVIDIA + "driver.py", LOADING, fits="driver"),
@@ -157,6 +159,8 @@ class Reasons:
             return type(first) is str and first == "/proc/self/maps" and _reads(arguments)
         if about == "driver":
             return self._is_driver(first)
+        if about == "codegen":
+            return self._is_codegen(first)
         if event in STARTING:
             return self._is_program(first)
         return self._is_scratch(event, arguments)
@@ -167,6 +171,8 @@ class Reasons:
         path = object.__getattribute__(library, "__dict__").get("_name")
         if about == "driver":
             return self._is_driver(path)
+        if about == "codegen":
+            return self._is_codegen(path)
         return type(path) is str and names[0] in self._libraries.get(path, ())
 
     def _is_driver(self, name: Any) -> bool:
@@ -174,6 +180,11 @@ class Reasons:
         if type(name) is not str or not os.path.basename(name).startswith(_DRIVERS):  # noqa: PTH119 - one hot string
             return False
         return "/" not in name or not os.path.realpath(name).startswith(self._scratch)
+
+    def _is_codegen(self, name: Any) -> bool:
+        """The code generator for AMD's GPUs in Triton's own package."""
+        own = type(name) is str and os.path.basename(name) == "libtriton_amd_codegen.so"  # noqa: PTH119 - as above
+        return own and os.path.realpath(name).startswith(self._triton)
 
     def _is_program(self, path: Any) -> bool:
         """One of a toolchain, not from a folder that a kernel may have filled."""

@@ -425,7 +425,7 @@ LARGE: dict[str, tuple[str, str, str]] = {
     "conv_transpose2d": ("b, c, o, h, w = 2, 20, 24, 9, 13", "packed", "image"),
     "conv_transpose2d_dilated": ("b, c, o, h, w = 2, 36, 48, 8, 11", "packed", "image"),
     "attention": ("b, h, l, w = 2, 2, 150, 24", "packed", "attention"),
-    "attention_causal": ("b, h, l, w = 2, 2, 280, 16", "packed", "attention"),
+    "attention_causal": ("b, h, l, w = 2, 2, 152, 16", "packed", "attention"),
     "attention_decode": ("b, h, l, w = 2, 2, 600, 16", "k1", "attention_join"),
     "attention_written_out": ("b, h, l, w = 2, 2, 150, 24", "packed", "attention"),
 }

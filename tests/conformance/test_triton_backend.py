@@ -72,17 +72,19 @@ class ModelNew(torch.nn.Module):
 COMPILE = """
 import importlib.util, json, sys, torch
 from kernelwright.evaluator.backends.triton_compile import compile_launches
-for path in sys.argv[1:]:
+from kernelwright.evaluator.settings import COMPILED_FOR
+wanted = [(path, "sm_90") for path in sys.argv[1:]] + [(path, other) for path in sys.argv[1:3] for other in COMPILED_FOR[1:]]
+for path, target in wanted:
     spec = importlib.util.spec_from_file_location("kernel", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     error = ""
-    with compile_launches() as launches:
+    with compile_launches(target) as launches:
         try:
             module.ModelNew()(torch.zeros(1000))
         except Exception as problem:
             error = f"{type(problem).__name__}: {problem}"
-    print(json.dumps([[vars(entry) for entry in launches], error]))
+    print(json.dumps([path.rsplit("/")[-1][:-3], target, [[vars(entry) for entry in launches], error]]))
 """
 KERNELS = {
     "launches": LAUNCHES,
@@ -96,7 +98,8 @@ KERNELS = {
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[dict[str, Any]], str]]:
-    """For each kernel, what compiling every launch of its forward gave, and the error that ended it."""
+    """For each kernel, what compiling every launch of its forward gave, and the error that ended it: for sm_90, and for some by
+    ``kernel target`` for the other GPUs."""
     folder = tmp_path_factory.mktemp("triton")
     paths = [folder / f"{name}.py" for name in KERNELS]
     for path, source in zip(paths, KERNELS.values(), strict=True):
@@ -106,7 +109,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[d
     command = [sys.executable, "-c", COMPILE, *map(str, paths)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    return dict(zip(KERNELS, map(json.loads, done.stdout.splitlines()), strict=True))
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    return {name if target == "sm_90" else f"{name} {target}": found for name, target, found in told}
 
 
 class TestTritonBackend(BackendConformance):
@@ -145,6 +149,21 @@ class TestTritonBackend(BackendConformance):
         assert matmul["instructions"]["HGMMA"] > 0, "the tensor cores of sm_90"
         assert matmul["shared_bytes"] > 0
         assert (matmul["num_warps"], matmul["spill_bytes"]) == (4, 0)
+
+    @pytest.mark.parametrize(
+        ("target", "product"), [("sm_80", "HMMA"), ("sm_100", "UTCHMMA"), ("gfx942", "v_mfma"), ("gfx950", "v_mfma")]
+    )
+    def test_launches_compile_for_other_gpus_too(self, compiled, target: str, product: str) -> None:
+        launches, error = compiled[f"launches {target}"]
+        assert error == ""
+        rows, matmul = launches
+        assert (rows["name"], rows["launches"], matmul["launches"]) == ("rows", 2, 1)
+        assert 8 <= rows["registers"] <= 255
+        assert rows["instructions"]["total"] > 20
+        assert matmul["instructions"][product] > 0
+        assert matmul["shared_bytes"] > 0
+        tuned, _ = compiled[f"tuned {target}"]
+        assert [entry["constexprs"]["BLOCK"] for entry in tuned] == [128, 256, 512]
 
     def test_an_autotuner_compiles_three_configurations_at_most(self, compiled) -> None:
         launches, error = compiled["tuned"]

@@ -127,6 +127,11 @@ REFUSED = {
         "with triton_compile.compile_launches():\n    a[(1,)](torch.empty(16))", "files"),
     "a kernel read from elsewhere": (
         "from triton.compiler.compiler import CompiledKernel\nCompiledKernel(None, {'a.json': '/etc/hostname'}, 'h')", "files"),
+    "a library as AMD's code generator": (
+        "from triton.backends.amd.compiler import _load_amd_codegen as load\nload('libc.so.6')", "raw_memory"),
+    "a copy as AMD's code generator": (
+        "from triton.backends.amd.compiler import _load_amd_codegen as load\n"
+        "load('./libtriton_amd_codegen.so')", "raw_memory"),
     "a program as ptxas": (
         _TARGET + "path = Path('ptxas').resolve()\ntriton.knobs.NvidiaTool.from_path(str(path))", "process"),
     "a program as a version": ("triton.knobs.NvidiaTool.from_path('/bin/sh')", "process"),
@@ -143,6 +148,8 @@ FREE = {
     "a cubin": "native_cuda._image(str(cubin))",
     "launches compiled for an absent GPU": (
         "with triton_compile.compile_launches() as made:\n    k[(1,)](torch.empty(16), B=16)\nassert made[0].launches == 1"),
+    "launches compiled for an absent GPU of AMD's": (
+        "with triton_compile.compile_launches('gfx942') as made:\n    k[(1,)](torch.empty(16), B=16)\nassert made[0].registers"),
     "a compiled kernel from the cache": (
         "for _ in range(2):\n    k.device_caches.clear()\n    with triton_compile.compile_launches() as made:\n"
         "        k[lambda m: (1,)](torch.empty(16), B=16)"),
