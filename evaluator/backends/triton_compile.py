@@ -24,13 +24,16 @@ _RESOURCES = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 _OPCODE = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9.]+)", re.MULTILINE)
 _WIDE = re.compile(r"^(LDG|STG)\b.*\.(128|64)\b")
 _INTERESTING = """
-    HGMMA HMMA IMMA QGMMA DMMA UTCHMMA UTCQMMA LDG STG LDGSTS UTMALDG UTMASTG LDS STS LDSM STSM LDL STL BAR MUFU FFMA FADD FMUL HFMA2
-    SHFL RED ATOMG ATOM
+    HGMMA HMMA IMMA QGMMA DMMA UTCHMMA UTCQMMA LDG STG LDGSTS UTMALDG UTMASTG LDS STS LDSM STSM LDL STL BAR MUFU FFMA FADD
+    FMUL HFMA2 SHFL RED ATOMG ATOM
 """
 INTERESTING = frozenset(_INTERESTING.split())
 _AMD_RESOURCE = re.compile(r"^\s*\.(vgpr_count|agpr_count|private_segment_fixed_size):\s+(\d+)", re.MULTILINE)
 _AMD_OPCODE = re.compile(r"^\s+([a-z][a-z0-9]*_[a-z0-9_]+)\b", re.MULTILINE)
-AMD_KINDS = tuple("v_mfma v_exp global_load global_store buffer_load buffer_store ds_read ds_write s_barrier scratch_".split())
+_AMD_KINDS = """
+    v_mfma v_exp global_load global_store buffer_load buffer_store ds_read ds_write s_barrier scratch_
+"""
+AMD_KINDS = tuple(_AMD_KINDS.split())
 """Beginnings of the instructions of an AMD GPU that matter."""
 _MAX_DISASSEMBLED = 6
 _TOOLS = {"cuobjdump": "-res-usage", "nvdisasm": "-c"}

@@ -149,7 +149,8 @@ FREE = {
     "launches compiled for an absent GPU": (
         "with triton_compile.compile_launches() as made:\n    k[(1,)](torch.empty(16), B=16)\nassert made[0].launches == 1"),
     "launches compiled for an absent GPU of AMD's": (
-        "with triton_compile.compile_launches('gfx942') as made:\n    k[(1,)](torch.empty(16), B=16)\nassert made[0].registers"),
+        "with triton_compile.compile_launches('gfx942') as made:\n    k[(1,)](torch.empty(16), B=16)\n"
+        "assert made[0].registers"),
     "a compiled kernel from the cache": (
         "for _ in range(2):\n    k.device_caches.clear()\n    with triton_compile.compile_launches() as made:\n"
         "        k[lambda m: (1,)](torch.empty(16), B=16)"),
