@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from preloaded import Preloaded
 from processes import TESTS, spawn, the_run, told, until
 from scripted import ENGINE, MODEL, kernel, reference, script
 from tiny_suite import SUITE, clone
@@ -38,7 +39,7 @@ def store(place: Workspace) -> Iterator[Store]:
     store.close()
 
 
-def begin(place: Workspace, folder: Path, *more: str, pause: float = 0.3, budget: int = 4) -> subprocess.Popen[str]:
+def begin(place: Workspace, folder: Path, *more: str, pause: float = 0.3, budget: int = 4) -> Preloaded:
     """A run of slow attempts, each a little faster than the one before."""
     script(place.home, *(f"~{pause} {kernel(f'passed 1.{n}', n)}" for n in range(1, 10)))
     arguments = ("optimize", reference(folder), "--model", MODEL, "--engine", ENGINE, "--backend", "cpp", "--policy", "greedy")
