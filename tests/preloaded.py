@@ -26,16 +26,30 @@ from pathlib import Path
 from typing import Any
 
 MODULES = (
+    "certifi",
     "chromadb",
+    "chromadb_rust_bindings",
+    "httpcore",
+    "kernelwright.agent.bench",
     "kernelwright.agent.cli.app",
-    "kernelwright.agent.cli.bench",
+    "kernelwright.agent.cli.benching",
+    "kernelwright.agent.cli.defaults",
     "kernelwright.agent.cli.memory",
     "kernelwright.agent.cli.optimize",
     "kernelwright.agent.cli.resume",
     "kernelwright.agent.cli.work",
+    "kernelwright.agent.policies.greedy",
     "kernelwright.agent.run",
     "kernelwright.agent.writers.fake",
+    "kernelwright.agent.writers.llm",
+    "kernelwright.evaluator.backends.cpp",
+    "kernelwright.evaluator.build",
     "kernelwright.evaluator.engines.fake",
+    "kernelwright.evaluator.engines.ray",
+    "kernelwright.tasks.load",
+    "mmh3",
+    "scripted",
+    "tiny_suite",
 )
 _LOCK = threading.Lock()
 
@@ -150,6 +164,8 @@ def _serve(requests: socket.socket) -> list[str]:
     """Fork a child a request, and say how each ended. Returns in a child only, with the command line that it is to run."""
     for name in MODULES:
         importlib.import_module(name)
+    seeds, embed = (importlib.import_module(f"kernelwright.memory.{name}") for name in ("seeds", "embed"))
+    embed.embed([seed.experience.text for seed in seeds.read(seeds.folder())])  # every new workspace does
     gc.collect()
     gc.freeze()  # a child's collections write to none of the pages that it shares
     died, wake = os.pipe()
