@@ -118,6 +118,10 @@ class Preloaded:
         """End it."""
         self.send_signal(signal.SIGKILL)
 
+    def __del__(self) -> None:
+        for file in (self.stdout, self.stderr, self._status):
+            file.close()
+
     def _ended(self, timeout: float | None) -> int | None:
         if self.returncode is None:
             with selectors.DefaultSelector() as reading:

@@ -37,7 +37,7 @@ def until(condition: Any, process: Preloaded | subprocess.Popen[str]) -> None:
     while not condition():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, "the condition never came"
-        time.sleep(0.01)
+        time.sleep(0.03)
 
 
 def the_run(home: Path) -> RunRecord:
