@@ -17,7 +17,7 @@ from typing import Any
 
 import kernelwright
 from kernelwright.evaluator.ascend_environment import toolchain
-from kernelwright.evaluator.backends.ascend_launches import uses_triton
+from kernelwright.evaluator.backends.ascend_triton import uses_triton
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.specimens import HONEST, Specimen, load_corpus

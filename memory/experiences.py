@@ -81,6 +81,21 @@ def insert(tx: Connection, new: Sequence[Experience], content: str, origin: str,
     return Changed(tuple(added), tuple(gone))
 
 
+def held(tx: Connection, contents: Sequence[str]) -> set[str]:
+    """Those of ``contents`` that some experience is about, retired or not."""
+    c = experiences.c
+    found: set[str] = set()
+    for i in range(0, len(contents), _CHUNK):
+        found.update(tx.execute(sa.select(c.content).where(c.content.in_(contents[i : i + _CHUNK]))).scalars())
+    return found
+
+
+def add(tx: Connection, new: Sequence[tuple[Experience, str, str]], artifacts: Artifacts) -> None:
+    """Take in knowledge (experience, content, origin) of which nothing is :func:`held`, all at once; it is merged with nothing."""
+    if rows := [_row(e, content, origin, artifacts) for e, content, origin in new]:
+        tx.execute(experiences.insert(), rows)
+
+
 def load(tx: Connection, ids: Collection[str], artifacts: Artifacts) -> dict[str, Experience]:
     """Experiences by id, in full, retired ones too. Code that only another machine holds comes back empty."""
     query = sa.select(experiences)

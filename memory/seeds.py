@@ -11,9 +11,10 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from sqlalchemy.engine import Connection
@@ -64,7 +65,9 @@ def plant(tx: Connection, seeds: tuple[Seed, ...], artifacts: Artifacts) -> bool
     """Make ``seeds`` the store's knowledge: new ones are added, changed and removed ones retired. Whether any was."""
     there = experiences.origins(tx, ORIGIN)
     new = [seed for seed in seeds if seed.experience.id not in there]
-    for seed in new:
+    held = experiences.held(tx, [seed.content for seed in new])
+    experiences.add(tx, [(s.experience, s.content, s.origin) for s in new if s.content not in held], artifacts)
+    for seed in (s for s in new if s.content in held):  # as somebody's experience, imported from another memory
         experiences.insert(tx, [seed.experience], seed.content, seed.origin, artifacts)
     for seed in seeds:
         if there.get(seed.experience.id, seed.origin) != seed.origin:  # the same text of a later version, or a better source
@@ -109,7 +112,7 @@ def _origins(path: Path, files: list[str], exemplars: list[str]) -> dict[str, st
     stems = [*files, *(["exemplars"] if exemplars else [])]
     remedy = "give it `version: 1` and, under `sources:`, a line for each of " + ", ".join(stems)
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = _manifest(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WorkspaceError(f"{path} has knowledge and no seeds.yaml", remedy) from error
     except yaml.YAMLError as error:
@@ -144,13 +147,24 @@ def _section(backend: str, source: str, kind: str, origin: str, heading: str, bo
 def _exemplar(backend: str, file: Path, origin: str) -> Seed:
     code, stem = file.read_text(encoding="utf-8"), file.stem
     try:
-        said = ast.get_docstring(ast.parse(code))
+        said = _docstring(code)
     except (SyntaxError, ValueError) as error:
         raise WorkspaceError(f"{file} is no Python: {one_line(str(error), 120)}", "mend it, or take it away") from error
     if not said:
         raise WorkspaceError(f"{file} has no docstring", "begin it with one that says what the kernel computes and how")
     text = one_line(f"{stem} {backend} draft {said}", 1500)
     return _seed(origin, "trace", backend, f"exemplars/{stem}", stem, text, code, one_line(said, 500))
+
+
+@lru_cache(maxsize=256)
+def _manifest(text: str) -> Any:
+    """A YAML text, by the parser in C where PyYAML has it: every memory that is opened reads all of them."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+@lru_cache(maxsize=1024)
+def _docstring(code: str) -> str | None:
+    return ast.get_docstring(ast.parse(code))
 
 
 def _seed(origin: str, kind: str, backend: str, source: str, family: str, text: str, code: str, lesson: str) -> Seed:

@@ -7,9 +7,6 @@ the runner's answer says what is wanted, the judge compiles it, hands the librar
 from __future__ import annotations
 
 import ctypes
-import functools
-import hashlib
-import json
 import math
 import sys
 import types
@@ -19,6 +16,7 @@ from typing import Any, NoReturn
 import torch
 
 from kernelwright.evaluator import native_ascend
+from kernelwright.evaluator.backends.ascend_triton import key_of
 from kernelwright.evaluator.native import _symbol
 
 _MOST_PROGRAMS = 65535
@@ -61,11 +59,6 @@ class _Launch(ctypes.Structure):
         ("message", ctypes.c_void_p),
         ("capacity", ctypes.c_int64),
     ]
-
-
-def key_of(spec: Mapping[str, Any]) -> str:
-    """The name of a specialisation, here and at the judge."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:24]
 
 
 class Launches:
@@ -266,11 +259,3 @@ def _spans(given: Mapping[str, Any]) -> list[tuple[int, int, str]]:
                 beside.append((first, length, who))
         found = [*beside, (start, end - start, name)]
     return found
-
-
-@functools.cache
-def uses_triton(source: str) -> bool:
-    """Whether a kernel's source has jitted functions."""
-    from kernelwright.evaluator.backends.triton import jit_functions
-
-    return bool(jit_functions(source))

@@ -183,7 +183,8 @@ class Candidate:
 
     def _install_triton_ascend(self, source: str) -> None:
         """Where the kernel has Triton's functions, send their launches to the host libraries of what the vendor compiled."""
-        from kernelwright.evaluator.backends.ascend_launches import Launches, uses_triton
+        from kernelwright.evaluator.backends.ascend_launches import Launches
+        from kernelwright.evaluator.backends.ascend_triton import uses_triton
 
         if uses_triton(source):
             self._to_compile = launches = Launches()

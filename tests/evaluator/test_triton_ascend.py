@@ -22,7 +22,7 @@ from kernelwright.evaluator.ascend_compiler import BadLaunch, checked
 from kernelwright.evaluator.ascend_scans import defined
 from kernelwright.evaluator.ascend_source import NotModelled
 from kernelwright.evaluator.ascendtri import worker
-from kernelwright.evaluator.backends import ascend_launches
+from kernelwright.evaluator.backends import ascend_launches, ascend_triton
 from kernelwright.evaluator.backends.ascend import AscendBackend
 from kernelwright.evaluator.runner.sandbox import Plan
 from kernelwright.evaluator.runner.visible import visible
@@ -134,8 +134,8 @@ def test_a_kernel_is_of_one_kind_and_its_functions_at_the_top(tmp_path: Path) ->
     built = AscendBackend().build(Kernel(both, "ascend"), tmp_path)
     assert not built.ok
     assert "and not both" in built.log
-    assert ascend_launches.uses_triton(SOFTMAX)
-    assert not ascend_launches.uses_triton("import torch")
+    assert ascend_triton.uses_triton(SOFTMAX)
+    assert not ascend_triton.uses_triton("import torch")
 
 
 def test_without_a_toolchain_the_self_test_leaves_its_kernels_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
