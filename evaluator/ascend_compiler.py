@@ -16,9 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.evaluator.ascend_environment import ARCH, Toolchain, toolchain
+from kernelwright.evaluator.ascend_environment import ARCH, Toolchain, key_of, toolchain
 from kernelwright.evaluator.ascend_source import NotModelled
-from kernelwright.evaluator.backends.ascend_launches import key_of
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
 from kernelwright.evaluator.toolchain import BuildError

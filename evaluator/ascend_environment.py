@@ -6,15 +6,18 @@ folder. `KERNELWRIGHT_ASCEND_ENV` names another one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from kernelwright.evaluator.toolchain import run_limited
 
@@ -173,3 +176,8 @@ def steps_problem() -> str:
     if where.exists() and not (where / "pyvenv.cfg").exists() and (not where.is_dir() or any(where.iterdir())):
         return f"{where} is something else; move it, or name another place by {PLACE}"
     return "" if shutil.which("apt-get") else f"no apt-get here; install LLVM 19 with MLIR's tools by hand: {', '.join(APT)}"
+
+
+def key_of(spec: Mapping[str, Any]) -> str:
+    """The name of a specialisation of a launched kernel, in a runner and at the judge."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:24]

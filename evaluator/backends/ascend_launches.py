@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import json
 import math
 import sys
 import types
@@ -19,6 +17,7 @@ from typing import Any, NoReturn
 import torch
 
 from kernelwright.evaluator import native_ascend
+from kernelwright.evaluator.ascend_environment import key_of
 from kernelwright.evaluator.native import _symbol
 
 _MOST_PROGRAMS = 65535
@@ -61,11 +60,6 @@ class _Launch(ctypes.Structure):
         ("message", ctypes.c_void_p),
         ("capacity", ctypes.c_int64),
     ]
-
-
-def key_of(spec: Mapping[str, Any]) -> str:
-    """The name of a specialisation, here and at the judge."""
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:24]
 
 
 class Launches:
