@@ -91,7 +91,7 @@ def held(tx: Connection, contents: Sequence[str]) -> set[str]:
 
 
 def add(tx: Connection, new: Sequence[tuple[Experience, str, str]], artifacts: Artifacts) -> None:
-    """Take in knowledge (experience, content, origin), of which nothing is :func:`held`, all at once and merged with nothing."""
+    """Take in knowledge (experience, content, origin), of which nothing is :func:`held`, merged with nothing."""
     if rows := [_row(e, content, origin, artifacts) for e, content, origin in new]:
         tx.execute(experiences.insert(), rows)
 

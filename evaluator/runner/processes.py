@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
-import sys
+import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import kernelwright
-from kernelwright.evaluator.runner import sandbox
+from kernelwright.evaluator.runner import sandbox, zygote
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, ChannelTimeout
 from kernelwright.evaluator.runner.child import Child, ChildGone, Gone
 from kernelwright.tasks.errors import HarnessError
 
 __all__ = ["Child", "ChildGone", "ForkServer", "Gone"]
 
-_START_SECONDS = 120.0
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "TMPDIR")
 """Environment variables a child may see; everything else, keys above all, stays behind."""
 
@@ -38,19 +35,18 @@ class ForkServer:
             "PYTHONDONTWRITEBYTECODE": "1",
             **environment,
         }
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "kernelwright.evaluator.runner.server", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                cwd="/",  # -m puts it first on the path: no folder that others can write to
-            )
-        self._ready = False
-        self._layers: dict[str, str] = {}
+        self._theirs: socket.socket | None = theirs
+        self._zygote = zygote.take(self.environment)
+        self._process: zygote.Forked | None = None
+        self._layers: Mapping[str, str] = {}
+        self._closed = False
+
+    @property
+    def process(self) -> zygote.Forked:
+        """The server itself, once it is ready."""
+        self.wait_ready()
+        assert self._process is not None
+        return self._process
 
     @property
     def layers(self) -> Mapping[str, str]:
@@ -59,20 +55,20 @@ class ForkServer:
         return self._layers
 
     def wait_ready(self) -> None:
-        """Wait for the imports; HarnessError when they fail."""
-        if self._ready:
+        """Wait for the zygote's imports, and be forked from it; HarnessError when they fail."""
+        if self._theirs is None:
             return
         try:
-            hello, _ = self._channel.receive(_START_SECONDS)
-            self._layers = dict(hello["layers"])
+            self._layers = self._zygote.wait_ready()
+            with self._theirs:
+                self._process = self._zygote.fork(self._theirs)
+            self._theirs = None
+        except HarnessError:
+            self.close()
+            raise
         except (ChannelClosed, ChannelTimeout) as error:
             self.close()
-            assert self._process.stderr is not None
-            tail = self._process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise HarnessError(
-                f"the fork-server did not start: {' '.join(tail) or error}", "try `python -c 'import torch'`"
-            ) from error
-        self._ready = True
+            raise HarnessError(f"the fork-server did not start: {error}", "run the command again; a run resumes") from error
 
     def spawn(self, role: str, scratch: Path, config: Mapping[str, Any], **how: Any) -> Child:
         """Fork a child of ``role`` that works in ``scratch``: the ``reference``, a ``yardstick`` (the reference on a chip), or
@@ -123,14 +119,18 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server and, with it, every child."""
+        if self._closed:
+            return
+        self._closed = True
         self._channel.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(2.0)
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        if self._process.stderr is not None and self._ready:
-            self._process.stderr.close()
+        if self._theirs is not None:
+            self._theirs.close()
+        if self._process is not None:
+            if not self._process.wait(2.0):
+                self._process.kill()
+                self._process.wait()
+            self._process.close()
+        zygote.give_back(self._zygote)
 
     def _ask(self, request: Mapping[str, Any], fds: Sequence[int], seconds: float) -> dict[str, Any]:
         try:

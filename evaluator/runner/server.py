@@ -1,7 +1,7 @@
-"""The fork-server: imports torch (and triton) once, opens no device, and forks one child a request.
+"""The zygote and the fork-servers: it imports torch (and triton) once and forks them; they fork one child a request.
 
-A forked child starts in 10–16 ms where a fresh interpreter takes 1.5–6 s. The server itself never runs a torch
-operation (a multi-threaded one before the fork would hang every child) and never touches CUDA.
+A forked child starts in 10–16 ms where a fresh interpreter takes 1.5–6 s. Neither runs a torch operation (a
+multi-threaded one before the fork would hang every child), opens a device or touches CUDA.
 
 Run as ``python -m kernelwright.evaluator.runner.server FD``, FD being one end of a socket pair.
 """
@@ -41,7 +41,7 @@ _PROCESSES = 4096
 
 
 def main(fd: int) -> None:
-    """Serve until the judge closes its end; every child dies with the server."""
+    """Fork servers until the judge closes its end; they die with the zygote, and every child with its server."""
     layers = probe()  # before torch starts a thread
     import torch
 
@@ -59,7 +59,31 @@ def main(fd: int) -> None:
     gc.freeze()  # a child's collections then leave the pages that it shares alone
     channel = Channel(socket.socket(fileno=fd))
     channel.send({"ready": True, "torch": torch.__version__, "layers": layers})
-    _Forks(channel).serve()
+    _breed(channel)
+
+
+def _breed(channel: Channel) -> None:
+    """Fork a fork-server for each request, which serves the descriptor that comes with it."""
+    with contextlib.suppress(ChannelClosed):
+        while True:
+            _, (fd,) = channel.receive(None)
+            _bury()
+            pid = os.fork()
+            if pid == 0:
+                with _process_boundary():
+                    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)
+                    channel.close()
+                    _Forks(Channel(socket.socket(fileno=fd))).serve()
+            os.close(fd)
+            channel.send({"pid": pid})
+    _bury()
+
+
+def _bury() -> None:
+    """Take the status of every fork-server that has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 class _Forks:

@@ -125,7 +125,7 @@ def kill_reference(found: Session) -> None:
 
 
 def kill_server(judge: Judge) -> None:
-    process = judge.server({})._process
+    process = judge.server({}).process
     process.kill()
     process.wait()
 
@@ -435,7 +435,7 @@ class TestExitCodes:
         self, check: Callable[..., tuple[int, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def die(found: Trial) -> None:
-            found.runner._server._process.kill()  # type: ignore[attr-defined]
+            found.runner._server.process.kill()  # type: ignore[attr-defined]
 
         before(monkeypatch, Trial, "call", die)
         code, data = check()

@@ -231,7 +231,7 @@ def test_no_key_reaches_a_runner(server: ForkServer) -> None:
     source = "import os\nassert not [k for k in os.environ if 'SOME_API_KEY' in k]\nclass ModelNew: pass"
     runner = load(server, source)
     assert runner.layers["environment"] == "on"
-    assert b"SOME_API_KEY" not in Path(f"/proc/{server._process.pid}/environ").read_bytes()
+    assert b"SOME_API_KEY" not in Path(f"/proc/{server.process.pid}/environ").read_bytes()
 
 
 @pytest.mark.parametrize("missing", [(), ("namespaces",)], ids=["pid namespace", "keeper alone"])
