@@ -245,12 +245,16 @@ def _tables() -> tuple[dict[Any, Any], dict[Any, Any]]:
 def _decomposed(program: Any) -> Any:
     """What ``run_decompositions`` gives, which collects and overrides all composite operators anew at each call (0.4 s)."""
     try:
-        from torch._subclasses.fake_tensor import unset_fake_temporarily
-        from torch.export.exported_program import _decompose_exported_program
-
-        composite, others = _tables()
-    except ImportError:  # another torch
+        return _overridden(program)
+    except (ImportError, AttributeError, TypeError):  # another torch: its own parts are not where or what they were
         return program.run_decompositions(_table())
+
+
+def _overridden(program: Any) -> Any:
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+    from torch.export.exported_program import _decompose_exported_program
+
+    composite, others = _tables()
     with unset_fake_temporarily():
         return _decompose_exported_program(
             program,
