@@ -16,7 +16,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from kernelwright.evaluator.runner.channel import Channel, ChannelClosed, ChannelTimeout
 from kernelwright.tasks.errors import HarnessError
@@ -32,21 +34,38 @@ class Forked:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._fd = os.pidfd_open(pid)
+        self._fd: int | None = None
+        with contextlib.suppress(OSError):  # Linux before 5.3: by its number, which is taken until the zygote is asked again
+            self._fd = os.pidfd_open(pid)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+            if self._fd is None:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(self._fd, signal.SIGKILL)
 
     def wait(self, seconds: float = 10.0) -> bool:
         """Whether it has ended, at the latest after so many seconds."""
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        return bool(poll.poll(seconds * 1e3))
+        if self._fd is not None:
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            return bool(poll.poll(seconds * 1e3))
+        deadline = time.monotonic() + seconds
+        while not (ended := self._ended()) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return ended
+
+    def _ended(self) -> bool:
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"ZX"
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Forget it; it is neither ended nor asked any more."""
-        os.close(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)
 
 
 class Zygote:

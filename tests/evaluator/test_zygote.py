@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 
@@ -20,12 +21,21 @@ def own() -> Iterator[dict[str, str]]:
         zygote._zygotes.pop(key).close()
 
 
+def unknown(pid: int) -> int:
+    raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+
 def parent(pid: int) -> int:
     with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
         return int(file.read().rsplit(")", 1)[1].split()[1])
 
 
-def test_servers_share_a_zygote_that_outlives_each_of_them(own: dict[str, str]) -> None:
+@pytest.mark.parametrize("kernel", ["this one", "before 5.3"])
+def test_servers_share_a_zygote_that_outlives_each_of_them(
+    own: dict[str, str], kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel == "before 5.3":
+        monkeypatch.setattr(os, "pidfd_open", unknown)
     first, second = ForkServer(own), ForkServer(own)
     assert first.process.pid != second.process.pid
     shared = parent(first.process.pid)
