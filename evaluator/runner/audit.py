@@ -117,6 +117,10 @@ class Audit:
         """A library that was built since: it may be opened, and these of its names bound."""
         self._reasons.admit(path, defined)
 
+    def compile_abroad(self) -> None:
+        """From here on code may be generated for GPUs of AMD's."""
+        self._reasons.abroad = True
+
     def start(self) -> None:
         """For the rest of the process's life."""
         sys.addaudithook(self._hook)

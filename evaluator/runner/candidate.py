@@ -318,6 +318,8 @@ class Candidate:
             with self._pallas.lowering(request["targets"]) as lowered:
                 self._models[request["key"]](*arguments)
             return {"launches": lowered}
+        if request["targets"][0].startswith("gfx"):
+            self._audit.compile_abroad()
         with compile_launches(*request["targets"]) as launches:
             self._models[request["key"]](*arguments)
         return {"launches": [vars(entry) for entry in launches]}

@@ -63,7 +63,7 @@ _PLACES = (
     _Place(_NVIDIA + "compiler.py", COMPILING, fits="triton"),
     _Place(_AMD + "compiler.py", COMPILING, fits="triton"),
     _Place(_AMD + "compiler.py", LOADING, frozenset({"_load_amd_codegen"}), "codegen"),
-    _Place(_AMD + "compiler.py", frozenset({"ctypes.string_at"}), frozenset({"compile_amdgpu", "assemble_amdgcn"})),
+    _Place(_AMD + "compiler.py", frozenset({"ctypes.string_at"}), frozenset({"compile_amdgpu", "assemble_amdgcn"}), "codegen"),
     _Place(_NVIDIA + "driver.py", COMPILING, fits="triton"),
     _Place(_AMD + "driver.py", COMPILING, fits="triton"),
     _Place(_NVIDIA + "driver.py", LOADING, fits="driver"),
@@ -99,6 +99,9 @@ class Reasons:
         self, libraries: Mapping[str, frozenset[str]], packages: tuple[str, ...], passes_on: Callable[[str], bool]
     ) -> None:
         self._libraries = dict(libraries)
+        self.abroad = False
+        """Whether the judge has asked for code of a GPU of AMD's: what generates it opens a library, and reads what that made
+        at an address that a kernel may have put there. Only a runner that judges nothing compiles for one."""
         self._passes_on = passes_on
         self._triton = tuple(f"{folder}triton/" for folder in packages)
         found = [path for folder in packages for path in Path(folder).glob("triton/backends/*/driver.c")]
@@ -160,7 +163,7 @@ class Reasons:
         if about == "driver":
             return self._is_driver(first)
         if about == "codegen":
-            return self._is_codegen(first)
+            return self.abroad and (event == "ctypes.string_at" or self._is_codegen(first))
         if event in STARTING:
             return self._is_program(first)
         return self._is_scratch(event, arguments)
@@ -172,7 +175,7 @@ class Reasons:
         if about == "driver":
             return self._is_driver(path)
         if about == "codegen":
-            return self._is_codegen(path)
+            return self.abroad and self._is_codegen(path)
         return type(path) is str and names[0] in self._libraries.get(path, ())
 
     def _is_driver(self, name: Any) -> bool:

@@ -127,10 +127,13 @@ REFUSED = {
         "with triton_compile.compile_launches():\n    a[(1,)](torch.empty(16))", "files"),
     "a kernel read from elsewhere": (
         "from triton.compiler.compiler import CompiledKernel\nCompiledKernel(None, {'a.json': '/etc/hostname'}, 'h')", "files"),
+    "AMD's code generator, unasked": (
+        "with triton_compile.compile_launches('gfx942'):\n    k[(1,)](torch.empty(16), B=16)", "raw_memory"),
     "a library as AMD's code generator": (
+        "audit.compile_abroad()\n"
         "from triton.backends.amd.compiler import _load_amd_codegen as load\nload('libc.so.6')", "raw_memory"),
     "a copy as AMD's code generator": (
-        "from triton.backends.amd.compiler import _load_amd_codegen as load\n"
+        "audit.compile_abroad()\nfrom triton.backends.amd.compiler import _load_amd_codegen as load\n"
         "load('./libtriton_amd_codegen.so')", "raw_memory"),
     "a program as ptxas": (
         _TARGET + "path = Path('ptxas').resolve()\ntriton.knobs.NvidiaTool.from_path(str(path))", "process"),
@@ -149,7 +152,7 @@ FREE = {
     "launches compiled for an absent GPU": (
         "with triton_compile.compile_launches() as made:\n    k[(1,)](torch.empty(16), B=16)\nassert made[0].launches == 1"),
     "launches compiled for an absent GPU of AMD's": (
-        "with triton_compile.compile_launches('gfx942') as made:\n    k[(1,)](torch.empty(16), B=16)\n"
+        "audit.compile_abroad()\nwith triton_compile.compile_launches('gfx942') as made:\n    k[(1,)](torch.empty(16), B=16)\n"
         "assert made[0].registers"),
     "a compiled kernel from the cache": (
         "for _ in range(2):\n    k.device_caches.clear()\n    with triton_compile.compile_launches() as made:\n"
