@@ -61,6 +61,21 @@ class Pool:
         if self._case.device != "cpu":
             torch.cuda.synchronize()
 
+    def rewrite(self) -> None:
+        """Every slot's contents once more: what :meth:`shuffle` does to memory and caches, and nothing new in it."""
+        assert self._exchanges is not None
+        for i, (view, bank) in enumerate(zip(self._views, self._bank, strict=True)):
+            if view is None:
+                continue
+            for slot, draw in enumerate(self._pick.tolist()):
+                view[slot].copy_(bank[draw])
+            for other, places in self._exchanges:
+                where = places[i]
+                if where is not None:
+                    view[:, where] = bank[:, where][other.to(bank.device)]
+        if self._case.device != "cpu":
+            torch.cuda.synchronize()
+
     def _draw_again(self) -> bool:
         return int(torch.randint(_BANK, (1,), generator=self._generator)) == 0
 

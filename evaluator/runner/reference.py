@@ -38,6 +38,7 @@ def serve(channel: Channel, config: dict[str, Any]) -> None:
         "hand_over": reference.hand_over,
         "pool": reference.pool,
         "shuffle": reference.shuffle,
+        "rewrite": reference.rewrite,
         "intact": reference.intact,
         "verify": reference.verify,
         "baselines": reference.baselines,
@@ -159,6 +160,11 @@ class Reference:
     def shuffle(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """New contents in every slot of the pool, ``anew`` as a whole."""
         self._pools[request["key"]].shuffle(request["anew"])
+        return {"ok": True}, []
+
+    def rewrite(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+        """The same contents once more in every slot of the pool."""
+        self._pools[request["key"]].rewrite()
         return {"ok": True}, []
 
     def intact(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:

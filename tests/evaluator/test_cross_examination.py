@@ -118,6 +118,13 @@ def test_one_reading_of_a_busy_machine_acquits_nobody() -> None:
     cross_examine(samples(500.0, 100.0), CALLS, {"candidate": [6.4, 1.2, 1.3, 5.3, 4.4], "eager": [1.0] * 5})
 
 
+def test_of_three_rounds_one_reading_each_acquits_nobody() -> None:
+    eager = [1.0] * 5
+    with pytest.raises(Rejected):
+        cross_examine(samples(500.0, 100.0), CALLS, {"candidate": [2.0] * 12 + [1.0] * 3, "eager": eager})
+    cross_examine(samples(500.0, 100.0), CALLS, {"candidate": [2.0] * 11 + [1.0] * 4, "eager": eager})
+
+
 @pytest.mark.parametrize(("candidate", "eager"), [(1.0, 1.0), (1.3, 1.0), (1.6, 1.5), (2.5, 2.4)])
 def test_caches_that_eager_feels_too_are_no_memory(candidate: float, eager: float) -> None:
     cross_examine(samples(500.0, 100.0), CALLS, again(candidate, eager))

@@ -46,6 +46,20 @@ def test_contents_are_new_every_time_in_every_slot_and_are_known(large: bool, mo
         timed.close()
 
 
+def test_contents_written_once_more_are_the_same() -> None:
+    timed = pool()
+    try:
+        for step in range(5):
+            timed.shuffle(anew=step % 3 == 0)
+            before = [timed.tensors(slot)[0].clone() for slot in range(timed.copies)]
+            timed.tensors(1)[0].zero_()
+            timed.rewrite()
+            assert all(torch.equal(timed.tensors(slot)[0], held) for slot, held in enumerate(before))
+            assert timed.intact()
+    finally:
+        timed.close()
+
+
 def test_a_closed_pool_holds_no_memory() -> None:
     """One is made for every kernel that is timed: an open descriptor would keep its pages."""
     timed = pool()

@@ -15,6 +15,7 @@ from kernelwright.evaluator.stopwatch import (
     interleave,
     interval,
     measure,
+    measure_again,
     measure_spacer,
     narrow,
     ratios,
@@ -132,3 +133,45 @@ def test_stop_rule_waits_for_narrow_intervals() -> None:
     assert not narrow(steady, "candidate", 0.01, 13)
     noisy = Samples({"eager": [1.0, 3.0] * 6, "candidate": [1.0] * 12})
     assert not narrow(noisy, "candidate", 0.01, 12)
+
+
+class Rememberer(Sleeper):
+    """Its runs take ``per_call`` a slot whose contents are new, and next to nothing for those it has seen."""
+
+    def __init__(self, per_call: float, delay: float = 0.0) -> None:
+        super().__init__("candidate", per_call, 0.001)
+        self._new = False
+        self._delay = delay
+        self._worked = 0.0
+
+    def renew(self) -> None:
+        self._new = True
+
+    def run(self, head: int) -> float:
+        busy = self._overhead + self._per_call * len(self.slots) * self._new
+        time.sleep(busy + self._delay * self._new)
+        self._worked += busy
+        self._new = False
+        return 0.0
+
+    def spent(self) -> float | None:
+        return self._worked * 1e6
+
+
+def test_what_is_kept_between_calls_shows_on_new_contents() -> None:
+    side = Rememberer(0.005)
+    assert measure_again(side, [0, 1], 0, side.renew, lambda: None) > 5.0
+
+
+def test_a_delay_after_new_contents_is_no_work() -> None:
+    """A scheduler that lets the runner wait, whenever another process has worked before."""
+    side = Rememberer(0.0, delay=0.02)
+    assert measure_again(side, [0, 1], 0, side.renew, lambda: None) < 1.1
+
+
+def test_seen_contents_are_written_once_more_before_they_are_run_again() -> None:
+    side = Sleeper("a", 0.001, 0.001)
+    steps: list[str] = []
+    measure_again(side, [0, 1], 0, lambda: steps.append("new"), lambda: steps.append("same"))
+    assert steps == ["new", "same"]
+    assert side.seen == [[0, 1], [0, 1]]

@@ -308,7 +308,7 @@ def space(program: Program) -> dict[str, list[Any]]:
 
 def nest_parameters(nest: Nest, program: Program) -> list[str]:
     """Names of the parameters that matter to ``nest``."""
-    chosen = plan(nest, program, {})
+    chosen = plan(nest, program, {"outer_tile": "rows"})
     names = ["window_tile"] if chosen.loops else ["map_tile", "lane_elements"]
     names += ["outer_tile"] if any(g.block == "BR" for g in chosen.outer) and not chosen.square and strided(nest) else []
     if any(p.vector for p in chosen.loops.values()):

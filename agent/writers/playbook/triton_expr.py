@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kernelwright.agent.writers.playbook.expr import Arg, Const, Expr, Load, Masked, Op, Position, Scalar
 from kernelwright.agent.writers.playbook.index import (
@@ -89,8 +89,9 @@ class Scope:
 
     def bind(self, group: Group) -> None:
         """Let the axes of ``group`` be read; its index variable has been set."""
-        if group.dim is not None and len(group.axes) > 1:
-            self.groups[group.axes[-1]] = group
+        wide = tuple(a for a in group.axes if a.extent.const != 1)
+        if group.dim is not None and len(wide) > 1:
+            self.groups[wide[-1]] = replace(group, axes=wide)
         left = group.index
         for i, axis in enumerate(group.axes):
             if axis.extent.const == 1 and len(group.axes) > 1:

@@ -68,9 +68,14 @@ def strided(nest: Nest) -> bool:
 
     Triton cannot tell then which way to lay such a tile among threads: versions to 3.6 let them run down its rows.
     """
+    return not all(_neighbours(nest))
+
+
+def _neighbours(nest: Nest) -> list[bool]:
+    """Of each load that varies along the last outer axis: whether it is of neighbours for neighbouring points."""
     last = nest.outer[-1]
     reads = [offset for offset, stored in accesses(nest) if not stored and last in poly_axes(offset)]
-    return any(coefficient(offset, last) is not ONE for offset in reads)
+    return [coefficient(offset, last) is ONE for offset in reads]
 
 
 def fastest(nest: Nest) -> Axis | None:
@@ -139,6 +144,9 @@ def _map_groups(
         rest = tuple(a for a in axes if a not in (other, last))
         head = (Group(rest, None, "g", ""),) if rest else ()
         return (*head, Group((other,), 0, "r", "BR"), Group((last,), 1, "c", "BC")), {}, True
+    loops = any(loop.axes for loop in nest.phases)
+    if tuned(point, "outer_tile") == "auto" and not loops and not any(_neighbours(nest) or [True]):
+        return (Group(axes, 1, "c", "BC"),), {}, False
     return (Group(axes[:-1], 0, "r", "BR"), Group((last,), 1, "c", "BC")), {}, False
 
 
