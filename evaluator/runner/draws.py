@@ -81,6 +81,14 @@ def _grown(t: torch.Tensor, shape: Sequence[int], share: float, most: float, gen
     return torch.where(where.to(t.device), t * factor.to(t.device, t.dtype), t)
 
 
+def moved_by_one(t: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """``t`` in float64 with every element up or down by one unit in the last place of its own dtype; integers as they are."""
+    if not t.is_floating_point():
+        return t.clone()
+    up = torch.randint(2, t.shape, generator=generator).to(t.device) * 2 - 1
+    return t.double() * (1.0 + torch.finfo(t.dtype).eps * up)
+
+
 def nudged(old: torch.Tensor, new: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """``old`` with a few random elements as in ``new``: what a sampled check of the contents does not see."""
     if not many_valued(old) or old.numel() < 2:

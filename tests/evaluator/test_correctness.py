@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from kernelwright.evaluator.correctness import compare
+from kernelwright.evaluator.runner.cases import Case
+from kernelwright.evaluator.runner.draws import moved_by_one
+from kernelwright.tasks.records import Task
 
 
 def triple(dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,3 +131,62 @@ def test_what_the_noisy_columns_are_allowed_is_not_spent_in_quiet_ones(first: in
     candidate = eager.clone()
     candidate[:, first : first + 4] = oracle[:, first : first + 4].to(torch.bfloat16).float()
     assert not compare(candidate, oracle, eager).passed
+
+
+ATTENTION = """
+import torch
+from torch import nn
+class Model(nn.Module):
+    def forward(self, q, k, v):
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+def get_inputs():
+    return [torch.randn(2, 3, 65, 32) for _ in range(3)]
+"""
+
+
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, product: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """Causal attention in float32 with ``product`` for its two products."""
+    scores = product(q, k.mT) / math.sqrt(q.shape[-1])
+    scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
+    weights = torch.exp(scores - scores.amax(-1, keepdim=True))
+    return product(weights / weights.sum(-1, keepdim=True), v)
+
+
+def in_halves(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    half = a.shape[-1] // 2
+    return a[..., :half] @ b[..., :half, :] + a[..., half:] @ b[..., half:, :]
+
+
+def tf32(t: torch.Tensor) -> torch.Tensor:
+    return ((t.view(torch.int32) + 4096) & -8192).view(torch.float32)
+
+
+PRODUCTS = {
+    "in halves": in_halves,
+    "tf32": lambda a, b: tf32(a) @ tf32(b),
+    "bfloat16": lambda a, b: a.bfloat16().float() @ b.bfloat16().float(),
+}
+
+
+def test_nearly_tied_softmaxes_condemn_no_other_order_and_excuse_no_lower_precision() -> None:
+    """Eight times as large, a tenth of such draws has rows in which the last bits of a score are seen."""
+    case = Case(Task("t", ATTENTION, "", ()), {}, "float32", "cpu", None, 1)
+    rejected = dict.fromkeys((*PRODUCTS, "by the rms alone"), 0)
+    for seed in range(20):
+        assert case.draw(seed, 8.0, "", False)
+        for name, product in PRODUCTS.items():
+            case.output(0).copy_(attention(*case.inputs, product))
+            plain = compare(case.output(0), case.expected.oracle[0], case.expected.eager[0])
+            rejected["by the rms alone"] += name == "in halves" and not plain.passed
+            (found,) = case.compare_outputs(None)
+            rejected[name] += not found["passed"]
+    assert rejected["by the rms alone"] > 0, "else this shows nothing"
+    assert rejected == {**rejected, "in halves": 0, "tf32": 20, "bfloat16": 20}
+
+
+def test_inputs_are_moved_by_one_unit_in_the_last_place_of_their_own_dtype() -> None:
+    moved = moved_by_one(torch.ones(1000, dtype=torch.bfloat16), torch.Generator().manual_seed(0))
+    assert moved.dtype == torch.float64
+    assert set(moved.tolist()) == {1 - 2.0**-7, 1 + 2.0**-7}
+    whole = torch.arange(5)
+    assert torch.equal(moved_by_one(whole, torch.Generator()), whole)
