@@ -70,8 +70,8 @@ class Scheduler:
         if n in self.roots:
             return Buffer(f"y{n}", d.shape, self.roots[n], "output")
         dtype = d.dtype
-        if dtype == "work" and isinstance(d.rule, Red):
-            dtype = "float32"
+        if dtype == "work" and (isinstance(d.rule, Red) or (d.shape and d.shape[-1].const == 1)):
+            dtype = "float32"  # one value a row: rounded, it would put the same error on all of the row
         return Buffer(f"y{n}", d.shape, dtype, "temp")
 
     def _no_dear_twins(self) -> None:
