@@ -190,3 +190,40 @@ def test_inputs_are_moved_by_one_unit_in_the_last_place_of_their_own_dtype() -> 
     assert set(moved.tolist()) == {1 - 2.0**-7, 1 + 2.0**-7}
     whole = torch.arange(5)
     assert torch.equal(moved_by_one(whole, torch.Generator()), whole)
+
+
+PRODUCT = """
+import torch
+from torch import nn
+class Model(nn.Module):
+    def forward(self, a, b):
+        return a @ b
+def get_inputs():
+    return [torch.randn(65, 129), torch.randn(129, 33)]
+"""
+
+
+def int8(t: torch.Tensor) -> torch.Tensor:
+    step = t.float().abs().amax(-1, keepdim=True) / 127
+    return (t.float() / step).round() * step
+
+
+NARROWER = {
+    "int8": lambda a, b: int8(a) @ int8(b.mT).mT,
+    "int8 weights": lambda a, b: a.float() @ int8(b.mT).mT,
+    "fp8": lambda a, b: a.float().to(torch.float8_e4m3fn).float() @ b.float().to(torch.float8_e4m3fn).float(),
+}
+
+
+@pytest.mark.parametrize(("scale", "spikes"), [(1.0, ""), (8.0, ""), (1e-3, ""), (1.0, "rows")])
+def test_even_noise_excuses_no_narrower_format(scale: float, spikes: str) -> None:
+    """One unit of bfloat16 moves a product by as much as int8 inside does, but all of its elements alike."""
+    case = Case(Task("t", PRODUCT, "", ()), {}, "bfloat16", "cpu", None, 1)
+    for seed in range(4):
+        assert case.draw(seed, scale, spikes, False)
+        a, b = case.inputs
+        for name, product in NARROWER.items():
+            case.output(0).copy_(product(a, b))
+            assert not case.compare_outputs(None)[0]["passed"], name
+        case.output(0).copy_(a.float() @ b.float())
+        assert case.compare_outputs(None)[0]["passed"]
