@@ -144,7 +144,7 @@ def _tail_allowed(error: torch.Tensor, ratios: torch.Tensor, noise: torch.Tensor
 
 
 def _amplified(error: torch.Tensor, bound: torch.Tensor, oracle: torch.Tensor, others: Sequence[torch.Tensor]) -> bool:
-    """Whether elements beyond ``bound`` lie where ``others`` deviate far more than elsewhere, and err by six times that at most.
+    """Whether elements beyond ``bound`` lie where ``others`` deviate far more than elsewhere, and err by six times that.
 
     Where: the element's row, or one of the slices through it, by their rms. Even noise is no excuse: every kernel meets it.
     """
