@@ -119,7 +119,7 @@ def compare(
     if detail:
         seen, wanted = float(candidate.flatten()[worst]), float(oracle.flatten()[worst])
         detail += f"; worst at {list(where)}: {seen:.9g}, expected {wanted:.9g}"
-    convention = float(((c - e).abs_() / e.abs_().add_(1.0)).max()) if misplaced is None else math.inf
+    convention = float(((c - e).abs_() / e.abs().add_(1.0)).max()) if misplaced is None else math.inf
     kernelbench = {name: convention <= float(name) for name in ("1e-2", "1e-4")}
     return Comparison(not detail, float(error.max()), ratio if detail else min(ratio, 1.0), where, detail, kernelbench)
 

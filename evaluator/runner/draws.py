@@ -85,7 +85,7 @@ def moved_by_one(t: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """``t`` in float64 with every element up or down by one unit in the last place of its own dtype; integers as they are."""
     if not t.is_floating_point():
         return t.clone()
-    up = torch.randint(2, t.shape, generator=generator).to(t.device) * 2 - 1
+    up = torch.randint(2, t.shape, generator=generator).to(t.device).double() * 2 - 1
     return t.double() * (1.0 + torch.finfo(t.dtype).eps * up)
 
 

@@ -188,6 +188,8 @@ def test_inputs_are_moved_by_one_unit_in_the_last_place_of_their_own_dtype() -> 
     moved = moved_by_one(torch.ones(1000, dtype=torch.bfloat16), torch.Generator().manual_seed(0))
     assert moved.dtype == torch.float64
     assert set(moved.tolist()) == {1 - 2.0**-7, 1 + 2.0**-7}
+    double = moved_by_one(torch.ones(1000, dtype=torch.float64), torch.Generator().manual_seed(0))
+    assert set(double.tolist()) == {1 - 2.0**-52, 1 + 2.0**-52}
     whole = torch.arange(5)
     assert torch.equal(moved_by_one(whole, torch.Generator()), whole)
 
@@ -227,3 +229,21 @@ def test_even_noise_excuses_no_narrower_format(scale: float, spikes: str) -> Non
             assert not case.compare_outputs(None)[0]["passed"], name
         case.output(0).copy_(a.float() @ b.float())
         assert case.compare_outputs(None)[0]["passed"]
+
+
+def test_what_is_compared_is_left_as_it_was() -> None:
+    """In float64 nothing is converted, so that working in place would spoil the next comparison with the same reference."""
+    oracle = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    given = [oracle + 1.0, oracle.clone(), oracle + 1e-12, oracle + 1e-11]
+    before = [t.clone() for t in given]
+    compare(given[0], given[1], given[2], None, given[3:])
+    assert all(map(torch.equal, given, before))
+
+
+def test_float32_inside_float64_fails_however_often_it_is_compared() -> None:
+    case = Case(Task("t", PRODUCT, "", ()), {}, "float64", "cpu", None, 1)
+    assert case.draw(0, 1.0, "", False)
+    a, b = case.inputs
+    for _ in range(3):
+        case.output(0).copy_(a.float() @ b.float())
+        assert not case.compare_outputs(None)[0]["passed"]
