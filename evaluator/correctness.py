@@ -152,7 +152,9 @@ def _amplified(error: torch.Tensor, bound: torch.Tensor, oracle: torch.Tensor, o
         return False
     far = error > bound
     noise = functools.reduce(torch.maximum, ((t - oracle).abs_().nan_to_num_(0.0, 0.0) for t in others))
-    usual = _UNEVEN * float((noise / bound.clamp_(min=_TINY)).median())
+    if not bool((noise > 0).any()):
+        return False
+    usual = _UNEVEN * float((noise / bound.clamp_(min=_TINY))[noise > 0].median())  # where an output is 0, nothing tells
     squared = noise.square()
     local = [squared.mean(-1, keepdim=True).sqrt().expand_as(noise)[far]]
     for kept in range(noise.dim() if noise.dim() > 1 else 0):
