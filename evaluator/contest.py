@@ -62,6 +62,9 @@ _VERIFIED = 0.3
 _SOME = 4
 """Outputs compared after such a visit, though not more than a third. Of kernels that are wrong in a quarter of their calls,
 five visits with one each would miss a fourth; with four each, one in 300."""
+_COMPARED, _COMPARING = 24, {"cpu": 2.0, "cuda": 0.5}
+"""Outputs of timed calls that are compared at least; what the visits leave wanting is made up by further ones, whose readings
+nobody uses, for so many seconds at most. A short contest of slow calls would else rest on three or four of them."""
 _CLOCKED = frozenset({"time", "space"})
 
 
@@ -116,6 +119,7 @@ class _Contest:
             session.poll(_CLOCKED)
             trial.runner.spin_on = _CLOCKED
         self._n = 1
+        self._compared = 0
         self._enter(4)
         failed, _ = session.ask("baselines", settings.compile_seconds, key=opened.key, names=list(names))
         self._notes += [f"no {name} baseline: {why}" for name, why in failed["failed"].items()]
@@ -186,6 +190,10 @@ class _Contest:
         samples = interleave(sides, visit, spacer, enough, max(2 * self._settings.max_blocks, _CONFIRMED))
         if len(samples.times[CANDIDATE]) < _LEAST:
             raise Rejected(Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured")
+        deadline = time.monotonic() + _COMPARING[self._kind]
+        while self._compared < _COMPARED and time.monotonic() < deadline:
+            measure(self._candidate, self._n, self._pool.copies, self._head, self._rng, self._renew)
+            self._verify()
         return samples
 
     def _measured(self, samples: Samples, blocks: int, late: float) -> bool:
@@ -296,6 +304,7 @@ class _Contest:
         count = len(self._candidate.slots)
         for index in self._rng.sample(range(count), max(1, min(_SOME, count // 3), count // 10)):
             self._trial.verify_timed(self._session, self._opened, index, self._candidate.slots[index])
+            self._compared += 1
 
     def _intact(self) -> None:
         """No slot may have been written to, drawn or not: the other sides are timed on them."""
