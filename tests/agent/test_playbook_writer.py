@@ -121,7 +121,7 @@ def test_a_spent_space_ends_the_task(playbook: writer.Playbook) -> None:
 
 def test_a_spent_space_gives_none() -> None:
     choices = {"a": [1, 2], "b": [3]}
-    tried = [space.key({"a": a, "b": 3}) for a in (1, 2)]
+    tried = [({"a": a, "b": 3}, 1.0) for a in (1, 2)]
     assert space.untried(choices, None, tried, random.Random(0)) is None
     assert space.untried(choices, {"a": 1, "b": 3}, tried[:1], random.Random(0)) == {"a": 2, "b": 3}
 

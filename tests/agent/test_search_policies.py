@@ -320,14 +320,14 @@ def cost(point: spaces.Point) -> float:
 
 def tuner() -> Callable[[Idea], Attempt]:
     """Writes like the playbook and judges by :func:`cost`."""
-    told: dict[str, spaces.Point] = {}
+    told: dict[str, tuple[spaces.Point, float]] = {}
 
     def outcome(idea: Idea) -> Attempt:
-        start = told.get(idea.parent or "")
-        point = spaces.untried(SPACE, start, map(spaces.key, told.values()), random.Random(idea.seed))
+        start, _ = told.get(idea.parent or "", (None, 0.0))
+        point = spaces.untried(SPACE, start, list(told.values()), random.Random(idea.seed))
         assert point is not None
-        told[idea.id] = point
-        return attempt(idea, 2.0 / cost(point))
+        told[idea.id] = point, 2.0 / cost(point)
+        return attempt(idea, told[idea.id][1])
 
     return outcome
 

@@ -96,20 +96,44 @@ def record(
 
 
 def prepared(task: Task, order: Order) -> Prepared | str:
-    """The playbook's points and kernels for a task, or why there are none."""
+    """The playbook's points and kernels for a task, or why there are none.
+
+    Of the space are left the choices that change what is launched somewhere, then at most ``order.most`` kernels that differ in
+    that; points that do the same work share the first one's kernel.
+    """
     if order.backend not in EMITTERS:
         return f"the playbook has no templates for {order.backend}"
     program = trace_task(task, order.kind)
     if isinstance(program, str):
         return program
     emitter = importlib.import_module(f"kernelwright.agent.writers.playbook.{EMITTERS[order.backend]}")
+    plans = Plans(task, order.device or DeviceInfo(order.kind, "")) if order.backend in PLANNED else None
+
+    def same(point: Point) -> str:
+        return plans.of(point, lambda: emitter.emit(program, point)) if plans else key(point)
+
     try:
-        space = narrowed(emitter.space(program), order.most)
-        kernels = [Kernel(emitter.emit(program, point), order.backend) for point in points(space)]
+        space = narrowed(acting(emitter.space(program), same), order.most, same)
+        first: dict[str, Kernel] = {}
+        kernels = []
+        for point in points(space):
+            if (work := same(point)) not in first:
+                first[work] = Kernel(emitter.emit(program, point), order.backend)
+            kernels.append(first[work])
     except Unsupported as reason:
         return f"playbook: {reason}"
+    finally:
+        if plans:
+            plans.close()
     ids = [kernel.kernel_id for kernel in kernels]
     return Recorded(task.family, order.backend, task.task_id, space, ids), dict(zip(ids, kernels, strict=True))
+
+
+def ahead(tasks: Iterable[Task], order: Order) -> Iterator[tuple[Task, Prepared | str]]:
+    """Tasks with what :func:`prepared` gives, in order; others are prepared in processes of their own while one is judged."""
+    with ProcessPoolExecutor(_AHEAD, get_context("spawn")) as pool:
+        for task, made in [(task, pool.submit(prepared, task, order)) for task in tasks]:
+            yield task, made.result()
 
 
 def _verdicts(work: Sequence[Job], free: SimpleQueue[Engine], jobs: int, ends: float | None) -> Generator[Verdict, None, None]:

@@ -43,7 +43,7 @@ class Proposer:
         self._recorded = recorded
 
     def write(self, assignment: Assignment) -> Answer:
-        point = next_point(self._recorded.space, assignment)
+        point = next_point(self._recorded.space, assignment, lambda point: self._recorded.of(point).kernel)
         if point is None:
             return Answer("", None, problem="every point was tried", model=self.name)
         source = f'KERNEL = "{self._recorded.of(point).kernel}"\n'

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kernelwright.agent.writers.playbook import space as spaces
 from kernelwright.agent.writers.playbook.graph import Unsupported
 from kernelwright.agent.writers.playbook.holder import forward_arguments
 from kernelwright.agent.writers.playbook.ir import Program
+from kernelwright.agent.writers.playbook.plans import Plans
 from kernelwright.agent.writers.playbook.program import program_of
 from kernelwright.agent.writers.playbook.variants import variants
 from kernelwright.agent.writers.writer import Assignment, Setup
@@ -25,7 +26,11 @@ from kernelwright.tasks.records import Answer, Attempt, Kernel, Task
 
 EMITTERS = {"cpp": "emit_cpp", "triton": "emit_triton"}
 """Backend -> the module of this package that emits for it: ``emit(program, point)`` and ``space(program)``."""
+PLANNED = ("triton",)
+"""Backends in which it can be told without a device what a kernel file launches."""
 NATIVE = ("float32", "bfloat16", "float16")
+PLANS = 4
+"""Tasks whose processes that tell plans apart are kept: each has imported torch."""
 TRACE_SECONDS = 40.0
 """After this no further shape is traced."""
 TRACE_LIMIT = 240.0
@@ -40,6 +45,7 @@ class Playbook:
     def __init__(self, setup: Setup | None = None) -> None:
         self._setup = setup
         self._programs: dict[tuple[str, str], Program | str] = {}
+        self._plans: dict[tuple[str, str], Plans] = {}
         self._lock = threading.Lock()
 
     def write(self, assignment: Assignment) -> Answer:
@@ -59,7 +65,10 @@ class Playbook:
         """Nothing is learned here: what was tried is in each assignment's history."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        """End the processes that tell plans apart."""
+        with self._lock:
+            while self._plans:
+                self._plans.popitem()[1].close()
 
     def _write(self, assignment: Assignment) -> Answer:
         backend = assignment.backend
@@ -71,7 +80,7 @@ class Playbook:
         emitter = importlib.import_module(f"kernelwright.agent.writers.playbook.{EMITTERS[backend]}")
         try:
             choices = emitter.space(program)
-            point = next_point(choices, assignment)
+            point = next_point(choices, assignment, self._same(assignment, program, emitter))
             if point is None:
                 raise Exhausted("playbook: every point of the parameter space was tried")
             strategy = f"playbook: {summary(program)} at {spaces.key(point)}"
@@ -83,6 +92,18 @@ class Playbook:
         except Exception as error:  # noqa: BLE001 - an emitter's bug costs this task, and is shown; a bench of hundreds goes on
             return _no(f"playbook: its emitter failed: {type(error).__name__}: {error}")
         return Answer(source, Kernel(source, backend), strategy=strategy, model=self.name)
+
+    def _same(self, assignment: Assignment, program: Program, emitter: Any) -> Callable[[spaces.Point], str]:
+        """What points do on the task at its timing shapes; where that cannot be told, each its own."""
+        if assignment.backend not in PLANNED:
+            return spaces.key
+        task = (assignment.task.task_id, assignment.device.kind)
+        if task not in self._plans:
+            while len(self._plans) >= PLANS:
+                self._plans.pop(next(iter(self._plans))).close()
+            self._plans[task] = Plans(assignment.task, assignment.device)
+        plans = self._plans[task]
+        return lambda point: plans.of(point, lambda: emitter.emit(program, point))
 
     def _program(self, task: Task, device: str) -> Program | str:
         key = (task.task_id, device)
@@ -101,12 +122,17 @@ def summary(program: Program) -> str:
     return f"{len(kinds)} kernel{'s' if len(kinds) != 1 else ''} ({', '.join(dict.fromkeys(kinds)) or 'views only'})"
 
 
-def next_point(choices: Mapping[str, list[Any]], assignment: Assignment) -> spaces.Point | None:
-    """The point of the space that an idea is answered with: one that its task's history lacks; None when it seems spent."""
+def next_point(
+    choices: Mapping[str, list[Any]], assignment: Assignment, same: Callable[[spaces.Point], str] = spaces.key
+) -> spaces.Point | None:
+    """The point of the space that an idea is answered with, by what its task's history shows; None when it seems spent.
+
+    ``same``: equal for points that do the same work.
+    """
     context = assignment.context
-    tried = [spaces.key(p) for a in context.history if (p := _read(a)) is not None]
+    observed = [(p, a.speedup if a.feasible else None) for a in context.history if (p := _read(a)) is not None]
     start = None if context.start is None else _read(context.start)
-    return spaces.untried(choices, start, tried, random.Random(assignment.idea.seed))
+    return spaces.untried(choices, start, observed, random.Random(assignment.idea.seed), same)
 
 
 def _read(attempt: Attempt) -> spaces.Point | None:
