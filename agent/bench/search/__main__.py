@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     record_.add_argument("--out", type=Path, required=True, metavar="FILE", help=out)
     record_.add_argument("--device", help="cpu, cuda or cuda:N; default: what is there")
     record_.add_argument("--backend", help="cpp or triton; default: the device's own")
-    most = "points of a task at most: the longest lists of choices lose their last ones (default 128)"
+    most = "kernels of a task at most: the longest lists of choices lose their last ones (default 128)"
     record_.add_argument("--most", type=_count, default=128, metavar="N", help=most)
     jobs = "kernels judged at once on a GPU, where timing takes turns (default 1)"
     record_.add_argument("--jobs", type=_count, default=1, metavar="N", help=jobs)

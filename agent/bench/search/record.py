@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from multiprocessing import get_context
 from pathlib import Path
 from queue import SimpleQueue
 
-from kernelwright.agent.bench.search.recording import Judged, Recorded, Recording, narrowed, points
+from kernelwright.agent.bench.search.recording import Judged, Recorded, Recording, acting, narrowed, points
 from kernelwright.agent.writers.playbook.graph import Unsupported
-from kernelwright.agent.writers.playbook.writer import EMITTERS, trace_task
+from kernelwright.agent.writers.playbook.plans import Plans
+from kernelwright.agent.writers.playbook.space import Point, key
+from kernelwright.agent.writers.playbook.writer import EMITTERS, PLANNED, trace_task
+from kernelwright.evaluator.device import DeviceInfo
 from kernelwright.evaluator.engines.engine import Engine, Job
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.errors import InputError
@@ -23,6 +27,8 @@ from kernelwright.tasks.records import Interval, Kernel, Task, Verdict
 
 JUDGING = Settings(baselines=("eager",), timing_seconds=1.0, min_blocks=6, sanitize="off")
 """Correct in every case, then timed against eager alone: one figure a kernel is enough to compare searches by."""
+_AHEAD = 4
+"""Processes that prepare tasks."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,15 @@ class Order:
     kind: str
     """Of device: ``cpu`` or ``cuda``."""
     most: int
-    """Points of a task at most."""
+    """Kernels of a task at most."""
     seconds: float | None = None
     """Begin no further judging after this."""
     jobs: int = 1
     """Kernels judged at once; on a CPU one."""
     command: str = ""
     """What was asked for, for the file."""
+    device: DeviceInfo | None = None
+    """Which one, for what is launched there; None: of the kind whatever."""
 
 
 Prepared = tuple[Recorded, dict[str, Kernel]]
@@ -71,8 +79,7 @@ def record(
             engine = engines()
             stack.callback(engine.close)
             free.put(engine)
-        for task in tasks:
-            made = (prepare or prepared)(task, order)
+        for task, made in ((task, prepare(task, order)) for task in tasks) if prepare else ahead(tasks, order):
             if isinstance(made, str):
                 say(f"{task.name}: left out: {made}")
                 continue

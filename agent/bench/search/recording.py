@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kernelwright.agent.files import write_text
-from kernelwright.agent.writers.playbook.space import Point, Space
+from kernelwright.agent.writers.playbook.space import Point, Space, default, key
 from kernelwright.tasks.errors import InputError
 
 FORMAT, KIND = 1, "search-recording"
+_COUNTED = 16
+"""Points for each kernel wanted, up to which it is counted how many do different work."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +107,32 @@ def points(space: Space) -> Iterator[Point]:
         yield dict(zip(space, values, strict=True))
 
 
-def narrowed(space: Mapping[str, Sequence[Any]], most: int) -> dict[str, list[Any]]:
-    """The space with at most ``most`` points: of the longest lists the last choices are dropped, never a default."""
+def acting(space: Space, same: Callable[[Point], str]) -> dict[str, list[Any]]:
+    """The space without choices that do the default choice's work, at the default and where one more choice differs."""
+    first = default(space)
+    bases = {same(first): first}
+    for name, choices in space.items():
+        for choice in choices[1:]:
+            point = {**first, name: choice}
+            bases.setdefault(same(point), point)
+
+    def acts(name: str, choice: Any) -> bool:
+        return any(same({**base, name: choice}) != same({**base, name: space[name][0]}) for base in bases.values())
+
+    return {name: [choices[0], *(c for c in choices[1:] if acts(name, c))] for name, choices in space.items()}
+
+
+def narrowed(space: Space, most: int, same: Callable[[Point], str] = key) -> dict[str, list[Any]]:
+    """The space with at most ``most`` points that do not do the same work: of the longest lists the last choices are dropped,
+    never a default; of lists as long as each other those of later parameters first."""
     found = {name: list(choices) for name, choices in space.items()}
 
     def size() -> int:
-        total = 1
-        for choices in found.values():
-            total *= len(choices)
-        return total
+        total = math.prod(len(choices) for choices in found.values())
+        return total if total > _COUNTED * most else len({same(point) for point in points(found)})
 
     while size() > max(1, most):
-        longest = max(found, key=lambda name: len(found[name]))
+        longest = max(reversed(found), key=lambda name: len(found[name]))
         found[longest].pop()
     return found
 
