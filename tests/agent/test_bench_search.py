@@ -88,7 +88,7 @@ def landscape(seed: int) -> Recorded:
     return Recorded("softmax", "cpp", "id", space, ids, judged)
 
 
-def test_the_default_policy_needs_at_most_half_of_random_searchs_kernels_where_there_is_a_slope() -> None:
+def test_the_default_policy_needs_a_third_of_random_searchs_kernels_where_there_is_a_slope() -> None:
     counts = {"evokernel": 0, "random": 0}
     for seed in range(8):
         recorded = landscape(seed)
@@ -96,7 +96,7 @@ def test_the_default_policy_needs_at_most_half_of_random_searchs_kernels_where_t
             order = replay.order_of(side, f"t{seed}", recorded, seed)
             assert len(order) == len(set(order))
             counts[side] += replay.needed(order, recorded.judged, 0.95)
-    assert counts["evokernel"] <= counts["random"] / 2
+    assert counts["evokernel"] <= counts["random"] / 3
 
 
 def test_what_was_never_found_counts_as_one_more_than_there_is() -> None:
