@@ -115,12 +115,12 @@ def test_the_interval_is_over_tasks_and_the_same_each_time() -> None:
 def test_of_members_alike_only_one_is_kept() -> None:
     """In most of many worlds; what is kept beside it by luck is about what the interval allows."""
     kept = []
-    for seed in range(30):
+    for seed in range(15):
         luck = random.Random(seed)
         law = [None, None, 1.2, 1.5, 2.0]
         world = {m: {t: luck.choices(law, k=6) for t in NAMES} for m in ("x/a", "x/b", "x/c")}
         kept.append(len(proposal(world).keep))
-    assert sum(k > 1 for k in kept) <= 2
+    assert sum(k > 1 for k in kept) <= 1
     assert min(kept) == 1
 
 

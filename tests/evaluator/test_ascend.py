@@ -83,7 +83,14 @@ def test_every_exemplar_has_its_task_and_says_so() -> None:
         assert solves("ascend", stem, load_task(f"{stem}/{task}"))
 
 
-@pytest.mark.parametrize(("category", "task"), sorted(TASKS.items()))
+QUICK = ("activation", "fusion", "index", "matmul", "reduce")
+"""Exemplars that are judged by default: vectors, cubes with vectors after them, copies alone, cubes, sums."""
+
+
+@pytest.mark.parametrize(
+    ("category", "task"),
+    [pytest.param(c, t, marks=() if c in QUICK else pytest.mark.slow) for c, t in sorted(TASKS.items())],
+)
 def test_an_exemplar_passes_simulated(category: str, task: str, judge: Judge) -> None:
     verdict = judged(judge, (FOLDER / f"{category}.py").read_text(), f"{category}/{task}")
     assert verdict.status is Status.PASSED, verdict.reason
