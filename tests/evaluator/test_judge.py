@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kernelwright.evaluator import contest
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.trial import Trial
 from kernelwright.tasks.errors import InputError, TaskError
 from kernelwright.tasks.load import load_task
 from kernelwright.tasks.records import Assurance, Kernel, Stage, Status, Task
@@ -182,6 +185,26 @@ def test_timing_is_paired_and_has_intervals(folder: Path, task: Task) -> None:
     assert set(verdict.timing.speedup) == {"eager", "best"}
     for found in [verdict.timing.latency_us, *verdict.timing.speedup.values()]:
         assert 0 < found.low <= found.median <= found.high
+
+
+def test_a_short_contest_compares_as_many_timed_outputs_as_a_long_one(
+    folder: Path, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    verify = Trial.verify_timed
+
+    def counted(self: Trial, *args: Any) -> None:
+        compared.append(args)
+        verify(self, *args)
+
+    monkeypatch.setattr(Trial, "verify_timed", counted)
+    monkeypatch.setattr(contest, "_MAX_CALLS", {"cpu": 8})  # a run of few calls, as of slow ones: four outputs a visit at most
+    settings = Settings(timing_seconds=1.0, min_blocks=3, max_blocks=3, baselines=("eager",), half_width=1.0)
+    with Judge("cpp", "cpu", folder / "cache", settings) as judge:
+        verdict = judge.judge(kernel(OUTSIDE + "return self.run(x)"), task)
+    assert verdict.passed, verdict.reason
+    assert verdict.timing is not None
+    assert len(compared) >= 24 * len(verdict.timing.cases)
 
 
 def test_wrong_only_when_timed_is_caught(folder: Path, task: Task) -> None:

@@ -46,8 +46,6 @@ class Order:
     """Kernels judged at once; on a CPU one."""
     command: str = ""
     """What was asked for, for the file."""
-    device: DeviceInfo | None = None
-    """Which one, for what is launched there; None: of the kind whatever."""
 
 
 Prepared = tuple[Recorded, dict[str, Kernel]]
@@ -106,7 +104,7 @@ def prepared(task: Task, order: Order) -> Prepared | str:
     """The playbook's points and kernels for a task, or why there are none.
 
     Of the space are left the choices that change what is launched somewhere, then at most ``order.most`` kernels that differ in
-    that; points that do the same work share the first one's kernel.
+    that on an H100; points that do the same work share the first one's kernel.
     """
     if order.backend not in EMITTERS:
         return f"the playbook has no templates for {order.backend}"
@@ -114,7 +112,7 @@ def prepared(task: Task, order: Order) -> Prepared | str:
     if isinstance(program, str):
         return program
     emitter = importlib.import_module(f"kernelwright.agent.writers.playbook.{EMITTERS[order.backend]}")
-    plans = Plans(task, order.device or DeviceInfo(order.kind, "")) if order.backend in PLANNED else None
+    plans = Plans(task, DeviceInfo(order.kind, "")) if order.backend in PLANNED else None
 
     def same(point: Point) -> str:
         return plans.of(point, lambda: emitter.emit(program, point)) if plans else key(point)

@@ -114,4 +114,3 @@ def read(strategy: str) -> Point | None:
     except ValueError:
         return None
     return point if isinstance(point, dict) else None
-
