@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kernelwright.evaluator.chip import Chip, busy
+from kernelwright.evaluator.effort import Effort
 from kernelwright.evaluator.figures import CANDIDATE, case_timing, samples_key
 from kernelwright.evaluator.runner.processes import ChildGone, ForkServer
 from kernelwright.evaluator.runner.sandbox import Plan
@@ -128,6 +129,9 @@ class Yardstick:
             raise TaskError(f"the reference on the {self._chip.title}: {reply['refused']}")
         return reply, received
 
+    def effort(self) -> None:
+        """The chip's library has threads of its own."""
+
     def close(self) -> None:
         with contextlib.suppress(HarnessError):  # the fork-server is gone, and its children with it
             self._child.kill("over")
@@ -150,8 +154,8 @@ class _Competitor:
     def account(self) -> float | None:
         return self._now(self.name).account()
 
-    def spent(self) -> float | None:
-        return self._now(self.name).spent()
+    def effort(self) -> Effort | None:
+        return self._now(self.name).effort()
 
     def space(self, count: int, head: int) -> None:
         self._now(self.name).space(count, head)

@@ -49,6 +49,8 @@ median of three blocks on a CPU is off by a tenth."""
 _CONFIRMED, _CONFIRMING = 16, 6.0
 """Blocks that an accusation of bursts rests on, or twice those that first showed it, if they can be had within so many seconds
 beyond the cap: of the six readings of three blocks a busy machine spoils two thirds now and then."""
+_TRIES, _PATIENCE = 3, 0.5
+"""Times that a reading is taken while its threads wait for cores, within this share of the cap."""
 _DRIFT = 0.03
 """Of eager's median between the first third of the blocks and the last: the clocks are not what they were."""
 _ROUNDS_AGAIN = 3
@@ -120,6 +122,7 @@ class _Contest:
             trial.runner.spin_on = _CLOCKED
         self._n = 1
         self._compared = 0
+        self._taken_again = 0
         self._enter(4)
         failed, _ = session.ask("baselines", settings.compile_seconds, key=opened.key, names=list(names))
         self._notes += [f"no {name} baseline: {why}" for name, why in failed["failed"].items()]
@@ -161,18 +164,20 @@ class _Contest:
         return max(measure_spacer(self._baselines[0], self._head), 1.0)
 
     def run(self) -> Samples:
-        deadline = time.monotonic() + self._settings.timing_seconds - _AFTERWARDS[self._kind]
+        began = time.monotonic()
+        deadline = began + self._settings.timing_seconds - _AFTERWARDS[self._kind]
+        patient = began + _PATIENCE * self._settings.timing_seconds
         self._calibrate()
         blocks = confirmed = 0
 
         def visit(side: Side) -> Reading:
-            found = measure(side, self._n, self._pool.copies, self._head, self._rng, self._renew)
+            found = self._reading(side, patient)
             if side is self._candidate and (blocks == 0 or self._rng.random() < _VERIFIED):
                 self._verify()
             return found
 
         def enough(samples: Samples) -> bool:
-            nonlocal blocks, confirmed
+            nonlocal blocks, confirmed, patient
             blocks += 1
             late = time.monotonic() - deadline
             if not self._measured(samples, blocks, late):
@@ -180,6 +185,7 @@ class _Contest:
             if not burst(samples, self._n):
                 return True
             confirmed = confirmed or max(_CONFIRMED, 2 * blocks)
+            patient = deadline + _CONFIRMING
             return blocks >= confirmed or late > _CONFIRMING
 
         sides: list[Side] = [*self._baselines, self._candidate]
@@ -192,14 +198,25 @@ class _Contest:
             raise Rejected(Status.RUNTIME_ERROR, Stage.TIME, "the machine is too noisy: fewer than 3 blocks could be measured")
         deadline = time.monotonic() + _COMPARING[self._kind]
         while self._compared < _COMPARED and time.monotonic() < deadline:
-            measure(self._candidate, self._n, self._pool.copies, self._head, self._rng, self._renew)
+            self._reading(self._candidate)
             self._verify()
         return samples
+
+    def _reading(self, side: Side, patient: float = 0.0) -> Reading:
+        """A reading of ``side``, taken again until ``patient`` (monotonic seconds) while its threads wait for cores."""
+        for _ in range(_TRIES - 1):
+            found = measure(side, self._n, self._pool.copies, self._head, self._rng, self._renew)
+            if not found.disturbed or time.monotonic() > patient:
+                return found
+            self._taken_again += 1
+        return measure(side, self._n, self._pool.copies, self._head, self._rng, self._renew)
 
     def _measured(self, samples: Samples, blocks: int, late: float) -> bool:
         """Whether there are blocks enough for the figure: by the stop rule, or by the clock, ``late`` seconds past the cap."""
         measured = len(samples.times[CANDIDATE])
-        if (late > 0 and measured >= _FEW) or (late > _GRACE and measured >= _LEAST) or blocks >= self._settings.max_blocks:
+        if (late > 0 and measured >= _FEW) or (late > _GRACE and measured >= _LEAST):
+            return True
+        if blocks >= self._settings.max_blocks and measured >= _LEAST:
             return True
         return narrow(samples, CANDIDATE, self._settings.half_width, self._settings.min_blocks)
 
@@ -322,6 +339,10 @@ class _Contest:
     def result(self, samples: Samples) -> CaseTiming:
         if samples.spoilt:
             self._notes.append(f"{samples.spoilt} blocks thrown away: noise above the measurement")
+        disturbed, of = samples.disturbed()
+        if self._taken_again or disturbed:
+            again = f", {self._taken_again} more were taken again" if self._taken_again else ""
+            self._notes.append(f"threads waited for a core in {disturbed} of {of} readings{again}")
         drift = self._drift(samples.times["eager"])
         if self._kind == "cuda" and abs(drift) > _DRIFT:
             self._notes.append(f"clocks drifted: eager took {drift:+.0%} in the last third of the blocks")

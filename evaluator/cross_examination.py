@@ -27,6 +27,8 @@ MEMORY = 1.4
 """New inputs over those seen just before, relative to the baseline's."""
 AGAIN = 5
 """Readings of a round; one in each may lie within :data:`MEMORY`, as a busy machine's."""
+_QUIET = 6
+"""Readings in which no thread waited for a core, of which alone bursts are told if there are so many."""
 _RESAMPLES = 1000
 _LEAST = 3
 """Readings of each kind without which nothing is concluded."""
@@ -42,6 +44,10 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
     """
     reason = burst(samples, calls)
     if reason:
+        disturbed = [r.disturbed for r in samples.readings[CANDIDATE]]
+        if any(disturbed) and len(disturbed) - sum(disturbed) < _QUIET:  # it may be what others did to it
+            why = f"its threads waited for a core in {sum(disturbed)} of {len(disturbed)} readings, and {reason}"
+            raise Rejected(Status.RUNTIME_ERROR, Stage.TIME, f"the machine is too busy: {why}", {"rule": "burst"})
         raise Rejected(Status.CHEATING, Stage.TIME, reason, {"rule": "burst"})
     found = sorted(again.get(CANDIDATE, ()))
     if len(found) < _LEAST:
@@ -55,6 +61,9 @@ def cross_examine(samples: Samples, calls: int, again: Mapping[str, Sequence[flo
 def burst(samples: Samples, calls: int) -> str | None:
     """What is to be said of the time that the candidate's runs of ``calls`` calls take besides them; None: nothing."""
     readings = samples.readings[CANDIDATE]
+    quiet = [r for r in readings if not r.disturbed]
+    if len(quiet) >= _QUIET:
+        readings = quiet
     if len(readings) < _LEAST:
         return None
     # a baseline's rest below nothing is a noisy minute, no figure to hold a kernel to

@@ -1,4 +1,4 @@
-"""Look into a runner from outside: stop it, and read its memory without its help; and tell what it does while it should wait.
+"""Look into a runner from outside: stop it, and read its memory without its help.
 
 What a runner exports it copies itself, and code in it can still work at that moment. The outputs of timed calls are
 therefore read by the judge while every thread of the runner is stopped, at the addresses that the reply inside the clock
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import heapq
 import os
 import signal
 import time
@@ -27,11 +26,6 @@ from kernelwright.evaluator.session import OpenCase
 from kernelwright.tasks.expression import ITEMSIZE
 
 _STOP_SECONDS = 2.0
-_GRACE_SECONDS = 0.0005
-"""CPU time after an answer that is nobody's work: going back to wait, threads that spin some 10 µs before they sleep."""
-_SPARED = 2
-"""Longest gaps that are left out: a core taken away by the host while a thread goes back to wait is charged to the thread
-(10.8 ms once, where 3,300 gaps of the same kernels had 0.42 ms at most). Who works unasked does so in gap after gap."""
 _MOST = 8 << 30
 _CHUNK = 16 << 20
 
@@ -42,43 +36,6 @@ class Unreadable(Exception):
 
 class _Vector(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU time of all threads of a process so far, running ones included; 0 when it is gone."""
-    with contextlib.suppress(OSError):
-        return time.clock_gettime((~pid << 3) | 2)  # CPUCLOCK_SCHED of the process, as clock_getcpuclockid(3) makes it
-    return 0.0
-
-
-class Idleness:
-    """CPU time that a process spends between its answers and the next requests, beyond what answering itself leaves behind.
-
-    Threads that finish after a call, or that watch for the next inputs to be laid out, cannot work without spending it. ``pid``
-    0: not counted (on a GPU the runner polls its pipe).
-    """
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._at: float | None = None
-        self._spared = [0.0] * _SPARED
-        self.seconds = 0.0
-        """Without the ``_SPARED`` longest gaps."""
-
-    def total(self) -> float:
-        """CPU seconds of the process so far."""
-        return cpu_seconds(self._pid) if self._pid else 0.0
-
-    def answered(self) -> None:
-        """An answer has just come."""
-        self._at = cpu_seconds(self._pid) if self._pid else None
-
-    def ask(self) -> None:
-        """A request is about to be sent."""
-        if self._at is not None:
-            gap = max(0.0, cpu_seconds(self._pid) - self._at - _GRACE_SECONDS)
-            self.seconds += heapq.heappushpop(self._spared, gap)
-            self._at = None
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kernelwright.evaluator.accidents import device_lost
+from kernelwright.evaluator.effort import Effort, effort
 from kernelwright.evaluator.journal import Journal, Purpose, secret_seed
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
@@ -151,6 +152,10 @@ class Session:
         on_gpu = self.device != "cpu"
         remedy = "look at nvidia-smi and the system's log; a run resumes" if on_gpu else "see what the reference does"
         return HarnessError(f"the device {self.device} cannot be used: {' '.join(what.split())[:300]}", remedy)
+
+    def effort(self) -> Effort | None:
+        """What the reference's process has had of the cores so far; None where the cores are not what is timed."""
+        return effort(self._child.worker) if self.device == "cpu" else None
 
     def poll(self, requests: frozenset[str]) -> None:
         """Poll for the replies to these requests instead of sleeping."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kernelwright.evaluator.effort import Effort
 from kernelwright.evaluator.figures import CANDIDATE
 from kernelwright.evaluator.session import OpenCase, Pool
 from kernelwright.evaluator.trial import Rejected, Trial
@@ -28,6 +29,8 @@ class Asked(Protocol):
     """A process that has the baselines: the session's reference, or one on a chip."""
 
     def ask(self, op: str, /, **message: Any) -> tuple[dict[str, Any], list[int]]: ...
+
+    def effort(self) -> Effort | None: ...
 
 
 class BaselineSide:
@@ -52,8 +55,8 @@ class BaselineSide:
         found: float | None = self._session.ask("account")[0]["event_us"]
         return found
 
-    def spent(self) -> None:
-        """The reference is not suspected of anything."""
+    def effort(self) -> Effort | None:
+        return self._session.effort()
 
     def space(self, count: int, head: int) -> None:
         self.work.add(0, head + count)
@@ -90,8 +93,8 @@ class CandidateSide:
         found: float | None = self._trial.ask("account")["event_us"]
         return found
 
-    def spent(self) -> float | None:
-        return self._trial.cpu_us()
+    def effort(self) -> Effort | None:
+        return self._trial.effort()
 
     def space(self, count: int, head: int) -> None:
         self.work.add(0, head + count)

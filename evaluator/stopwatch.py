@@ -19,11 +19,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from kernelwright.evaluator.effort import Effort
 from kernelwright.tasks.records import Interval
 
 _RESAMPLES = 2000
 _DIGITS = 3
 """Of a time in µs: it is kept to a nanosecond, and figures come from what is kept, so that they can be computed again."""
+_DISTURBED = 0.15
+"""Of a reading's time that threads waited for cores (docs/adr/0005)."""
 _SETTLE_SECONDS = 0.002
 """Pause before a side is timed, in which the other side's idle threads stop spinning."""
 
@@ -42,8 +45,8 @@ class Side(Protocol):
     def account(self) -> float | None:
         """The device's own µs a call of the last run, where it keeps such an account."""
 
-    def spent(self) -> float | None:
-        """CPU µs of the process so far, all threads, read from outside; None where that says nothing of the work."""
+    def effort(self) -> Effort | None:
+        """What the process has had of the cores so far, read from outside; None where that says nothing of the work."""
 
     def space(self, count: int, head: int) -> None:
         """Do what ``run`` does besides calling, ``count`` times."""
@@ -67,6 +70,14 @@ class Reading:
     """µs a call of the latter by the clock of the process that made them: host time, launches only on a GPU."""
     spent_us: float | None = None
     """CPU time that a run takes besides its calls, by the same line. Waiting for a core is not in it."""
+    withheld: float = 0.0
+    """Share of the runs' time in which threads of the process stood ready and had no core, though it did not use all."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether threads waited for a core so long, for other processes' sake or the scheduler's, that the reading says little
+        of the kernel: meanwhile its other threads spin, which is CPU time."""
+        return self.withheld > _DISTURBED
 
     @property
     def unexplained_us(self) -> float:
@@ -86,6 +97,11 @@ class Samples:
     spoilt: int = 0
     """Blocks thrown away because noise exceeded the measurement."""
 
+    def disturbed(self) -> tuple[int, int]:
+        """(disturbed readings, all readings), of all sides."""
+        found = [r.disturbed for readings in self.readings.values() for r in readings]
+        return sum(found), len(found)
+
     def events(self) -> dict[str, list[float]]:
         """The device's own account, µs, by side, for cross-examination."""
         return {name: [r.event_us for r in found if r.event_us is not None] for name, found in self.readings.items()}
@@ -104,7 +120,7 @@ def measure(
     short = [order[i % copies] for i in range(n)]
     long = [order[(n + i) % copies] for i in range(3 * n)]
     elapsed, worked = {}, {}
-    event, host = None, 0.0
+    event, host, withheld = None, 0.0, 0.0
     if head:
         renew()
     for slots in rng.sample([short, long], 2):
@@ -112,18 +128,20 @@ def measure(
         if not head:
             renew()
             time.sleep(_SETTLE_SECONDS)
-        before = side.spent()
+        before = side.effort()
         began = time.perf_counter()
         own = side.run(head)
         elapsed[len(slots)] = round((time.perf_counter() - began) * 1e6, _DIGITS)
-        after = side.spent()
+        after = side.effort()
         if before is not None and after is not None:
-            worked[len(slots)] = after - before
+            worked[len(slots)] = after.spent_us - before.spent_us
+            withheld += after.withheld_us(before, elapsed[len(slots)])
         if slots is long:
             event, host = side.account(), own
     call = call_us(elapsed[n], elapsed[3 * n], n)
     spent = worked[n] - n * call_us(worked[n], worked[3 * n], n) if len(worked) == 2 else None
-    return Reading(call, elapsed[n] - n * call, event, elapsed[n], elapsed[3 * n], host, spent)
+    share = withheld / max(elapsed[n] + elapsed[3 * n], 1.0)
+    return Reading(call, elapsed[n] - n * call, event, elapsed[n], elapsed[3 * n], host, spent, share)
 
 
 def call_us(short_us: float, long_us: float, n: int) -> float:
@@ -153,13 +171,13 @@ def measure_again(
         if not head:
             step()
             time.sleep(_SETTLE_SECONDS)
-        before = side.spent()
+        before = side.effort()
         began = time.perf_counter()
         side.run(head)
         elapsed.append(time.perf_counter() - began)
-        after = side.spent()
+        after = side.effort()
         if before is not None and after is not None:
-            worked.append(after - before)
+            worked.append(after.spent_us - before.spent_us)
     ratio = elapsed[0] / elapsed[1]
     return min(ratio, worked[0] / max(worked[1], 1.0)) if len(worked) == 2 else ratio
 

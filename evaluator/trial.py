@@ -15,7 +15,8 @@ from kernelwright.evaluator.ascend_compiler import BadLaunch
 from kernelwright.evaluator.ascend_source import NotModelled
 from kernelwright.evaluator.chip import kinds
 from kernelwright.evaluator.device import CHIPS, host_of
-from kernelwright.evaluator.frozen import Idleness, Unreadable, take
+from kernelwright.evaluator.effort import Effort, Idleness, effort
+from kernelwright.evaluator.frozen import Unreadable, take
 from kernelwright.evaluator.journal import secret_seed
 from kernelwright.evaluator.runner import sandbox
 from kernelwright.evaluator.runner.processes import Child, ChildGone, ForkServer
@@ -218,9 +219,9 @@ class Trial:
             raise Rejected(status, self.stage, str(reply.get("message", ""))[:_TAIL], evidence)
         return reply
 
-    def cpu_us(self) -> float | None:
-        """CPU µs of the runner so far; None where it is not counted."""
-        return self._idle.total() * 1e6 or None
+    def effort(self) -> Effort | None:
+        """What the runner has had of the cores so far; None where it is not counted."""
+        return effort(self._idle.pid)
 
     def answer_for_idleness(self) -> None:
         """Work that goes on while nothing is asked is not joined when ``forward`` returns, or done ahead of the clock."""

@@ -57,7 +57,7 @@ from kernelwright.evaluator.native import load
 
 lib = load(cpp=r"""
 extern "C" void fused(const float* x, float* y, int64_t n) {
-  #pragma omp simd
+  #pragma omp parallel for
   for (int64_t i = 0; i < n; ++i) y[i] = (x[i] > 0 ? x[i] : 0.0f) * %s + x[i];
 }""")
 

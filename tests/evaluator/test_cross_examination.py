@@ -79,6 +79,28 @@ def test_waiting_for_a_core_is_no_work() -> None:
         cross_examine(found, 100, {})
 
 
+def test_readings_in_which_threads_waited_for_a_core_accuse_nobody() -> None:
+    """One spinning process on two cores: a kernel of two threads took ten times as long in one run and not in the next."""
+    found = samples(30.0, 15_000.0)
+    found.readings["candidate"] = [replace(r, spent_us=14_000.0, withheld=0.4) for r in found.readings["candidate"]]
+    with pytest.raises(Rejected) as caught:
+        cross_examine(found, 100, {})
+    assert caught.value.status is Status.RUNTIME_ERROR
+    assert "16 of 16 readings" in caught.value.reason
+    found.readings["candidate"] += readings(30.0, 100.0, count=6)
+    cross_examine(found, 100, {})
+
+
+def test_undisturbed_readings_alone_tell_a_burst() -> None:
+    """A cheat gains nothing by keeping its threads waiting now and then."""
+    found = samples(30.0, 100.0)
+    found.readings["candidate"] = [replace(r, withheld=0.4) for r in found.readings["candidate"]]
+    found.readings["candidate"] += readings(30.0, 15_000.0, count=6)
+    with pytest.raises(Rejected) as caught:
+        cross_examine(found, 100, {})
+    assert caught.value.status is Status.CHEATING
+
+
 def test_one_outlier_decides_nothing() -> None:
     found = samples(500.0, 100.0)
     found.readings["candidate"][3] = Reading(500.0, 1e6, None)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kernelwright.evaluator.frozen import Idleness, Unreadable, cpu_seconds, read, stopped, take
+from kernelwright.evaluator.effort import cpu_seconds
+from kernelwright.evaluator.frozen import Unreadable, read, stopped, take
 from kernelwright.evaluator.session import OpenCase
 from kernelwright.tasks.records import ShapeCase, Use
 
@@ -95,7 +96,6 @@ def test_process_that_is_gone_cannot_be_stopped() -> None:
     child.wait()
     with pytest.raises(Unreadable, match="stop"), stopped(child.pid):
         pass
-    assert cpu_seconds(child.pid) == 0.0
 
 
 class Taking:
@@ -165,48 +165,6 @@ def test_what_does_not_fit_is_unreadable(busy: Process, taking: Taking, at: list
     before = busy.counted()
     time.sleep(0.02)
     assert busy.counted()[0] > before[0], "it runs on"
-
-
-def gap(idle: Idleness, seconds: float) -> None:
-    idle.answered()
-    time.sleep(seconds)
-    idle.ask()
-
-
-def test_time_spent_unasked_is_counted(busy: Process) -> None:
-    idle = Idleness(busy.pid)
-    idle.ask()
-    assert idle.seconds == 0.0, "nothing was answered yet"
-    for _ in range(4):
-        gap(idle, 0.1)
-    assert idle.seconds > 0.06
-    spent = idle.seconds
-    time.sleep(0.1)  # while it is asked, it may work
-    idle.ask()
-    gap(idle, 0.0)
-    assert idle.seconds < spent + 0.01
-
-
-def test_a_gap_or_two_that_the_host_made_long_accuse_nobody(busy: Process) -> None:
-    idle = Idleness(busy.pid)
-    for seconds in (0.0, 0.1, 0.0, 0.1, 0.0):
-        gap(idle, seconds)
-    assert idle.seconds < 0.01
-    gap(idle, 0.1)
-    assert idle.seconds > 0.03, "the third is no accident"
-
-
-def test_waiting_costs_nothing_and_zero_counts_nothing() -> None:
-    with subprocess.Popen(["sleep", "60"]) as sleeping:
-        idle, none = Idleness(sleeping.pid), Idleness(0)
-        for counted in (idle, none):
-            counted.answered()
-        time.sleep(0.05)
-        for counted in (idle, none):
-            counted.ask()
-        sleeping.kill()
-    assert idle.seconds < 0.005
-    assert none.seconds == 0.0
 
 
 def test_cpu_time_is_of_all_threads(busy: Process) -> None:

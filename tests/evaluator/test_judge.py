@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from kernelwright.evaluator import contest
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.settings import Settings
+from kernelwright.evaluator.stopwatch import Reading, measure
 from kernelwright.evaluator.trial import Trial
 from kernelwright.tasks.errors import InputError, TaskError
 from kernelwright.tasks.load import load_task
@@ -205,6 +207,22 @@ def test_a_short_contest_compares_as_many_timed_outputs_as_a_long_one(
     assert verdict.passed, verdict.reason
     assert verdict.timing is not None
     assert len(compared) >= 24 * len(verdict.timing.cases)
+
+
+def test_readings_beside_other_processes_are_taken_again(folder: Path, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = 0
+
+    def beside_others(*args: Any) -> Reading:
+        nonlocal readings
+        readings += 1
+        return replace(measure(*args), withheld=0.5 if readings <= 5 else 0.0)
+
+    monkeypatch.setattr(contest, "measure", beside_others)
+    settings = Settings(timing_seconds=8.0, min_blocks=3, max_blocks=3, baselines=("eager",), half_width=1.0)
+    with Judge("cpp", "cpu", folder / "cache", settings) as judge:
+        verdict = judge.judge(kernel(OUTSIDE + "return self.run(x)"), task)
+    assert verdict.timing is not None, verdict.reason
+    assert "waited for a core in 1 of 12 readings, 4 more were taken again" in "; ".join(verdict.timing.cases[0].notes)
 
 
 def test_wrong_only_when_timed_is_caught(folder: Path, task: Task) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from kernelwright.evaluator.effort import Effort
 from kernelwright.evaluator.stopwatch import (
     Reading,
     Samples,
@@ -43,7 +44,7 @@ class Sleeper:
     def account(self) -> float | None:
         return None
 
-    def spent(self) -> float | None:
+    def effort(self) -> Effort | None:
         return None
 
     def space(self, count: int, head: int) -> None:
@@ -71,8 +72,8 @@ class Counted(Sleeper):
         self.total += self.worked + 100.0 * len(self.slots)
         return super().run(head)
 
-    def spent(self) -> float | None:
-        return self.total
+    def effort(self) -> Effort | None:
+        return Effort(self.total, 0.0, 2)
 
 
 def test_a_rest_counts_as_far_as_the_process_worked_in_it() -> None:
@@ -154,8 +155,8 @@ class Rememberer(Sleeper):
         self._new = False
         return 0.0
 
-    def spent(self) -> float | None:
-        return self._worked * 1e6
+    def effort(self) -> Effort | None:
+        return Effort(self._worked * 1e6, 0.0, 2)
 
 
 def test_what_is_kept_between_calls_shows_on_new_contents() -> None:
