@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from kernelwright.evaluator.runner.processes import ForkServer
 from kernelwright.evaluator.session import OpenCase, Session
 from kernelwright.evaluator.settings import Settings
 from kernelwright.evaluator.trial import Outside, Rejected, Trial
-from kernelwright.tasks.records import Kernel, ShapeCase, Task, Use
+from kernelwright.tasks.records import Kernel, ShapeCase, Stage, Status, Task, Use
 
 _SAID = 600
 """Characters of what a compiler says of another GPU."""
+_REFUSED = re.compile(r"vmem|smem|RESOURCE_EXHAUSTED|Mosaic|INVALID_ARGUMENT|UNIMPLEMENTED", re.IGNORECASE)
+"""libtpu's words for what is the kernel's fault, not the toolchain's."""
 ESTIMATE_SECONDS = 10.0
 """What the estimate of a kernel's cycles may take: a verdict does not wait for more."""
 
@@ -126,3 +129,20 @@ class Absent:
         except Rejected as failure:
             return {"launches": launches, "libtpu": f"it did not come to an end on this kernel: {failure.reason}"}
         return {"launches": launches, **({"schedules": schedules} if any(schedules.values()) else {})}
+
+
+def demand_lowering(compiled: Mapping[str, Any]) -> None:
+    """What the TPU's compiler refuses is no Pallas kernel, whatever the simulator makes of it.
+
+    Raises:
+        Rejected: it does not lower, or every launch is refused.
+    """
+    problem = compiled.get("problem", "")
+    for launch in compiled.get("launches", ()):
+        told = {target: aot["problem"] for target, aot in launch.get("aot", {}).items() if "problem" in aot}
+        ours = {target: text for target, text in told.items() if _REFUSED.search(text)}
+        if ours and len(ours) == len(launch["aot"]):
+            problem = "; ".join(f"{target}: {text}" for target, text in ours.items())
+    if problem and not problem.startswith("outside its envelope"):
+        first = problem.splitlines()[0][:400]
+        raise Rejected(Status.BUILD_FAILED, Stage.BUILD, f"it does not compile for TPU: {first}", {"compiler": problem[:4000]})

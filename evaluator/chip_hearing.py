@@ -91,7 +91,7 @@ class ChipHearing(Hearing):
         trial.stage = Stage.SANITIZE
         try:
             trial.load()
-            return sanitizing.interpreted(session, trial, [min(small, key=lambda c: c.numel)])
+            return sanitizing.simulated(session, trial, [min(small, key=lambda c: c.numel)])
         except Rejected as failure:
             if failure.status is Status.RUNTIME_ERROR and _NOT_MODELLED in failure.reason:
                 return {"races": f"not run: the interpreter does not model it: {failure.reason}"}

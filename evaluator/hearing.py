@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from kernelwright.evaluator import accidents, binary, honesty, vendors
-from kernelwright.evaluator.absent import Absent
+from kernelwright.evaluator import absent, accidents, binary, honesty, vendors
 from kernelwright.evaluator.ascend_compiler import launch_compiler
+from kernelwright.evaluator.backends import triton_semantics
 from kernelwright.evaluator.backends.backend import Built
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
 
 SIMULATOR_ELEMENTS = 1 << 18
 """Largest input, in elements, that a simulated backend is asked to run."""
-_REFUSED = re.compile(r"vmem|smem|RESOURCE_EXHAUSTED|Mosaic|INVALID_ARGUMENT|UNIMPLEMENTED", re.IGNORECASE)
-"""libtpu's words for what is the kernel's fault, not the toolchain's."""
-
 _UNCOMPILED = ("ascend", "ttlang")
 """Simulated backends that compile what is launched as it is launched, or whose language has no compiler."""
 _FLOOR = 0.4
@@ -59,8 +55,14 @@ _FLOOR = 0.4
 class Hearing:
     """One run of the cascade."""
 
-    def __init__(self, judge: Judge, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, judge: Judge, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None = None, not_by_ir: str = ""
+    ) -> None:
         self._judge = judge
+        narrow = "bfloat16" in kernel.source or any("bfloat16" in case.dtypes for case in task.cases)
+        self.by_ir = judge.by_ir and narrow and not not_by_ir
+        """Whether Triton's launches are executed by their IR; ``not_by_ir``: why they cannot be, for this kernel."""
+        self._not_by_ir = not_by_ir
         self._journal = Journal(judge.settings.record, recorded)
         self._session: Session | None = None
         self._kernel = kernel
@@ -118,9 +120,10 @@ class Hearing:
         self._trial = self._start(built, cases)
         if self._judge.simulated and self._judge.backend.name not in _UNCOMPILED:
             entry = {} if self._judge.backend.name == "triton" else self._judge.backend.run_entry(self._judge.kind)
-            bench = Absent(self._judge.server(entry), self._judge.device, self._judge.settings, self._allowed)
+            bench = absent.Absent(self._judge.server(entry), self._judge.device, self._judge.settings, self._allowed)
             self._evidence["compiled"] = bench.compile(self._kernel, self._task, session, built.libraries)
-            self._lowers()
+            if self._judge.backend.name == "pallas":
+                absent.demand_lowering(self._evidence["compiled"])
         if cases:
             self._smoke(session, cases)
             self._correct(session, cases)
@@ -130,23 +133,6 @@ class Hearing:
             self._clock.enter(Stage.BUILD.value)
             vendors.compile_too(self._judge, self._kernel, self._evidence)
         return session, cases
-
-    def _lowers(self) -> None:
-        """What the TPU's compiler refuses is no Pallas kernel, whatever the simulator makes of it."""
-        if self._judge.backend.name != "pallas":
-            return
-        compiled = self._evidence["compiled"]
-        problem = compiled.get("problem", "")
-        for launch in compiled.get("launches", ()):
-            told = {target: aot["problem"] for target, aot in launch.get("aot", {}).items() if "problem" in aot}
-            ours = {target: text for target, text in told.items() if _REFUSED.search(text)}
-            if ours and len(ours) == len(launch["aot"]):
-                problem = "; ".join(f"{target}: {text}" for target, text in ours.items())
-        if problem and not problem.startswith("outside its envelope"):
-            first = problem.splitlines()[0][:400]
-            raise Rejected(
-                Status.BUILD_FAILED, Stage.BUILD, f"it does not compile for TPU: {first}", {"compiler": problem[:4000]}
-            )
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -202,7 +188,7 @@ class Hearing:
     def _runner(self, built: Built, threads: int | None = None, libraries: Mapping[str, str] | None = None) -> Trial:
         """A fresh runner of this kernel, nothing loaded yet. ``libraries``: other builds of its native sources."""
         judge = self._judge
-        entry = dict(judge.backend.run_entry(judge.place))
+        entry = dict(triton_semantics.ENTRY if self.by_ir else judge.backend.run_entry(judge.place))
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps({**built.libraries, **(libraries or {})})}
         trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment, threads, self._allowed)
         judge.sandbox = trial.runner.layers
@@ -231,8 +217,8 @@ class Hearing:
             if self._judge.compiles_only:
                 self._skip(case, dtype, "CUDA kernels cannot be run without a GPU")
                 continue
-            if self._judge.simulated and not self._judge.bfloat16 and dtype == "bfloat16":
-                self._skip(case, dtype, "the interpreter's bfloat16 is wrong")
+            if self._judge.interpreted and not self.by_ir and dtype == "bfloat16":
+                self._skip(case, dtype, "; ".join(filter(None, ("the interpreter's bfloat16 is wrong", self._not_by_ir))))
                 continue
             opened = session.open(case, dtype)
             if opened is None:
@@ -266,7 +252,7 @@ class Hearing:
             return
         self._enter(Stage.SANITIZE)
         if judge.simulated:
-            self._evidence["sanitize"] = sanitizing.interpreted(session, self._trial, inside)
+            self._evidence["sanitize"] = sanitizing.simulated(session, self._trial, inside, self.by_ir)
             return
         bench = sanitizing.Bench(
             self._kernel,

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from kernelwright.evaluator import accidents
+from kernelwright.evaluator.backends import triton_semantics
 from kernelwright.evaluator.backends.backend import Backend, OnChip
 from kernelwright.evaluator.backends.registry import backend as find_backend
 from kernelwright.evaluator.ceilings import Ceilings
@@ -74,8 +75,10 @@ class Judge:
         self.simulated = self.kind == "cpu" and self.backend.name != "cpp"
         self.compiles_only = self.simulated and self.backend.name == "cuda"
         """Whether there is neither a device nor a simulator for the kernels."""
-        self.bfloat16 = self.backend.name != "triton" or not self.simulated
-        """Whether bfloat16 is computed right here: Triton's interpreter does not."""
+        self.interpreted = self.simulated and self.backend.name == "triton"
+        """Whether Triton's interpreter runs the kernels: its bfloat16 is wrong."""
+        self.by_ir = self.interpreted and not triton_semantics.problem()
+        """Whether what has bfloat16 in it can be executed by its IR instead."""
         self.cache = cache.resolve()
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,8 @@ class Judge:
         found: list[OpenCase] = []
         for use in Use:
             for case, dtype in self.pairs(session, use):
-                if not (self.simulated and ((dtype == "bfloat16" and not self.bfloat16) or use is Use.TIMING)):
+                wrong = dtype == "bfloat16" and self.interpreted and not self.by_ir
+                if not (self.simulated and (wrong or use is Use.TIMING)):
                     opened = session.open(case, dtype)
                     if opened is not None and use is Use.CORRECTNESS:
                         found.append(opened)
@@ -147,8 +151,11 @@ class Judge:
             session.admit(found, self.settings.rtol)
 
     def pairs(self, session: Session, use: Use) -> list[tuple[ShapeCase, str]]:
-        """The (case, dtype) pairs of one use on this device; of derived alternatives the first that is accepted."""
-        cases = session.task.cases_for(self.kind, use)
+        """The (case, dtype) pairs of one use on this device; of derived alternatives the first that is accepted.
+
+        Of kernels that are executed by their IR, those for a GPU.
+        """
+        cases = session.task.cases_for("cuda" if self.by_ir else self.kind, use)
         if any(c.derived for c in cases):
             cases = keep_accepted(cases, lambda c: session.open(c, c.dtypes[0]) is not None)
         return [(case, dtype) for case in cases for dtype in case.dtypes]
@@ -178,9 +185,16 @@ class Judge:
     def _hear(self, kernel: Kernel, task: Task, recorded: Mapping[str, Any] | None) -> Verdict:
         hearing = (ChipHearing if self.kind in CHIPS else Hearing)(self, kernel, task, recorded)
         try:
-            return hearing.run()
+            verdict = hearing.run()
         finally:
             hearing.close()
+        if hearing.by_ir and verdict.status is Status.UNSUPPORTED:
+            hearing = Hearing(self, kernel, task, recorded, not_by_ir=verdict.reason)
+            try:
+                return hearing.run()
+            finally:
+                hearing.close()
+        return verdict
 
     def session_for(self, task: Task) -> Session:
         last = self._session

@@ -147,7 +147,7 @@ def _tensor(value: Any) -> dict[str, Any]:
 
 
 def _failure(value: Any) -> str:
-    if value not in ("out_of_memory", "runtime_error"):
+    if value not in ("not_modelled", "out_of_memory", "runtime_error"):
         raise BrokenReply(f"{_show(value)} is no kind of failure")
     return str(value)
 

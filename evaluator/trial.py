@@ -30,6 +30,7 @@ from kernelwright.tasks.records import CaseResult, Kernel, Stage, Status, Use
 _LOG_BYTES = 64 << 20
 _TAIL = 2000
 _LIBRARIES = "KERNELWRIGHT_LIBRARIES"
+_FAILED = {"not_modelled": Status.UNSUPPORTED, "out_of_memory": Status.OUT_OF_MEMORY}
 _IDLE_SECONDS = 0.005
 _IDLE_SHARE = 0.03
 """Of all the runner's CPU time: on a crowded machine going back to wait takes longer."""
@@ -214,7 +215,7 @@ class Trial:
         if "outside" in reply:
             raise Outside(str(reply["outside"]))
         if "failed" in reply:
-            status = Status.OUT_OF_MEMORY if reply["failed"] == "out_of_memory" else Status.RUNTIME_ERROR
+            status = _FAILED.get(reply["failed"], Status.RUNTIME_ERROR)
             evidence = {"traceback": reply.get("traceback", [])}
             raise Rejected(status, self.stage, str(reply.get("message", ""))[:_TAIL], evidence)
         return reply

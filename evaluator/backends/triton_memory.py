@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ class Seen:
 
 
 @dataclass
-class _Launch:
+class Launch:
     """One launch under way: what it may touch and what it did."""
 
     starts: Any
@@ -58,12 +58,30 @@ class _Launch:
     accesses: list[Access] = field(default_factory=list)
     lanes: int = 0
 
+    @classmethod
+    def of(cls, spans: Mapping[int, tuple[int, str]]) -> Launch:
+        """``spans``: start of a storage -> (bytes, name of an argument that lies in it)."""
+        starts = sorted(spans)
+        ends = [start + spans[start][0] for start in starts]
+        # One span that holds nothing, so that a launch without tensors has something to be compared with.
+        return cls(
+            np.array([0, *starts], dtype=np.uint64),
+            np.array([0, *ends], dtype=np.uint64),
+            ["", *(spans[start][1] for start in starts)],
+        )
+
+    def complaint(self, where: str, what: str, outside: Any) -> str:
+        """What is to be said of an access; ``outside``: the addresses that lie in no storage."""
+        many = f"{outside.size} elements" if outside.size > 1 else "1 element"
+        near = describe(self, int(outside[0]))
+        return f"{where}: {what} of {many} outside every tensor of the launch; the first lies {near}"
+
 
 class _Watch:
     """The state behind the wrapped functions of one process."""
 
     def __init__(self) -> None:
-        self.launch: _Launch | None = None
+        self.launch: Launch | None = None
         self.program = -1
         self.seen: Seen | None = None
 
@@ -79,7 +97,7 @@ class _Watch:
         at = np.searchsorted(launch.starts, addresses, side="right") - 1
         inside = (at >= 0) & (addresses + np.uint64(width) <= launch.ends[at])
         if not inside.all() and not (launch.anywhere and _alive(addresses[~inside], width)):
-            raise OutOfBounds(_complaint(what, launch, addresses[~inside], width))
+            raise OutOfBounds(launch.complaint(_line(), what, addresses[~inside]))
         if self.seen is not None:
             launch.lanes += addresses.size
             if launch.lanes <= MAX_LANES:
@@ -154,7 +172,7 @@ def _finish() -> None:
         seen.unchecked = f"a launch of {launch.lanes} accesses is too large to compare"
         return
     for first, second, address in conflicts(launch.accesses):
-        where = _describe(launch, address)
+        where = describe(launch, address)
         seen.races.append(f"{first} and {second} of another program on the same element of {where}, unordered")
 
 
@@ -184,7 +202,7 @@ class _Checked:
         return self._module.atomic_cas(pointers, expected, values, order)
 
 
-def _known(found: tuple[Any, Any], names: list[str]) -> _Launch:
+def _known(found: tuple[Any, Any], names: list[str]) -> Launch:
     """The storages of a launch's arguments, sorted by address, with the name of an argument each."""
     positional, named = found
     spans: dict[int, tuple[int, str]] = {}
@@ -202,14 +220,7 @@ def _known(found: tuple[Any, Any], names: list[str]) -> _Launch:
 
     for name, value in [*zip(names, positional, strict=False), *named.items()]:
         collect(value, name)
-    starts = sorted(spans)
-    ends = [start + spans[start][0] for start in starts]
-    # One span that holds nothing, so that a launch without tensors has something to be compared with.
-    return _Launch(
-        np.array([0, *starts], dtype=np.uint64),
-        np.array([0, *ends], dtype=np.uint64),
-        ["", *(spans[start][1] for start in starts)],
-    )
+    return Launch.of(spans)
 
 
 def _alive(addresses: Any, width: int) -> bool:
@@ -223,14 +234,7 @@ def _alive(addresses: Any, width: int) -> bool:
     return all(any(low <= int(a) and int(a) + width <= high for low, high in spans) for a in np.unique(addresses))
 
 
-def _complaint(what: str, launch: _Launch, outside: Any, width: int) -> str:
-    first = int(outside[0])
-    where = _describe(launch, first)
-    many = f"{outside.size} elements" if outside.size > 1 else "1 element"
-    return f"{_line()}: {what} of {many} outside every tensor of the launch; the first lies {where}"
-
-
-def _describe(launch: _Launch, address: int) -> str:
+def describe(launch: Launch, address: int) -> str:
     """An address in words: the argument whose storage holds it or is nearest."""
     best, words = 1 << 62, "at no tensor"
     for start, end, name in zip(launch.starts.tolist()[1:], launch.ends.tolist()[1:], launch.names[1:], strict=True):

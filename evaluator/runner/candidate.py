@@ -97,6 +97,8 @@ class Candidate:
         self._audit = Audit({path: exported(path) for path in built.values()})
         self._integrity: Integrity | None = None
         self._launches: Callable[[], int] = lambda: 0
+        self._check: Callable[[], None] = lambda: None
+        self._triton: Any = None
         self._recorder: Any = None
         self._chip = Chip.of(os.environ)
         self._onto = onto(self._chip)
@@ -135,7 +137,8 @@ class Candidate:
         if request["backend"] == "triton":
             from kernelwright.evaluator.backends.triton_launches import install
 
-            self._launches = install()
+            self._triton = triton = install(self._wire.lent)
+            self._launches, self._check = lambda: triton.count, triton.check
         elif request["backend"] == "pallas":
             self._pallas = self._install_pallas(request["library"])
         elif request["backend"] == "ttlang":
@@ -178,7 +181,7 @@ class Candidate:
         launches = Launches(self._wire.lent)
         sys.modules.update(launches.modules())
         ttlang.use(launches.launch)
-        self._launches = lambda: launches.count
+        self._launches, self._check = lambda: launches.count, launches.check
         return launches
 
     def _install_triton_ascend(self, source: str) -> None:
@@ -284,8 +287,7 @@ class Candidate:
         output = self._models[key](*arguments)
         self._synchronize()
         native_ascend.check()  # what the simulator stopped is a fault, whatever the kernel made of it
-        if self._ttlang is not None:
-            self._ttlang.check()
+        self._check()
         return output
 
     def _delayed(self, key: str, arguments: list[Any]) -> Any:
@@ -343,7 +345,7 @@ class Candidate:
         return {"bytes": size, "problem": self._recorder.problem}
 
     def races(self, request: dict[str, Any], _: list[int]) -> dict[str, Any]:
-        """One interpreted call with every access of every program compared."""
+        """One simulated call with every access of every program compared."""
         arguments = self._arguments(request, 0)
         if self._pallas is not None:
             return self._pallas_races(request["key"], arguments)
@@ -357,10 +359,8 @@ class Candidate:
             self._forward(request["key"], arguments)
             unchecked = "" if self._to_compile is None else self._to_compile.uncompared
             return {"races": [], "launches": self._native_work() - before, "unchecked": unchecked}
-        from kernelwright.evaluator.backends.triton_memory import watch_races
-
-        with watch_races() as seen:
-            self._models[request["key"]](*arguments)
+        with self._triton.watch_races() as seen:
+            self._forward(request["key"], arguments)
         return {"races": seen.races, "launches": seen.launches, "unchecked": seen.unchecked}
 
     def _pallas_races(self, key: str, arguments: list[Any]) -> dict[str, Any]:

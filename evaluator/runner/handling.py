@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from kernelwright.evaluator import native
+from kernelwright.evaluator.backends.triton_semantics import NotModelled
 from kernelwright.evaluator.runner.trees import encode
 
 _TRACEBACK_LINES = 14
@@ -33,6 +34,8 @@ def failure(error: BaseException) -> dict[str, Any]:
     text = f"{type(error).__name__}: {said}"
     lines = traceback.format_exception(type(error), error, error.__traceback__)
     tail = [line[:_LINE] for line in "".join(lines).splitlines()[-_TRACEBACK_LINES:]]
+    if isinstance(error, NotModelled):
+        return {"failed": "not_modelled", "message": said[:2000], "traceback": tail}
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text
     memory = memory or "out of memory" in text.lower() or getattr(error, "errno", None) == errno.ENOMEM
     return {"failed": "out_of_memory" if memory else "runtime_error", "message": text[:2000], "traceback": tail}

@@ -106,9 +106,9 @@ def _native(
     return evidence
 
 
-def interpreted(session: Session, trial: Trial, cases: Sequence[OpenCase]) -> dict[str, Any]:
-    """A kernel in the interpreter of its language: races between programs of a launch, or of copies in flight. (Out of
-    bounds is checked always.)
+def simulated(session: Session, trial: Trial, cases: Sequence[OpenCase], by_ir: bool = False) -> dict[str, Any]:
+    """A kernel in what simulates its language: races between programs of a launch, or of copies in flight. (Out of bounds is
+    checked always.) ``by_ir``: Triton's launches are executed by their IR.
 
     Raises:
         Rejected: a race.
@@ -124,8 +124,9 @@ def interpreted(session: Session, trial: Trial, cases: Sequence[OpenCase]) -> di
     found = [str(race)[:300] for race in list(seen.get("races", ()))[:_RACES_SHOWN]]
     unchecked = str(seen.get("unchecked", ""))[:300]
     compared = _COMPARED.get(trial.kernel.backend, _COMPARED["triton"])
+    by = "the launch's IR, executed by ttsem" if by_ir else "the interpreter"
     evidence: dict[str, Any] = {
-        "bounds": "every access of the interpreter, against the storages of its launch",
+        "bounds": f"every access of {by}, against the storages of its launch",
         "races": f"not run: {unchecked}" if unchecked else compared,
         "launches": int(seen.get("launches", 0)),
         "seconds": {"races": round(monotonic() - began, 3)},
