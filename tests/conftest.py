@@ -19,6 +19,7 @@ _OPT_IN = {
     "requires_ray": "starts a Ray cluster: run it with -m requires_ray",
     "requires_jax": "interprets and compiles for a TPU: run it with -m requires_jax",
     "requires_ttlang": "needs tt-lang-sim, which simulates Tensix cores: run it with -m requires_ttlang",
+    "requires_ttsem": "needs ttsem, which executes Triton's IR: run it with -m requires_ttsem",
     "requires_triton_ascend": "compiles by the vendor's compiler: run it with -m requires_triton_ascend",
     "requires_server": "starts a model server: run it with -m requires_server",
     "requires_browser": "starts a browser: run it with -m requires_browser",

@@ -105,12 +105,23 @@ def _backends() -> Iterator[dict[str, Any]]:
         except KernelwrightError as error:
             problem = str(error)
         yield _row(f"backend {name}", "" if problem else f"on {kind}", problem)
+        if name == "triton" and not problem:
+            yield _ttsem()
         if name == "pallas" and not problem:
             yield _libtpu()
             yield _tpu()
         if name == "ascend":
             yield from _ascend()
             yield _npu()
+
+
+def _ttsem() -> dict[str, Any]:
+    """Whether Triton kernels are executed by their IR where there is no GPU."""
+    from kernelwright.evaluator.backends.triton_semantics import VERSION, problem
+
+    missing = problem()
+    found = f"{VERSION}: executes Triton kernels of bfloat16 on the CPU"
+    return _row("ttsem", "" if missing else found, f"{missing}; bfloat16 is not judged on the CPU" if missing else "")
 
 
 def _ascend() -> Iterator[dict[str, Any]]:

@@ -62,8 +62,10 @@ _REPLACEABLE = (
 )
 _NEAR = ("time", "kernelwright.", *(f"{kind.__module__}.{kind.__name__}" for kind in _CLASSES))
 """Owners of what the runner calls between a kernel's calls, and of what counts its launches."""
-_OURS = ("kernelwright.", "ttl.")
-"""Also the simulator that TT-Lang kernels run in."""
+_OURS = ("kernelwright.", "ttl.", "ttsem.")
+"""Also the simulators that TT-Lang kernels and the IR of Triton's run in."""
+_TABLED = "ttsem."
+"""Whose modules look functions up in tables."""
 _ENVIRONMENT_FREE = frozenset(
     {"TRITON_CACHE_DIR", "CUDA_MODULE_LOADING", "KINETO_LOG_LEVEL", "LC_CTYPE", "TORCHINDUCTOR_CACHE_DIR"}
 )
@@ -85,6 +87,7 @@ class Integrity:
         self._codes = _codes(self._coded)
         self._turn = 0
         self._names = {kind: frozenset(vars(kind)) for kind in _CLASSES}
+        self._tables = {name: (table, frozenset(table)) for name, table in _tables()}
         self._switches = _switches()
         self._environment = dict(os.environ)
 
@@ -99,6 +102,8 @@ class Integrity:
         found += [name for place in self._far[part] for name in place.changed()] + self._recoded(part)
         for kind, names in self._names.items():
             found += [f"{kind.__module__}.{kind.__name__}.{name}" for name in frozenset(vars(kind)) - names]
+        for owner, (table, keys) in self._tables.items():
+            found += [f"{owner}[{key!r}]" for key in table.keys() - keys]
         switches = _switches()
         found += [name for name, was in self._switches.items() if switches[name] != was]
         now = os.environ
@@ -142,18 +147,31 @@ def _places() -> Iterator[_Place]:
         if module is None or not (module_name in _WATCHED or module_name.startswith(_OURS)):
             continue
         yield from _place(module_name, vars(module))
+        if module_name.startswith(_TABLED):
+            yield from _place(module_name, vars(module), dict)
         if module_name.startswith(_OURS):
             for name, value in list(vars(module).items()):
                 if isinstance(value, type) and value.__module__ == module_name:
                     yield from _place(f"{module_name}.{name}", vars(value))
+    for owner, table in _tables():
+        yield from _place(owner, table, object)
     arrays = getattr(sys.modules.get("jax._src.array"), "ArrayImpl", None)
     for kind in (*_CLASSES, *([arrays] if isinstance(arrays, type) else [])):
         yield from _place(f"{kind.__module__}.{kind.__name__}", vars(kind))
 
 
-def _place(owner: str, table: Mapping[str, Any]) -> Iterator[_Place]:
+def _tables() -> Iterator[tuple[str, dict[Any, Any]]]:
+    """(name, dictionary) of those in which a simulator looks things up."""
+    for module_name, module in sorted(sys.modules.items()):
+        if module is not None and module_name.startswith(_TABLED):
+            for name, value in list(vars(module).items()):
+                if type(value) is dict and not name.startswith("__"):
+                    yield f"{module_name}.{name}", value
+
+
+def _place(owner: str, table: Mapping[str, Any], kinds: Any = _REPLACEABLE) -> Iterator[_Place]:
     """None where nothing is to be watched."""
-    entries = {name: value for name, value in list(table.items()) if isinstance(value, _REPLACEABLE)}
+    entries = {name: value for name, value in list(table.items()) if isinstance(value, kinds)}
     if entries:
         names = (*entries, next(iter(entries)))  # of one name alone no tuple would come
         yield _Place(owner, table, names, tuple(map(table.__getitem__, names)), operator.itemgetter(*names))
