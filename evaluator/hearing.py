@@ -204,6 +204,8 @@ class Hearing:
         stays = honesty.may_stay(self._task.library, cases[0].facts["ops"]) if cases else frozenset()
         self._allowed = [*stays, *map(honesty.base_name, self._task.library)]
         self._trial = trial = self._runner(built)
+        if self.by_ir:
+            self._evidence["simulator"] = f"ttsem {triton_semantics.VERSION}"
         if self._judge.backend.name == "ascend" and "triton" in built.evidence:
             trial.compiler = compiler = launch_compiler(self._judge, self._kernel)
             self._evidence["compiled"] = compiler.evidence

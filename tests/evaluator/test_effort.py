@@ -72,45 +72,56 @@ def test_process_that_is_gone_has_nothing() -> None:
     assert cpu_seconds(child.pid) == 0.0
 
 
-def gap(idle: Idleness, seconds: float) -> None:
-    idle.answered()
-    time.sleep(seconds)
-    idle.ask()
+class Worker:
+    """A process by its account alone: what it has worked so far, in seconds."""
+
+    def __init__(self) -> None:
+        self.worked = 0.0
+        self.idle = Idleness(1)
+
+    def gap(self, seconds: float) -> None:
+        """It works so long between an answer and the next request."""
+        self.idle.answered()
+        self.worked += seconds
+        self.idle.ask()
 
 
-def test_time_spent_unasked_is_counted(busy: int) -> None:
-    idle = Idleness(busy)
-    idle.ask()
-    assert idle.seconds == 0.0, "nothing was answered yet"
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
+    found = Worker()
+    monkeypatch.setattr("kernelwright.evaluator.effort.cpu_seconds", lambda pid: found.worked)
+    return found
+
+
+def test_time_spent_unasked_is_counted(worker: Worker) -> None:
+    worker.idle.ask()
+    assert worker.idle.seconds == 0.0, "nothing was answered yet"
     for _ in range(4):
-        gap(idle, 0.1)
-    assert idle.seconds > 0.06
-    spent = idle.seconds
-    time.sleep(0.1)  # while it is asked, it may work
-    idle.ask()
-    gap(idle, 0.0)
-    assert idle.seconds < spent + 0.01
+        worker.gap(0.1)
+    assert worker.idle.seconds == pytest.approx(0.199), "two gaps of four, half a millisecond of each free"
+    worker.worked += 0.1  # while it is asked, it may work
+    worker.idle.ask()
+    worker.gap(0.0004)
+    assert worker.idle.seconds == pytest.approx(0.199)
 
 
-def test_a_gap_or_two_that_the_host_made_long_accuse_nobody(busy: int) -> None:
-    idle = Idleness(busy)
+def test_a_gap_or_two_that_the_host_made_long_accuse_nobody(worker: Worker) -> None:
     for seconds in (0.0, 0.1, 0.0, 0.1, 0.0):
-        gap(idle, seconds)
-    assert idle.seconds < 0.01
-    gap(idle, 0.1)
-    assert idle.seconds > 0.03, "the third is no accident"
+        worker.gap(seconds)
+    assert worker.idle.seconds == 0.0
+    worker.gap(0.1)
+    assert worker.idle.seconds > 0.09, "the third is no accident"
 
 
-def test_a_few_long_gaps_among_hundreds_accuse_nobody(busy: int) -> None:
-    idle = Idleness(busy)
+def test_a_few_long_gaps_among_hundreds_accuse_nobody(worker: Worker) -> None:
     for _ in range(200):
-        gap(idle, 0.0)
+        worker.gap(0.0)
     for _ in range(6):
-        gap(idle, 0.03)
-    assert idle.seconds < 0.01
+        worker.gap(0.03)
+    assert worker.idle.seconds == 0.0
     for _ in range(4):
-        gap(idle, 0.03)
-    assert idle.seconds > 0.03
+        worker.gap(0.03)
+    assert worker.idle.seconds > 0.09
 
 
 def test_waiting_costs_nothing_and_zero_counts_nothing() -> None:

@@ -84,7 +84,7 @@ def test_bfloat16_is_right_to_its_last_bit(judge: Judge, folder: Path) -> None:
     assert verdict.passed, verdict.reason
     assert statuses(verdict) == {("bfloat16", "passed")}
     assert all(case.max_error == 0.0 for case in verdict.cases)
-    assert "ttsem" in verdict.evidence["sanitize"]["bounds"]
+    assert verdict.evidence["simulator"] == "ttsem 0.1.0"
 
 
 SOFTMAX = """
