@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from kernelwright.evaluator import absent, accidents, binary, honesty, vendors
 from kernelwright.evaluator.ascend_compiler import launch_compiler
-from kernelwright.evaluator.backends import triton_semantics
 from kernelwright.evaluator.backends.backend import Built
+from kernelwright.evaluator.backends.triton import BY_IR, TTSEM
 from kernelwright.evaluator.ceilings import roofline
 from kernelwright.evaluator.contest import time_case
 from kernelwright.evaluator.figures import headline, in_words
@@ -188,7 +188,7 @@ class Hearing:
     def _runner(self, built: Built, threads: int | None = None, libraries: Mapping[str, str] | None = None) -> Trial:
         """A fresh runner of this kernel, nothing loaded yet. ``libraries``: other builds of its native sources."""
         judge = self._judge
-        entry = dict(triton_semantics.ENTRY if self.by_ir else judge.backend.run_entry(judge.place))
+        entry = dict(BY_IR if self.by_ir else judge.backend.run_entry(judge.place))
         environment = {"KERNELWRIGHT_LIBRARIES": json.dumps({**built.libraries, **(libraries or {})})}
         trial = Trial(judge.server(entry), self._kernel, judge.device, judge.settings, environment, threads, self._allowed)
         judge.sandbox = trial.runner.layers
@@ -205,7 +205,7 @@ class Hearing:
         self._allowed = [*stays, *map(honesty.base_name, self._task.library)]
         self._trial = trial = self._runner(built)
         if self.by_ir:
-            self._evidence["simulator"] = f"ttsem {triton_semantics.VERSION}"
+            self._evidence["simulator"] = f"ttsem {TTSEM}"
         if self._judge.backend.name == "ascend" and "triton" in built.evidence:
             trial.compiler = compiler = launch_compiler(self._judge, self._kernel)
             self._evidence["compiled"] = compiler.evidence

@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any, cast
 
 from kernelwright.evaluator import accidents
-from kernelwright.evaluator.backends import triton_semantics
 from kernelwright.evaluator.backends.backend import Backend, OnChip
 from kernelwright.evaluator.backends.registry import backend as find_backend
+from kernelwright.evaluator.backends.triton import semantics_problem
 from kernelwright.evaluator.ceilings import Ceilings
 from kernelwright.evaluator.chip_hearing import ChipHearing
 from kernelwright.evaluator.device import CHIPS, DeviceInfo, default_device, host_of, parse_device
@@ -77,7 +77,7 @@ class Judge:
         """Whether there is neither a device nor a simulator for the kernels."""
         self.interpreted = self.simulated and self.backend.name == "triton"
         """Whether Triton's interpreter runs the kernels: its bfloat16 is wrong."""
-        self.by_ir = self.interpreted and not triton_semantics.problem()
+        self.by_ir = self.interpreted and not semantics_problem()
         """Whether what has bfloat16 in it can be executed by its IR instead."""
         self.cache = cache.resolve()
         try:

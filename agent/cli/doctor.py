@@ -117,10 +117,10 @@ def _backends() -> Iterator[dict[str, Any]]:
 
 def _ttsem() -> dict[str, Any]:
     """Whether Triton kernels are executed by their IR where there is no GPU."""
-    from kernelwright.evaluator.backends.triton_semantics import VERSION, problem
+    from kernelwright.evaluator.backends.triton import TTSEM, semantics_problem
 
-    missing = problem()
-    found = f"{VERSION}: executes Triton kernels of bfloat16 on the CPU"
+    missing = semantics_problem()
+    found = f"{TTSEM}: executes Triton kernels of bfloat16 on the CPU"
     return _row("ttsem", "" if missing else found, f"{missing}; bfloat16 is not judged on the CPU" if missing else "")
 
 

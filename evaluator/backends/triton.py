@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,14 @@ from kernelwright.evaluator.syntax import dotted, import_aliases, parse
 from kernelwright.tasks.records import Kernel
 
 _JIT = frozenset({"triton.jit", "triton.runtime.jit", "triton.runtime.jit.jit", "triton.experimental.gluon.jit"})
+EXECUTOR = "KERNELWRIGHT_TRITON"
+"""Says in a runner's environment who executes launches: ``ttsem``; else Triton itself, which may interpret."""
+_COMMON = {"TRITON_DEFAULT_FP_FUSION": "1"}
+"""Triton 3.10 changes the default of fusing multiply and add: say which one is meant."""
+BY_IR: Mapping[str, str] = {EXECUTOR: "ttsem", **_COMMON}
+"""Environment of a runner whose launches are executed by :mod:`.triton_semantics`."""
+TTSEM = "0.1.0"
+_TTSEM_TRITON = (3, 8)
 _TUNE = frozenset({"triton.autotune", "triton.heuristics", "triton.runtime.autotuner.autotune"})
 
 
@@ -48,9 +57,7 @@ class TritonBackend:
         )
 
     def run_entry(self, device: str) -> Mapping[str, str]:
-        # Triton 3.10 changes the default of fusing multiply and add: say which one is meant.
-        common = {"TRITON_DEFAULT_FP_FUSION": "1"}
-        return common | {"TRITON_INTERPRET": "1"} if device == "cpu" else common
+        return _COMMON | {"TRITON_INTERPRET": "1"} if device == "cpu" else _COMMON
 
     def diagnose(self, kernel: Kernel, built: Built) -> Mapping[str, Any]:
         """The jitted functions; registers, spills and instructions come from the runner, by ``triton_compile``."""
@@ -82,6 +89,21 @@ def jit_functions(source: str) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def semantics_problem() -> str:
+    """Why no launch can be executed by its IR here; empty where it can."""
+    if importlib.util.find_spec("ttsem") is None:
+        return "ttsem is not installed; pip install 'kernelwright[ttsem]' (Python 3.12)"
+    try:
+        found, triton = importlib.metadata.version("ttsem"), importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError as missing:
+        return f"{missing.name} is not installed"
+    if found != TTSEM:
+        return f"ttsem is {found}; kernelwright works with {TTSEM}"
+    if tuple(int(part) for part in triton.split(".")[:2]) < _TTSEM_TRITON:
+        return f"triton is {triton}; ttsem needs 3.8"
+    return ""
 
 
 def driver_problem() -> str:

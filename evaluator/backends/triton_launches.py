@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from kernelwright.evaluator.backends import triton_memory, triton_semantics
+from kernelwright.evaluator.backends.triton import EXECUTOR
 from kernelwright.evaluator.backends.triton_memory import Seen
 
 
@@ -33,7 +34,7 @@ def install(lent: Callable[[], AbstractContextManager[None]]) -> Launches:
     alike), interpreted ones at the interpreter's grid loop. Where launches are simulated, ``@triton.autotune`` takes
     its first configuration: there is no clock to ask. ``lent``: inside it torch may compute, for whoever simulates.
     """
-    if os.environ.get(triton_semantics.VARIABLE) == "ttsem":
+    if os.environ.get(EXECUTOR) == "ttsem":
         return triton_semantics.install(lent)
     counted = _Counted()
     if _interpreting():

@@ -13,8 +13,6 @@ public, so the version is pinned.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
-import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,11 +25,6 @@ from kernelwright.evaluator.backends.triton_driver import StandInDriver
 from kernelwright.evaluator.backends.triton_memory import MAX_LANES, Launch, OutOfBounds, Seen, describe
 from kernelwright.evaluator.backends.triton_races import Access, conflicts
 
-VARIABLE = "KERNELWRIGHT_TRITON"
-"""Says in a runner's environment who executes launches: ``ttsem``; else Triton itself, which may interpret."""
-ENTRY: Mapping[str, str] = {VARIABLE: "ttsem", "TRITON_DEFAULT_FP_FUSION": "1"}
-VERSION = "0.1.0"
-_TRITON = (3, 8)
 _ARCHITECTURE = 90
 """Compute capability that the frontend is told; TTIR does not depend on it but for what a kernel asks."""
 _LINE = re.compile(r'loc\((?:"[^"]*"\()?(?:callsite\()*(?:"[^"]*"\()?"[^"]+":(\d+):\d+')
@@ -46,21 +39,6 @@ class Undefined(Exception):
 
 class NotModelled(Exception):
     """The kernel uses what ``ttsem`` does not know."""
-
-
-def problem() -> str:
-    """Why launches cannot be executed so here; empty where they can. Opens nothing."""
-    if importlib.util.find_spec("ttsem") is None:
-        return "ttsem is not installed; pip install 'kernelwright[ttsem]' (Python 3.12)"
-    try:
-        found, triton = importlib.metadata.version("ttsem"), importlib.metadata.version("triton")
-    except importlib.metadata.PackageNotFoundError as missing:
-        return f"{missing.name} is not installed"
-    if found != VERSION:
-        return f"ttsem is {found}; kernelwright works with {VERSION}"
-    if tuple(int(part) for part in triton.split(".")[:2]) < _TRITON:
-        return f"triton is {triton}; ttsem needs 3.8"
-    return ""
 
 
 class Launches:

@@ -185,8 +185,9 @@ def test_another_machine_or_compiler_gets_its_own_library(tmp_path: Path, monkey
 
 
 def test_finding_and_building_need_no_torch() -> None:
-    code = "import sys, kernelwright.evaluator.build, kernelwright.evaluator.screen, kernelwright.evaluator.honesty; "
-    code += "import kernelwright.evaluator.backends.cpp, kernelwright.evaluator.backends.triton; print('torch' in sys.modules)"
+    evaluator = "build screen honesty judge backends.cpp backends.triton"
+    modules = [*(f"kernelwright.evaluator.{name}" for name in evaluator.split()), "kernelwright.agent.mcp.server"]
+    code = f"import sys, {', '.join(modules)}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

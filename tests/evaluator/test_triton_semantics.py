@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kernelwright.evaluator.backends import triton_semantics
+from kernelwright.evaluator.backends.triton import semantics_problem
 from kernelwright.evaluator.judge import Judge
 from kernelwright.evaluator.settings import Settings
 from kernelwright.tasks.load import load_task
@@ -71,7 +71,7 @@ def task_of(folder: Path, expression: str = "x * 2.0", dtype: str = "bfloat16") 
 @pytest.fixture(scope="module")
 def judge(folder: Path) -> Iterator[Judge]:
     with Judge("triton", "cpu", folder / "cache", Settings(timing=False)) as found:
-        assert found.by_ir, triton_semantics.problem()
+        assert found.by_ir, semantics_problem()
         yield found
 
 
