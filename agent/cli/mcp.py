@@ -37,12 +37,6 @@ def mcp(
 
     A client starts it; there is no --json, since stdout belongs to the protocol.
     """
-    try:
-        from kernelwright.agent.mcp.server import serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("mcp", "mcp_types"):
-            raise
-        raise InputError("the MCP server needs the package mcp", "pip install 'kernelwright[mcp]'") from error
     from kernelwright.agent.mcp.service import Options
 
     roots = tuple(path.expanduser().absolute() for path in root or [Path.cwd()])
@@ -51,6 +45,12 @@ def mcp(
             raise InputError(f"--root {path} is no folder", "give the folder of the task files")
     timed = tuple(baselines.split(",")) if baselines else None
     options = Options(roots, backend, device, sandbox, timed, timing_seconds).checked()
+    try:
+        from kernelwright.agent.mcp.server import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in ("mcp", "mcp_types"):
+            raise
+        raise InputError("the MCP server needs the package mcp", "pip install 'kernelwright[mcp]'") from error
     if not serve(workspace(home, store), options):
         sys.stderr.flush()
         os._exit(0)  # a kernel is under judgement: its processes end with this one, and its run goes on from its last commit
