@@ -153,9 +153,11 @@ class Judge:
     def pairs(self, session: Session, use: Use) -> list[tuple[ShapeCase, str]]:
         """The (case, dtype) pairs of one use on this device; of derived alternatives the first that is accepted.
 
-        Of kernels that are executed by their IR, those for a GPU.
+        Where kernels are executed by their IR, those for a GPU as well.
         """
-        cases = session.task.cases_for("cuda" if self.by_ir else self.kind, use)
+        cases = session.task.cases_for(self.kind, use)
+        if self.by_ir:
+            cases = tuple(case for case in session.task.cases if case in (*cases, *session.task.cases_for("cuda", use)))
         if any(c.derived for c in cases):
             cases = keep_accepted(cases, lambda c: session.open(c, c.dtypes[0]) is not None)
         return [(case, dtype) for case in cases for dtype in case.dtypes]

@@ -183,6 +183,29 @@ def test_work_of_the_library_in_a_grid_is_seen(judge: Judge, folder: Path) -> No
     assert verdict.status is Status.CHEATING, verdict.reason
 
 
+def test_work_of_the_library_in_an_argument_is_seen(judge: Judge, folder: Path) -> None:
+    """An integer that works when it is asked for its value; it claims to be torch's own."""
+    launch = (
+        "class Size(int):\n"
+        "    __module__ = 'torch'\n"
+        "    def __index__(self): return int(o.copy_(x * 2.0) is o)\n"
+        "    __int__ = __eq__ = __mod__ = __array__ = lambda self, *a, **k: self.__index__()\n"
+        "    __hash__ = int.__hash__\n" + LAUNCH.replace("x.numel(), B", "Size(x.numel()), B")
+    )
+    verdict = judge.judge(kernel("tl.store(c, 1, mask=(p == 0) & (n > 0))", launch=launch), task_of(folder))
+    assert not verdict.passed, verdict.reason
+    assert verdict.status in (Status.CHEATING, Status.INCORRECT, Status.RUNTIME_ERROR, Status.UNSUPPORTED), verdict.reason
+
+
+def test_cases_for_the_cpu_are_judged_too(judge: Judge, folder: Path) -> None:
+    task = task_of(folder)
+    first, *others = task.cases
+    task = replace(task, cases=(replace(first, device="cpu"), *(replace(case, device="cuda") for case in others)))
+    verdict = judge.judge(kernel(PLAIN), task)
+    assert verdict.passed, verdict.reason
+    assert first.name in {case.case for case in verdict.cases}
+
+
 def test_what_is_not_modelled_is_interpreted_and_says_so(judge: Judge, folder: Path) -> None:
     body = "a = tl.load(c).to(tl.pointer_type(tl.float32))\nv = tl.load(a + i, mask=m)\ntl.store(o + i, v * 2.0, mask=m)"
     launch = LAUNCH.replace("c,", "torch.tensor([x.data_ptr()]),")
